@@ -1,0 +1,67 @@
+"""The prediction file: what one model thinks of every sample, as a plain `.npz` without pickles."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hpa.errors import BadInput, refuse
+from hpa.files import written_whole
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Probabilities of every class for every sample.
+
+    Attributes:
+        ids: str array [n].
+        classes: class names, one for each column of `probabilities`.
+        probabilities: float32 array [n, classes], in [0, 1].
+        targets: uint8 array [n, classes] of 0 and 1, or None where the truth is not known.
+    """
+
+    ids: np.ndarray
+    classes: tuple[str, ...]
+    probabilities: np.ndarray
+    targets: np.ndarray | None = None
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Write the arrays `ids`, `classes`, `probabilities` and, where known, `targets` to `path`, whole or not at all."""
+    arrays = {
+        "ids": np.asarray(predictions.ids, dtype=str),
+        "classes": np.asarray(predictions.classes, dtype=str),
+        "probabilities": np.asarray(predictions.probabilities, np.float32),
+    }
+    if predictions.targets is not None:
+        arrays["targets"] = np.asarray(predictions.targets, np.uint8)
+    with written_whole(path) as temporary:
+        np.savez(temporary, **arrays)
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read a prediction file, wherever it comes from.
+
+    Raises:
+        BadInput: if the file is absent or damaged, an array is missing or has another shape than the others ask for,
+            or a probability is not a number in [0, 1]; faulty rows are named.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except FileNotFoundError as error:
+        raise BadInput(f"{path}: no such prediction file") from error
+    except Exception as error:  # np.load and the zip reader below it raise many kinds for a damaged file
+        raise BadInput(f"{path}: not a readable prediction file ({error})") from error
+    missing = {"ids", "classes", "probabilities"} - arrays.keys()
+    if missing:
+        raise BadInput(f"{path}: holds no array {', '.join(sorted(missing))}")
+    ids, classes, probabilities = arrays["ids"], arrays["classes"], arrays["probabilities"]
+    targets = arrays.get("targets")
+    shape = (len(ids), len(classes))
+    for name, array in (("probabilities", probabilities), ("targets", targets)):
+        if array is not None and array.shape != shape:
+            raise BadInput(f"{path}: {name} has shape {array.shape}; ids and classes ask for {shape}")
+    inside = np.all((probabilities >= 0) & (probabilities <= 1), axis=1)  # false for NaN too
+    refuse(path, [f"row {row} (id {ids[row]}) holds a probability that is not in [0, 1]" for row in np.flatnonzero(~inside)])
+    return Predictions(ids, tuple(map(str, classes)), probabilities.astype(np.float32, copy=False), targets)

@@ -1,0 +1,1 @@
+"""Stages, losses, the fit with its callbacks, run folders and resume."""
