@@ -2,11 +2,14 @@
 
 import argparse
 import errno
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hpa.errors import BadInput
+from hpa.errors import BadInput, Failure
+from hpa.models.variants import MODELS, VARIANTS
+from hpa.training.stages import LOSSES, STAGES
 
 
 def run(parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], None], argv: Sequence[str] | None) -> int:
@@ -16,6 +19,8 @@ def run(parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], No
         work(options)
     except BadInput as error:
         return _fail(parser, str(error), 2)
+    except Failure as error:
+        return _fail(parser, str(error), 1)
     except KeyboardInterrupt:
         return _fail(parser, "interrupted; the same command goes on where it stopped", 1)
     except OSError as error:
@@ -33,10 +38,15 @@ def _fail(parser: argparse.ArgumentParser, text: str, code: int) -> int:
     return code
 
 
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    def _get_help_string(self, action: argparse.Action) -> str:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
 def parser(name: str, description: str) -> argparse.ArgumentParser:
-    """Return the parser of the command `python -m hpa.<name>`; every option's help ends with its default."""
+    """Return the parser of the command `python -m hpa.<name>`; an option's help ends with its default if it has one."""
     return argparse.ArgumentParser(
-        prog=f"hpa.{name}", description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        prog=f"hpa.{name}", description=description, formatter_class=_HelpFormatter
     )
 
 
@@ -50,9 +60,60 @@ def add_folders(parser: argparse.ArgumentParser, data: bool = True, runs: bool =
                             help="folder of the run folders and the packed images")
 
 
+def add_choice(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose run folders."""
+    parser.add_argument("--variants", type=comma_separated, metavar="N,N,...", help="the runs, in place of all present ones")
+    parser.add_argument("--stage", choices=("last", "all", *STAGES), default="last", help="which stage of every run")
+
+
+def require_fold(fold: int, folds: int) -> None:
+    """Raise BadInput if there is no such fold."""
+    if folds < 2 or fold >= folds:
+        raise BadInput(f"--fold {fold} of --folds {folds}: there must be at least 2 folds, and they count from 0")
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """Add the options that training from new weights and fine-tuning share."""
+    parser.add_argument("--model", choices=MODELS, default="gapnet", help="the network")
+    parser.add_argument("--variant", type=int, choices=range(len(VARIANTS)),
+                        help="which of the eight settings of kernel, filters and dropout; 0 if not given")
+    parser.add_argument("--fold", type=whole_number, default=0, help="fold that is held out for validation")
+    parser.add_argument("--epochs", type=positive_integer, help="passes over the training rows")
+    parser.add_argument("--batch-size", type=positive_integer, help="images in a step")
+    parser.add_argument("--learning-rate", type=positive_number, help="learning rate of Adam")
+    parser.add_argument("--loss", choices=LOSSES, help="what training minimises")
+
+
+def variant_of(options: argparse.Namespace) -> int | None:
+    """Return the variant that `--model` and `--variant` ask for, None for a model without variants."""
+    if MODELS[options.model]:
+        return options.variant or 0
+    if options.variant is not None:
+        raise BadInput(f"--model {options.model} has no variants; leave --variant out")
+    return None
+
+
+def positive_number(text: str) -> float:
+    """Read an option that is a number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, found '{text}'")
+    return number
+
+
+def whole_number(text: str) -> int:
+    """Read an option such as a seed: 0 or more."""
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, found '{text}'")
+    return int(text)
+
+
 def positive_integer(text: str) -> int:
     """Read an option that counts something."""
-    if not text.isdecimal() or int(text) < 1:
+    if not (text.isascii() and text.isdecimal()) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found '{text}'")
     return int(text)
 

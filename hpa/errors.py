@@ -19,3 +19,7 @@ def refuse(where: object, faults: Sequence[str]) -> None:
     if len(faults) > SHOWN:
         lines.append(f"  ... and {len(faults) - SHOWN} more")
     raise BadInput("\n".join(lines))
+
+
+class Failure(RuntimeError):
+    """Work that could not be done although the input was good. Commands print its text and exit with 1."""

@@ -68,7 +68,7 @@ def read_columns(path: Path, columns: list[str]) -> pd.DataFrame:
         BadInput: if the file is absent, not a UTF-8 CSV, lacks a column or has no rows.
     """
     try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False)
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False, index_col=False)
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
@@ -78,6 +78,8 @@ def read_columns(path: Path, columns: list[str]) -> pd.DataFrame:
         raise BadInput(f"{path}: no column {', '.join(missing)}; the first line has {', '.join(frame.columns)}")
     if frame.empty:
         raise BadInput(f"{path}: no rows below the header")
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus first fields for row names
+        raise BadInput(f"{path}: rows have more fields than the first line; put quotes around a field with commas")
     return frame[columns].fillna("")
 
 
@@ -96,4 +98,4 @@ def _id_faults(ids: pd.Series) -> list[tuple[int, str]]:
 
 
 def _is_class(text: str, task: Task) -> bool:
-    return text.isascii() and text.isdecimal() and int(text) < len(task.classes)
+    return text.isascii() and text.isdecimal() and len(text) < 10 and int(text) < len(task.classes)

@@ -1,0 +1,266 @@
+"""The geometry of drawn cells, and the brushes to draw in them.
+
+A cell has coordinates of its own: `turn`, the direction seen from its nucleus (0 to 1 is once round), and `depth`, which is -1 at
+the centre of the nucleus, 0 at the nuclear membrane and 1 at the plasma membrane. Fibres and organelles laid out in them wrap
+themselves round the nucleus and stay inside the cell. Lengths are in units of `Field.unit`, the typical radius of a cell.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+
+VERTICES = 96
+TURNS = np.arange(VERTICES) / VERTICES
+DIRECTIONS = np.stack([np.cos(2 * np.pi * TURNS), np.sin(2 * np.pi * TURNS)], axis=-1)
+SUBPIXEL_BITS = 4
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell between divisions; points are float64 (x, y) in pixels of the field.
+
+    Attributes:
+        label: its number in `Field.labels`.
+        outline, nucleus: [VERTICES, 2], the vertex i of both lies in the direction of i / VERTICES turns.
+        center: [2], of the nucleus.
+        nucleoli: [n, 3], x, y and radius.
+        pole: the turn of the microtubule organizing center.
+        fibres: [n, points, 2], microtubules from the organizing center outward.
+        heading: the direction of the actin fibres, in radians.
+    """
+
+    label: int
+    outline: np.ndarray
+    nucleus: np.ndarray
+    center: np.ndarray
+    nucleoli: np.ndarray
+    pole: float
+    fibres: np.ndarray
+    heading: float
+
+    def at(self, turn: np.ndarray, depth: np.ndarray) -> np.ndarray:
+        """Return the points [..., 2] at these coordinates."""
+        return _at(self.outline, self.nucleus, self.center, turn, depth)
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of view; maps are [size, size].
+
+    Attributes:
+        size: in pixels.
+        unit: the typical radius of a cell in pixels.
+        cells: the cells between divisions.
+        labels: uint8, the number of the cell at each pixel, 0 outside of cells.
+        nuclei, nucleoli: float32 in [0, 1], those of `cells`.
+        rim: float32, the distance to the next cell edge in units; 0 outside of cells.
+        away: float32, the distance to the next nucleus in units; 0 in nuclei.
+        reticulum: float32 in [0, 1], the net of the endoplasmic reticulum.
+        spindle: [2, 2], the two poles of the spindle of a dividing cell, or None.
+        bridge: [2, 2], the two ends of the bridge between two daughter cells, or None.
+    """
+
+    size: int
+    unit: float
+    cells: tuple[Cell, ...]
+    labels: np.ndarray
+    nuclei: np.ndarray
+    nucleoli: np.ndarray
+    rim: np.ndarray
+    away: np.ndarray
+    reticulum: np.ndarray
+    spindle: np.ndarray | None
+    bridge: np.ndarray | None
+
+
+def grow_field(
+    size: int, generator: Generator, crowded: bool = False, parting: bool = False, dividing: bool = False, dented: bool = False
+) -> Field:
+    """Return a field of several cells that fill what they find free; nuclei never overlap.
+
+    Args:
+        size: of the field in pixels.
+        generator: the source of all variation.
+        crowded: more cells, each touching another.
+        parting: two of them are daughters joined by a bridge.
+        dividing: one of them is in mitosis: round, with a spindle and no nucleus.
+        dented: nuclei are dented on the side of the organizing center.
+    """
+    unit = size * generator.uniform(0.21, 0.27)
+    centers, bridge = _centers(size, unit, crowded, parting, generator)
+    radii = np.full(len(centers), unit * (1.15 if crowded else 1.0))
+    radii[: 2 if parting else 0] = 0.72 * unit
+    mother = (len(centers) - 1 if parting else 0) if dividing else None
+    spindle = None
+    if dividing:
+        radii[mother] = 0.72 * unit
+        angle = generator.uniform(0, np.pi)
+        spindle = centers[mother] + np.outer([-0.45, 0.45], [np.cos(angle), np.sin(angle)]) * unit
+    outlines = [
+        _outline(centers, index, radius, 0.04 if radius < unit else 0.13, generator) for index, radius in enumerate(radii)
+    ]
+    labels = np.zeros((size, size), np.uint8)
+    fixed = _fixed(np.array(outlines))
+    for index, outline in enumerate(fixed):
+        cv2.fillPoly(labels, [outline], index + 1, cv2.LINE_8, SUBPIXEL_BITS)
+    inner = np.minimum(labels, 1)
+    cv2.polylines(inner, list(fixed), True, 0, 1, cv2.LINE_8, SUBPIXEL_BITS)
+    cells = tuple(
+        _cell(index + 1, centers[index], outline, unit, dented, generator)
+        for index, outline in enumerate(outlines)
+        if index != mother
+    )
+    nuclei = filled(size, [cell.nucleus for cell in cells])
+    return Field(
+        size=size,
+        unit=unit,
+        cells=cells,
+        labels=labels,
+        nuclei=nuclei,
+        nucleoli=discs(size, np.concatenate([cell.nucleoli for cell in cells])),
+        rim=cv2.distanceTransform(inner, cv2.DIST_L2, 3) / np.float32(unit),
+        away=cv2.distanceTransform((nuclei < 0.5).astype(np.uint8), cv2.DIST_L2, 3) / np.float32(unit),
+        reticulum=np.exp(-np.square(noise(size, 0.1 * unit, generator) / 0.45)),  # ridges along the zero crossings
+        spindle=spindle,
+        bridge=bridge,
+    )
+
+
+def _centers(
+    size: int, unit: float, crowded: bool, parting: bool, generator: Generator
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Place the cells, the first near the middle; of a parting pair the two come first, with the ends of their bridge."""
+    middle = size * generator.uniform(0.4, 0.6, 2)
+    placed, bridge = [middle], None
+    if parting:
+        along = unit * _direction(generator.uniform(0, 1))
+        placed, bridge = [middle - along, middle + along], middle + np.outer([-0.34, 0.34], along)
+    wanted = generator.integers(5, 7) if crowded else generator.integers(3, 6)
+    for candidate in size * generator.uniform(0.02, 0.98, (40, 2)):
+        if crowded:  # beside a cell that stands already
+            candidate = placed[generator.integers(len(placed))] + 1.35 * unit * _direction(generator.uniform(0, 1))
+        if len(placed) < wanted and np.linalg.norm(np.array(placed) - candidate, axis=1).min() > 1.3 * unit:
+            placed.append(candidate)
+    return np.array(placed), bridge
+
+
+def _outline(centers: np.ndarray, index: int, radius: float, roughness: float, generator: Generator) -> np.ndarray:
+    """Return the outline [VERTICES, 2] of a cell, which ends where another centre is nearer."""
+    reach = radius * _wobble(roughness, generator)
+    for other in np.delete(centers, index, axis=0) - centers[index]:
+        distance = np.linalg.norm(other)
+        facing = DIRECTIONS @ other / distance
+        reach = np.minimum(reach, np.where(facing > 0.05, 0.497 * distance / np.maximum(facing, 0.05), np.inf))
+    return centers[index] + DIRECTIONS * reach[:, None]
+
+
+def _cell(label: int, middle: np.ndarray, outline: np.ndarray, unit: float, dented: bool, generator: Generator) -> Cell:
+    pole, heading = generator.uniform(0, 1), generator.uniform(0, np.pi)
+    center = middle + generator.uniform(-0.07, 0.07, 2) * unit
+    reach = generator.uniform(0.36, 0.42) * unit * _wobble(0.05, generator)
+    if dented:
+        aside = (TURNS - pole + 0.5) % 1 - 0.5
+        reach *= 1 - 0.5 * np.exp(-np.square(aside / 0.1))
+    nucleus = center + DIRECTIONS * reach[:, None]
+    count = generator.integers(2, 5)
+    spots = (np.arange(count) + generator.uniform(0, 0.5, count)) / count + pole
+    nucleoli = np.column_stack([
+        _at(outline, nucleus, center, spots, generator.uniform(-0.65, -0.4, count)),
+        generator.uniform(0.07, 0.11, count) * unit,
+    ])
+    # A fibre is a quadratic Bezier curve from the organizing center to some place in the cell, bent round the nucleus.
+    side, height, depth = generator.uniform([[-0.5], [0.1], [0.5]], [[0.5], [0.8], [1.0]], (3, 90))[..., None]
+    start = _at(outline, nucleus, center, np.full((90, 1), pole), np.full((90, 1), 0.15))
+    bend = _at(outline, nucleus, center, pole + 0.5 * side, height)
+    end = _at(outline, nucleus, center, pole + side, depth)
+    along = np.linspace(0, 1, 16)[:, None]
+    fibres = (1 - along) ** 2 * start + 2 * along * (1 - along) * bend + along**2 * end
+    fibres += 0.012 * unit * along * np.cumsum(generator.standard_normal(fibres.shape), axis=1)
+    return Cell(label, outline, nucleus, center, nucleoli, pole, fibres, heading)
+
+
+def _wobble(roughness: float, generator: Generator) -> np.ndarray:
+    """Return factors [VERTICES] around 1 that make a circle an irregular closed curve; `roughness` 0 gives an ellipse."""
+    waves = np.arange(2, 6)
+    amplitudes = generator.normal(0, roughness, 4) * 2 / waves
+    amplitudes[0] += generator.uniform(0.03, 0.1)
+    phases = generator.uniform(0, 1, 4)
+    return np.clip(1 + amplitudes @ np.cos(2 * np.pi * waves[:, None] * (TURNS + phases[:, None])), 0.6, 1.5)
+
+
+def _direction(turn: float) -> np.ndarray:
+    return np.array([np.cos(2 * np.pi * turn), np.sin(2 * np.pi * turn)])
+
+
+def _at(outline: np.ndarray, nucleus: np.ndarray, center: np.ndarray, turn: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    place = np.asarray(turn) % 1 * VERTICES
+    before = place.astype(int) % VERTICES
+    after, share = (before + 1) % VERTICES, (place % 1)[..., None]
+    membrane = nucleus[before] * (1 - share) + nucleus[after] * share
+    edge = outline[before] * (1 - share) + outline[after] * share
+    depth = np.asarray(depth)[..., None]
+    return membrane + np.maximum(depth, 0) * (edge - membrane) + np.minimum(depth, 0) * (membrane - center)
+
+
+def _fixed(points: np.ndarray) -> np.ndarray:
+    return np.rint(points * (1 << SUBPIXEL_BITS)).astype(np.int32)
+
+
+def filled(size: int, outlines: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    """Fill closed outlines [n, points, 2]. Returns float32 [size, size] in [0, 1]."""
+    canvas = np.zeros((size, size), np.uint8)
+    for outline in _fixed(np.asarray(outlines)):
+        cv2.fillPoly(canvas, [outline], 255, cv2.LINE_AA, SUBPIXEL_BITS)
+    return canvas * np.float32(1 / 255)
+
+
+def strokes(size: int, lines: Sequence[np.ndarray] | np.ndarray, width: float, closed: bool = False) -> np.ndarray:
+    """Draw curves [n, points, 2], `width` pixels wide. Returns float32 [size, size] in [0, 1].
+
+    They come in three brightnesses, which add up where curves cross.
+    """
+    total, curves = np.zeros((size, size), np.float32), list(_fixed(np.asarray(lines)))
+    for part, brightness in enumerate((0.5, 0.3, 0.2)):
+        canvas = np.zeros((size, size), np.uint8)
+        cv2.polylines(canvas, curves[part::3], closed, 255, max(1, round(width)), cv2.LINE_AA, SUBPIXEL_BITS)
+        total += canvas * np.float32(brightness / 255)
+    return total
+
+
+def discs(size: int, circles: np.ndarray) -> np.ndarray:
+    """Fill circles [n, 3], x, y and radius in pixels. Returns float32 [size, size] in [0, 1]."""
+    return filled(size, circumferences(circles))
+
+
+def circumferences(circles: np.ndarray) -> np.ndarray:
+    """Return the closed curves [n, points, 2] of circles [n, 3], x, y and radius."""
+    return circles[:, None, :2] + circles[:, None, 2:] * DIRECTIONS[::4]
+
+
+def dots(size: int, points: np.ndarray, sigma: float) -> np.ndarray:
+    """Draw Gaussian spots at points [n, 2], all of one brightness, in places between pixels. Returns float32 [size, size]."""
+    canvas = np.zeros((size + 1, size + 1), np.float32)
+    points = points[np.all((points >= 0) & (points < size - 1), axis=1)]
+    corner = points.astype(int)
+    share = points - corner
+    for right in (0, 1):
+        for down in (0, 1):
+            weight = np.abs(1 - right - share[:, 0]) * np.abs(1 - down - share[:, 1])
+            np.add.at(canvas, (corner[:, 1] + down, corner[:, 0] + right), weight)
+    return blurred(canvas[:size, :size], sigma) * np.float32(2 * np.pi * max(sigma, 0.5) ** 2)
+
+
+def blurred(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Blur a float32 image with a Gaussian of `sigma` pixels."""
+    return cv2.GaussianBlur(image, (0, 0), max(sigma, 0.3))
+
+
+def noise(size: int, length: float, generator: Generator) -> np.ndarray:
+    """Return smooth noise, float32 [size, size] of unit variance, whose bumps are about `length` pixels across."""
+    grid = max(4, int(np.ceil(2 * size / length)))
+    coarse = blurred(generator.standard_normal((grid, grid), np.float32), 1.0)
+    fine = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
+    return fine / fine.std()

@@ -1,0 +1,210 @@
+"""Drawn cells in the competition's own file layout: data for everyone without the real data, and for tests.
+
+A field of view shows several cells. Red are microtubules, blue nuclei, yellow the endoplasmic reticulum, and green a protein whose
+pattern shows its one to five classes. The same seed gives the same pixels, in any order and on any number of threads.
+"""
+
+import os
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.random import Generator, default_rng
+from tqdm import tqdm
+
+from hpa import __version__
+from hpa.data.cells import Field, blurred, grow_field, noise, strokes
+from hpa.data.patterns import PATTERNS, cytoplasm, endoplasmic_reticulum, microtubules
+from hpa.errors import BadInput
+from hpa.files import locked, read_json, write_json, written_whole
+from hpa.tasks import HPA
+
+# The competition's train.csv: rows with each class, and rows with one, two, ... five classes.
+CLASS_COUNTS = (12885, 1254, 3621, 1561, 1858, 2513, 1008, 2822, 53, 45, 28, 1093, 688, 537, 1066, 21, 530, 210, 902, 1482, 172,
+                3777, 802, 2965, 322, 8228, 328, 11)  # fmt: skip
+LABELS_PER_ROW = (15126, 12485, 3160, 299, 2)
+
+BRIDGE, SPINDLE, JUNCTIONS, AGGRESOME = 16, 17, 22, 24  # the classes that need cells of a certain shape
+SMALLEST = 32  # pixels; below that organelles are smaller than a pixel
+SPLITS = ("train", "test")
+
+
+def write_dataset(folder: Path, train: int, test: int, size: int = 512, seed: int = 0) -> None:
+    """Write drawn cells to `folder` in the competition's layout, on all cores.
+
+    `train/` and `test/` hold `<id>_<channel>.png`, 8 bit grey; `train.csv` has the columns Id and Target,
+    `sample_submission.csv` Id and Predicted, and `test_key.csv`, which the competition keeps to itself, Id and Target. What was asked
+    for stands in `drawn.json`. A drawing that was broken off is completed, and in a finished one nothing is touched.
+
+    Args:
+        folder: absent, empty, or holding the same data set, finished or not.
+        train, test: how many fields of view.
+        size: of the square pictures in pixels, at least 32.
+        seed: 0 or more. A field's pixels depend on it, the split, the row and its classes alone.
+
+    Raises:
+        BadInput: if the folder holds anything else, or a number is out of range.
+    """
+    if min(train, test) < 1 or size < SMALLEST or seed < 0:
+        raise BadInput(f"cannot draw {train} training and {test} test fields of {size} pixels with seed {seed}; "
+                       f"at least one field each, {SMALLEST} pixels and seed 0 are needed")  # fmt: skip
+    folder = Path(folder)
+    request = {"train": train, "test": test, "size": size, "seed": seed, "version": __version__}
+    _claim(folder, request)
+    with locked(folder / ".lock", wait=False):
+        write_json(folder / "drawn.json", request)
+        tables = {split: sample_table(split, request[split], seed) for split in SPLITS}
+        _draw_missing(folder, tables, size, seed)
+        for name, table in (
+            ("test_key.csv", tables["test"]),
+            ("sample_submission.csv", tables["test"][["Id"]].assign(Predicted="0")),
+            ("train.csv", tables["train"]),
+        ):
+            if not (folder / name).exists():
+                with written_whole(folder / name) as temporary:
+                    table.to_csv(temporary, index=False)
+
+
+def sample_table(split: str, rows: int, seed: int) -> pd.DataFrame:
+    """Return the columns Id and Target of a split: ids in ascending order, class numbers parted by spaces in no order."""
+    generator = default_rng([seed, SPLITS.index(split), 0])
+    ids = sorted(str(uuid.uuid5(uuid.NAMESPACE_OID, f"{seed} {split} {row}")) for row in range(rows))
+    targets = [" ".join(map(str, generator.permutation(np.flatnonzero(row)))) for row in sample_targets(rows, generator)]
+    return pd.DataFrame({"Id": ids, "Target": targets})
+
+
+def sample_targets(rows: int, generator: Generator) -> np.ndarray:
+    """Draw the classes of some rows, as long-tailed as in the competition. Returns uint8 [rows, 28] of 0 and 1.
+
+    A row has as many classes as rows of the competition have; which ones is drawn without replacement with the real class
+    counts as weights. So that small data sets, too, have something to learn of every class, a class with fewer than
+    1 + rows // 60, at most 8, rows then takes the place of the commonest class in some rows. With fewer rows than classes
+    there is no such floor, and with as many rows as the competition it is too low to matter.
+    """
+    weights = np.array(CLASS_COUNTS)
+    lengths = generator.choice(np.arange(1, 6), rows, p=np.array(LABELS_PER_ROW) / sum(LABELS_PER_ROW))
+    # The k largest of log-weights plus Gumbel noise are k draws without replacement.
+    order = np.argsort(-np.log(weights) - generator.gumbel(size=(rows, len(weights))), axis=1)
+    targets = np.zeros(order.shape, np.uint8)
+    np.put_along_axis(targets, order, np.arange(len(weights)) < lengths[:, None], axis=1)
+    floor = min(8, 1 + rows // 60) if rows >= len(weights) else 0
+    for number in range(len(weights)):
+        while targets[:, number].sum() < floor:
+            commonest = targets.sum(axis=0).argmax()
+            row = generator.choice(np.flatnonzero((targets[:, commonest] == 1) & (targets[:, number] == 0)))
+            targets[row, [commonest, number]] = 0, 1
+    return targets
+
+
+def _claim(folder: Path, request: dict) -> None:
+    """Refuse a folder that holds anything but what was asked for."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: is a file; name a folder")
+    record = folder / "drawn.json"
+    if record.exists():
+        found = read_json(record)
+        if found != request:
+            raise BadInput(f"{folder}: holds cells drawn with {found}, not with {request}; delete it or name another folder")
+    elif any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise BadInput(f"{folder}: is not empty and holds no drawn cells; name another folder, nothing here was touched")
+
+
+def _draw_missing(folder: Path, tables: dict[str, pd.DataFrame], size: int, seed: int) -> None:
+    def draw(split: str, row: int, identifier: str, target: str) -> None:
+        generator = default_rng([seed, SPLITS.index(split), 1 + row])
+        pixels = draw_field([int(number) for number in target.split()], size, generator)
+        for channel, path in enumerate(files(split, identifier)):
+            with written_whole(path) as temporary:
+                # Encoded in memory because OpenCV says nothing when the disk is full.
+                encoded = cv2.imencode(".png", np.ascontiguousarray(pixels[..., channel]), [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
+                temporary.write_bytes(encoded.tobytes())
+
+    def files(split: str, identifier: str) -> list[Path]:
+        return [folder / split / f"{identifier}_{channel}.png" for channel in HPA.channels]
+
+    missing = [
+        (split, row, identifier, target)
+        for split, table in tables.items()
+        for row, (identifier, target) in enumerate(zip(table["Id"], table["Target"], strict=True))
+        if not all(path.exists() for path in files(split, identifier))
+    ]
+    if missing:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for _ in tqdm(pool.map(lambda sample: draw(*sample), missing), "drawing", len(missing), unit="field"):
+                pass
+
+
+def draw_field(classes: Sequence[int], size: int, generator: Generator) -> np.ndarray:
+    """Draw one field of view whose protein shows `classes`. Returns uint8 [size, size, 4]: red, green, blue, yellow."""
+    field = grow_field(
+        size,
+        generator,
+        crowded=JUNCTIONS in classes,
+        parting=BRIDGE in classes,
+        dividing=SPINDLE in classes,
+        dented=AGGRESOME in classes,
+    )
+    sigma = max(0.55, 0.0021 * size)  # the optics' point spread
+    protein = np.zeros((size, size), np.float32)
+    for number in classes:
+        light = blurred(PATTERNS[number](field, generator), sigma)
+        protein += light * np.float32(generator.uniform(0.5, 1) / light.max())
+    level = generator.uniform(0.65, 1, 256).astype(np.float32)  # no two cells make the same amount of it
+    level[0] = 1
+    protein *= level[field.labels]
+    reference = (_red(field, generator), protein, _blue(field, generator), endoplasmic_reticulum(field, generator))
+    channels = [light if light is protein else blurred(light, sigma) for light in reference]
+    return np.stack([_exposed(light, generator) for light in channels], axis=-1)
+
+
+def _red(field: Field, generator: Generator) -> np.ndarray:
+    """Return the microtubules, those of a dividing cell or a bridge among them."""
+    light = microtubules(field, generator)
+    if field.bridge is not None:
+        light += 0.8 * strokes(field.size, [field.bridge], 0.06 * field.unit)
+    return light
+
+
+def _blue(field: Field, generator: Generator) -> np.ndarray:
+    """Return the nuclei, darker at the nucleoli, and the chromosomes of a dividing cell lined up as a plate."""
+    light = field.nuclei * (1 - 0.5 * field.nucleoli)
+    if field.spindle is not None:
+        middle, (x, y) = field.spindle.mean(axis=0), field.spindle[1] - field.spindle[0]
+        plate = middle + np.outer([-0.33, 0, 0.33], [-y, x])
+        light += 1.5 * strokes(field.size, [plate[:2], plate[1:], plate[::2]], 0.17 * field.unit)
+    return light * (1 + 0.12 * noise(field.size, 0.08 * field.unit, generator)) + 0.02 * cytoplasm(field)
+
+
+def _exposed(light: np.ndarray, generator: Generator) -> np.ndarray:
+    """Return what the camera records of `light`, uint8 [size, size].
+
+    Photons are Poisson distributed. Here they are the square of a normal variable, which has the right mean and the right variance
+    (up to 1/8 of a photon), looks the same and is drawn five times as fast.
+    """
+    peak, background = generator.uniform(60, 250), generator.uniform(0.003, 0.02)
+    expected = np.maximum(light * np.float32(peak / max(np.quantile(light[::4, ::4], 0.999), 0.25 * light.max())), 0)
+    expected += np.float32(background * peak)
+    photons = np.square(np.sqrt(expected) + 0.5 * generator.standard_normal(light.shape, np.float32)) - 0.25
+    gain = generator.uniform(150, 255) / peak
+    return np.clip(np.rint(photons * gain), 0, 255).astype(np.uint8)
+
+
+def contact_sheet(path: Path, size: int = 256, seed: int = 0) -> None:
+    """Write a picture of the 28 classes with their names, 7 by 4 tiles of `size` pixels: microtubules red, protein green, nuclei blue."""
+    bar = max(14, size // 12)
+    tiles = []
+    for number, name in enumerate(HPA.classes):
+        red, green, blue, _ = np.moveaxis(draw_field([number], size, default_rng([seed, number])), -1, 0).astype(np.float32)
+        picture = np.stack([0.75 * blue, green + 0.15 * blue, 0.6 * red], axis=-1).clip(0, 255).astype(np.uint8)
+        tile = cv2.copyMakeBorder(picture, bar, 2, 2, 2, cv2.BORDER_CONSTANT, value=(32, 32, 32))
+        cv2.putText(tile, f"{number} {name}", (4, round(0.75 * bar)), cv2.FONT_HERSHEY_SIMPLEX, bar / 45, (255, 255, 255), 1,
+                    cv2.LINE_AA)  # fmt: skip
+        tiles.append(tile)
+    with written_whole(path) as temporary:
+        cv2.imwrite(str(temporary), np.vstack([np.hstack(tiles[row : row + 7]) for row in range(0, 28, 7)]))

@@ -1,0 +1,90 @@
+"""The files of one sample: where they lie, and how they become one uint8 image."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from hpa.errors import BadInput, refuse
+from hpa.tasks import Task
+
+
+def find_files(folder: Path, ids: Iterable[str], task: Task) -> list[list[Path]]:
+    """Return the channel files of every sample, in the order of `task.channels`.
+
+    Raises:
+        BadInput: naming every sample that lacks a file, and the channels it lacks.
+    """
+    try:
+        present = set(os.listdir(folder))
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be listed ({error.strerror}); the images belong there") from error
+    files, faults = [], []
+    for identifier in ids:
+        names = [f"{identifier}_{channel}.png" for channel in task.channels]
+        missing = [name for name in names if name not in present]
+        if missing:
+            faults.append(f"id {identifier}: no {', '.join(missing)}")
+        files.append([Path(folder, name) for name in names])
+    refuse(folder, faults)
+    return files
+
+
+def read_image(files: Sequence[Path], size: int | None = None) -> np.ndarray:
+    """Decode and stack the channel files of one sample.
+
+    Args:
+        files: one PNG a channel.
+        size: side in pixels to resize to, by area averaging where the image shrinks and bilinearly where it grows;
+            None keeps the size that the files have.
+
+    Returns:
+        uint8 array [H, W, channels].
+
+    Raises:
+        BadInput: if a file cannot be decoded or used (see `read_channel`), or the files differ in size.
+    """
+    channels = [read_channel(file) for file in files]
+    if len({channel.shape for channel in channels}) > 1:
+        sizes = ", ".join(f"{file.name} {c.shape[1]}x{c.shape[0]}" for file, c in zip(files, channels, strict=True))
+        raise BadInput(f"the channels differ in size: {sizes}")
+    if size is not None:
+        shrinks = min(channels[0].shape) >= size
+        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        channels = [cv2.resize(channel, (size, size), interpolation=interpolation) for channel in channels]
+    return np.dstack(channels)
+
+
+def read_channel(file: Path) -> np.ndarray:
+    """Decode one grey image.
+
+    A 16-bit file is scaled to 8 bits (value / 257, rounded). A colour file is taken if it is grey in truth, that is if
+    only one of its channels holds anything or all are equal; an alpha channel is passed over.
+
+    Returns:
+        uint8 array [H, W].
+
+    Raises:
+        BadInput: if the file is truncated, damaged, absent or in true colour.
+    """
+    try:
+        encoded = np.fromfile(file, np.uint8)
+    except OSError as error:
+        raise BadInput(f"{file.name} cannot be read ({error.strerror})") from error
+    image = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size else None
+    if image is None:
+        raise BadInput(f"{file.name} is truncated or not an image; fetch it again")
+    if image.ndim == 3:
+        image = _one_filled_channel(file, image[..., :3])
+    if image.dtype == np.uint16:
+        image = np.round(image / 257)
+    return image.astype(np.uint8, copy=False)
+
+
+def _one_filled_channel(file: Path, image: np.ndarray) -> np.ndarray:
+    filled = [channel for channel in np.moveaxis(image, -1, 0) if channel.any()]
+    if len(filled) > 1 and any(not np.array_equal(channel, filled[0]) for channel in filled):
+        raise BadInput(f"{file.name} is a colour image with {len(filled)} filled channels; save the one channel as grey")
+    return filled[0] if filled else image[..., 0]

@@ -1,0 +1,53 @@
+"""`python -m hpa.finetune --variant N --stage cnn|dnn|dnn2`: go on from the stage before with one part frozen."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hpa import command
+from hpa.tasks import HPA
+from hpa.training.stages import STAGES, run_name
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the options."""
+    parser = command.parser(
+        "finetune",
+        "Fine-tune a model from the stage before: cnn from base, dnn from cnn, dnn2 from dnn. What no option sets is "
+        "taken from the stage's table or the run it starts from.",
+    )
+    command.add_folders(parser)
+    command.add_training(parser)
+    parser.add_argument(
+        "--stage", required=True, choices=[stage.name for stage in STAGES.values() if stage.start], help="the stage"
+    )
+    return parser
+
+
+def work(options: argparse.Namespace) -> None:
+    """Fine-tune."""
+    from hpa.training.runs import read_settings
+
+    stage = STAGES[options.stage]
+    start = options.runs / run_name(options.model, command.variant_of(options), options.fold) / stage.start
+    settings = read_settings(start)
+    settings = replace(
+        settings,
+        stage=stage.name,
+        epochs=options.epochs or stage.epochs,
+        batch_size=options.batch_size or settings.batch_size,
+        learning_rate=options.learning_rate or stage.learning_rate,
+        loss=options.loss or stage.loss,
+    )
+    from hpa.training.train import train
+
+    train(settings, HPA, options.data, options.runs)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return command.run(build_parser(), work, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

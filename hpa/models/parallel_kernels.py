@@ -1,0 +1,49 @@
+"""The earlier kernel's network: a stack of convolutions, one of them four in parallel with kernels of different size.
+
+The idea is that of the kernel "CNN 128x128x4, Keras from scratch" (M. Haltuf, 2018), where the report began: structures
+of different size are each met by a kernel of their own and stacked.
+"""
+
+import keras
+from keras import layers
+
+from hpa.models.gapnet import DENSE_PART
+
+SMALLEST_SIZE = 94  # pixels a side; below that a pooling is left with nothing
+
+
+def parallel_kernels(size: int, channels: int, classes: int) -> keras.Model:
+    """Return the network with four parallel kernel sizes (1, 3, 5 and 7 pixels).
+
+    Args:
+        size: side of the square images in pixels; the report's source used 128.
+        channels: channels of the images.
+        classes: number of sigmoid outputs.
+
+    Returns:
+        An uncompiled model from uint8 images [B, size, size, channels] to probabilities float32 [B, classes].
+    """
+
+    def convolution(x, filters: int, kernel: int, padding: str = "valid"):
+        x = layers.Conv2D(filters, kernel, padding=padding, activation="relu")(x)
+        return layers.BatchNormalization()(x)
+
+    def pooled(x):
+        return layers.Dropout(0.25)(layers.MaxPooling2D()(x))
+
+    images = layers.Input((size, size, channels), dtype="uint8")
+    x = layers.BatchNormalization()(layers.Rescaling(1 / 255)(images))
+    for filters in (8, 8, 16):
+        x = convolution(x, filters, 3)
+    x = pooled(x)
+    x = layers.Concatenate()([convolution(x, 16, kernel, padding="same") for kernel in (1, 3, 5, 7)])
+    x = pooled(x)
+    for filters in (32, 64, 128):
+        x = pooled(convolution(x, filters, 3))
+
+    x = layers.Flatten(name=f"{DENSE_PART}features")(x)
+    x = layers.Dense(256, activation="relu", name=f"{DENSE_PART}dense_1")(x)
+    x = layers.Dropout(0.5, name=f"{DENSE_PART}dropout_1")(x)
+    x = layers.Dense(classes, name=f"{DENSE_PART}dense_2")(x)
+    x = layers.Activation("sigmoid", dtype="float32", name=f"{DENSE_PART}probabilities")(x)
+    return keras.Model(images, x, name="parallel_kernels")

@@ -1,0 +1,43 @@
+"""`python -m hpa.pack`: decode, stack and resize the images once, on all cores; training and prediction then just read.
+
+Training and prediction pack what they need by themselves; this command does it ahead of time.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from hpa import command
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the options."""
+    parser = command.parser("pack", "Decode, stack and resize the images of the training and test set, once.")
+    command.add_folders(parser)
+    parser.add_argument("--size", type=command.positive_integer, default=256, help="side of the packed images in pixels")
+    parser.add_argument("--set", choices=("train", "test", "both"), default="both", help="which images")
+    return parser
+
+
+def work(options: argparse.Namespace) -> None:
+    """Pack the stores `<runs>/stores/<set>-<size>`."""
+    from hpa.data.store import pack
+    from hpa.data.tables import read_sample_submission, read_training_table
+    from hpa.tasks import HPA
+
+    tables = {
+        "train": lambda: read_training_table(options.data / "train.csv", HPA),
+        "test": lambda: read_sample_submission(options.data / "sample_submission.csv"),
+    }
+    for name in tables if options.set == "both" else [options.set]:
+        folder = options.runs / "stores" / f"{name}-{options.size}"
+        store = pack(folder, options.data / name, tables[name]().ids, HPA, options.size)
+        print(f"{store.folder}: {len(store.ids)} images of {'x'.join(map(str, store.images.shape[1:]))}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return command.run(build_parser(), work, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,106 @@
+"""The members of an ensemble: folders with predictions for the same validation rows and the same test set."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hpa.errors import refuse
+from hpa.scoring.predictions import Predictions, read_predictions
+
+WRITTEN_BY = {"validation.npz": "python -m hpa.train or hpa.finetune", "test.npz": "python -m hpa.predict"}
+NAMED_IDS = 3
+
+
+@dataclass(frozen=True)
+class Members:
+    """What several models think of the same samples; lists have one entry a member.
+
+    Attributes:
+        names: the members' folders.
+        classes: class names, the columns of all arrays.
+        targets: array [validation rows, classes] of 0 and 1.
+        validation: float32 arrays [validation rows, classes], probabilities.
+        test: float32 arrays [test rows, classes], probabilities.
+    """
+
+    names: list[str]
+    classes: tuple[str, ...]
+    targets: np.ndarray
+    validation: list[np.ndarray]
+    test: list[np.ndarray]
+
+
+def read_members(folders: Sequence[Path], test_ids: np.ndarray) -> Members:
+    """Read `validation.npz` and `test.npz` of every folder; test rows come in the order of `test_ids`.
+
+    Rows are matched by their ids, so it does not matter in which order a member has them.
+
+    Raises:
+        BadInput: if a folder is named twice, a file is absent or damaged, or a member has other classes, validation ids
+            or targets than the first one, or other test ids than `test_ids`; member and difference are named.
+    """
+    counts = Counter(folders)
+    refuse("members", [f"{folder} is named {count} times; once is enough" for folder, count in counts.items() if count > 1])
+    absent = [(folder, file) for folder in folders for file in WRITTEN_BY if not (folder / file).is_file()]
+    refuse("members", [f"{folder}: no {file}; {WRITTEN_BY[file]} writes it" for folder, file in absent])
+    validation = {folder / "validation.npz": read_predictions(folder / "validation.npz") for folder in folders}
+    test = {folder / "test.npz": read_predictions(folder / "test.npz") for folder in folders}
+
+    (first_path, first), *_ = validation.items()
+    faults = [f"{path}: no targets" for path, own in validation.items() if own.targets is None]
+    for path, own in (validation | test).items():
+        faults += [f"{path}: {each}" for each in _class_differences(own.classes, first.classes, first_path)]
+    for path, own in validation.items():
+        faults += [f"{path}: {each}" for each in _id_differences(own.ids, first.ids, first_path)]
+    for path, own in test.items():
+        faults += [f"{path}: {each}" for each in _id_differences(own.ids, test_ids, "the sample submission")]
+    refuse("members", faults)
+
+    validation = {path: _in_order(own, first.ids) for path, own in validation.items()}
+    for path, own in validation.items():
+        rows = np.flatnonzero(np.any(own.targets != first.targets, axis=1))
+        if len(rows):
+            faults.append(f"{path}: {len(rows)} rows have other targets than in {first_path}, first {first.ids[rows[0]]}")
+    refuse("members", faults)
+    return Members(
+        names=[str(folder) for folder in folders],
+        classes=first.classes,
+        targets=first.targets,
+        validation=[own.probabilities for own in validation.values()],
+        test=[_in_order(own, test_ids).probabilities for own in test.values()],
+    )
+
+
+def _class_differences(own: Sequence[str], wanted: Sequence[str], source: object) -> list[str]:
+    if len(own) != len(wanted):
+        return [f"{len(own)} classes; {source} has {len(wanted)}"]
+    pairs = enumerate(zip(own, wanted, strict=True))
+    return [f"class {number} is '{mine}', in {source} '{other}'" for number, (mine, other) in pairs if mine != other][:1]
+
+
+def _id_differences(own: np.ndarray, wanted: np.ndarray, source: object) -> list[str]:
+    if np.array_equal(own, wanted):
+        return []
+    counts, expected = Counter(own.tolist()), dict.fromkeys(wanted.tolist())
+    differences = {
+        f"ids of {source} missing": [each for each in expected if each not in counts],
+        f"ids that {source} does not have": [each for each in counts if each not in expected],
+        "ids in more than one row": [each for each, count in counts.items() if count > 1],
+    }
+    return [
+        f"{len(ids)} {what} ({', '.join(map(str, ids[:NAMED_IDS]))}{', ...' if len(ids) > NAMED_IDS else ''})"
+        for what, ids in differences.items()
+        if ids
+    ]
+
+
+def _in_order(own: Predictions, ids: np.ndarray) -> Predictions:
+    """Return the same rows in the order of `ids`."""
+    if np.array_equal(own.ids, ids):
+        return own
+    row_of = {each: row for row, each in enumerate(own.ids.tolist())}
+    rows = [row_of[each] for each in ids.tolist()]
+    return Predictions(ids, own.classes, own.probabilities[rows], None if own.targets is None else own.targets[rows])

@@ -1,0 +1,99 @@
+"""The submission file: the competition's CSV `Id,Predicted`, and beside it a JSON that says how it came about."""
+
+from itertools import compress
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hpa.data.tables import read_columns, read_sample_submission, read_training_table
+from hpa.errors import refuse
+from hpa.files import write_json, written_whole
+from hpa.scoring.metrics import macro_f1
+from hpa.tasks import Task
+
+
+def write_submission(path: Path, ids: np.ndarray, predicted: np.ndarray, about: dict) -> None:
+    """Write `path`, and `about` to the `.json` of the same name, each whole or not at all.
+
+    Args:
+        path: the CSV.
+        ids: str array [n], in the order in which the rows are written.
+        predicted: bool array, or an array of 0 and 1, [n, classes].
+        about: how the predictions came about; anything that JSON can hold.
+    """
+    path = Path(path)
+    about_path = path.with_suffix(".json")
+    names = [str(number) for number in range(predicted.shape[1])]
+    labels = [" ".join(compress(names, row)) for row in predicted.tolist()]
+    with written_whole(path) as temporary:
+        pd.DataFrame({"Id": ids, "Predicted": labels}).to_csv(temporary, index=False, lineterminator="\n")
+        about_path.unlink(missing_ok=True)  # a crash from here on leaves a table without its story, never with a wrong one
+    write_json(about_path, about)
+
+
+def check_submission(path: Path, sample_submission_path: Path, class_count: int) -> np.ndarray:
+    """Return what a submission predicts, uint8 [n, classes], if it fits the sample submission.
+
+    Raises:
+        BadInput: naming every fault: an id that is missing, unknown or repeated, an order that is not the sample's, a
+            row that names no class, a class twice, or something that is no class number.
+    """
+    expected = read_sample_submission(sample_submission_path).ids.tolist()
+    line_of, predicted, faults = _read(path, expected, sample_submission_path, class_count)
+    known = set(expected)
+    found = [identifier for identifier in line_of if identifier in known]
+    wanted = [identifier for identifier in expected if identifier in line_of]
+    differing = [pair for pair in zip(found, wanted, strict=True) if pair[0] != pair[1]]
+    if differing:
+        here, there = differing[0]
+        faults.append(f"line {line_of[here]}: id {here} stands where {sample_submission_path} has {there}; use its order")
+    refuse(path, faults)
+    return predicted
+
+
+def score_submission(path: Path, key_path: Path, task: Task) -> float:
+    """Return the macro F1 of a submission against an answer key, a CSV `Id,Target` of the same ids in any order.
+
+    Raises:
+        BadInput: as `check_submission`, the order apart, and for a faulty key.
+    """
+    key = read_training_table(key_path, task)
+    expected = key.ids.tolist()
+    line_of, predicted, faults = _read(path, expected, key_path, len(task.classes))
+    refuse(path, faults)
+    return macro_f1(key.targets, predicted[[line_of[identifier] - 2 for identifier in expected]])
+
+
+def _read(path: Path, expected: list[str], source: Path, class_count: int) -> tuple[dict[str, int], np.ndarray, list[str]]:
+    """Return each id's line, in the file's order, what is predicted, uint8 [n, classes], and every fault but a wrong order.
+
+    `expected` holds the ids that should be there, and `source` is the file that says so.
+    """
+    frame = read_columns(path, ["Id", "Predicted"])
+    numbers = {str(number): number for number in range(class_count)}
+    predicted = np.zeros((len(frame), class_count), np.uint8)
+    known = set(expected)
+    line_of: dict[str, int] = {}
+    faults = []
+    for line, (identifier, text) in enumerate(zip(frame["Id"], frame["Predicted"], strict=True), start=2):
+        where = f"line {line}: id {identifier}"
+        if identifier in line_of:
+            faults.append(f"{where} stands already on line {line_of[identifier]}; keep one of them")
+        elif identifier not in known:
+            faults.append(f"{where} is not in {source}; take it out")
+        line_of.setdefault(identifier, line)
+        named = text.split()
+        wrong = [name for name in named if name not in numbers]
+        if not named:
+            faults.append(f"{where}: Predicted is empty; give at least one class number")
+        elif wrong:
+            listed = ", ".join(f"'{name}'" for name in wrong)
+            faults.append(f"{where}: Predicted holds {listed}; class numbers are 0 to {class_count - 1}")
+        elif len(set(named)) < len(named):
+            faults.append(f"{where}: Predicted '{text}' names a class twice; name it once")
+        else:
+            predicted[line - 2, [numbers[name] for name in named]] = 1
+    missing = [identifier for identifier in expected if identifier not in line_of]
+    faults += [f"id {identifier} of {source} is missing; add its row" for identifier in missing]
+    return line_of, predicted, faults

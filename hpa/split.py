@@ -1,0 +1,55 @@
+"""Share the rows of train.csv out over folds, every class evenly, and write them as a CSV: `python -m hpa.split`.
+
+Prints how many rows of each class every fold gets. Needs train.csv only, no image.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from hpa import command
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of `python -m hpa.split`."""
+    parser = command.parser("split", "Share the rows of train.csv out over folds, every class evenly, and write a CSV.")
+    command.add_folders(parser, runs=False)
+    parser.add_argument("--folds", type=command.positive_integer, default=5, metavar="NUMBER", help="how many folds")
+    parser.add_argument("--split-seed", type=int, default=0, metavar="NUMBER", help="another seed, other folds")
+    parser.add_argument("--out", type=Path, default=Path("runs/split.csv"), metavar="FILE.csv", help="columns Id and fold")
+    return parser
+
+
+def work(options: argparse.Namespace) -> None:
+    """Split the table, print the shares and write the file."""
+    import numpy as np
+
+    from hpa.data.splits import share_table, stratified_folds, write_split
+    from hpa.data.tables import read_training_table
+    from hpa.tasks import HPA
+
+    table = read_training_table(options.data / "train.csv", HPA)
+    fold_of_row = stratified_folds(table.targets, options.folds, options.split_seed)
+    shares = share_table(table.targets, fold_of_row, HPA.classes)
+    write_split(options.out, table.ids, fold_of_row)
+    print(shares.to_string(float_format="%.1f"))
+    print(f"rows per fold: {' '.join(map(str, np.bincount(fold_of_row)))}")
+    print(f"worst deviation of a class from its ideal share: {shares['worst deviation'].max():.1f} rows")
+    counts = shares.filter(like="fold ")
+    total = counts.sum(axis=1)
+    if (total == 0).any():
+        print(f"no row at all: {', '.join(counts.index[total == 0])}")
+    for fold in counts:
+        for missing, side in ((counts[fold] == total, "train on"), (counts[fold] == 0, "validate with")):
+            if (missing & (total > 0)).any():
+                print(f"{fold} held out: nothing to {side} for {', '.join(counts.index[missing & (total > 0)])}")
+    print(f"wrote {options.out}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    return command.run(build_parser(), work, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from hpa.errors import BadInput
+from hpa.scoring.predictions import Predictions, read_predictions, write_predictions
+
+GOOD = {
+    "ids": np.array(["a", "bb", "c"]),
+    "classes": np.array(["Nucleoli", "Rods & rings"]),
+    "probabilities": np.array([[0, 1], [0.25, 0.5], [0.125, 0.75]], np.float32),
+    "targets": np.array([[0, 1], [1, 1], [1, 0]], np.uint8),
+}
+
+
+@pytest.mark.parametrize("targets", [GOOD["targets"], None])
+def test_what_is_written_is_read(tmp_path, targets):
+    path = tmp_path / "new" / "validation.npz"
+    write_predictions(path, Predictions(GOOD["ids"], tuple(GOOD["classes"]), GOOD["probabilities"].astype(float), targets))
+    found = read_predictions(path)
+    np.testing.assert_array_equal(found.ids, GOOD["ids"])
+    np.testing.assert_array_equal(found.probabilities, GOOD["probabilities"])
+    assert found.classes == ("Nucleoli", "Rods & rings")
+    assert found.probabilities.dtype == np.float32
+    assert (found.targets is None) == (targets is None)
+    if targets is not None:
+        np.testing.assert_array_equal(found.targets, targets)
+        assert found.targets.dtype == np.uint8
+    assert [each.name for each in path.parent.iterdir()] == ["validation.npz"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ids": None}, "no array ids"),
+        ({"classes": None, "probabilities": None}, "no array classes, probabilities"),
+        ({"ids": np.array(["a", "b"])}, r"probabilities has shape \(3, 2\).*\(2, 2\)"),
+        ({"classes": np.array(["x"])}, r"probabilities has shape \(3, 2\).*\(3, 1\)"),
+        ({"targets": np.zeros((3, 3), np.uint8)}, r"targets has shape \(3, 3\)"),
+        ({"ids": np.array(["a", "bb", None], object)}, "not a readable prediction file"),
+        ({"probabilities": np.array([[0, 1], [np.nan, 0], [0, 1]], np.float32)}, r"row 1 \(id bb\).*not in \[0, 1\]"),
+        ({"probabilities": np.array([[0, 1], [0, 0], [0, 1.01]], np.float32)}, r"row 2 \(id c\)"),
+        ({"probabilities": np.array([[-0.1, 1], [0, 0], [np.inf, 1]], np.float32)}, r"2 faults\n.*id a.*\n.*id c"),
+    ],
+)
+def test_faulty_files_are_refused(tmp_path, changes, message):
+    path = tmp_path / "test.npz"
+    np.savez(path, **{name: array for name, array in (GOOD | changes).items() if array is not None})
+    with pytest.raises(BadInput, match=message) as caught:
+        read_predictions(path)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_an_absent_file_and_a_truncated_one(tmp_path):
+    path = tmp_path / "test.npz"
+    with pytest.raises(BadInput, match="no such prediction file"):
+        read_predictions(path)
+    np.savez(path, **GOOD)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(BadInput, match="not a readable prediction file"):
+        read_predictions(path)

@@ -1,0 +1,118 @@
+import time
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.metrics import f1_score
+
+from hpa.scoring.metrics import class_f1, macro_f1
+from hpa.scoring.thresholds import best_class_thresholds, best_global_threshold, find_thresholds, predict_classes
+
+
+def probabilities(shape):
+    """Few distinct values, so that ties are common, and any float32 between."""
+    few = st.sampled_from([0.0, 0.125, 0.5, 0.75, 1.0])
+    return arrays(np.float32, shape, elements=few | st.floats(0, 1, width=32))
+
+
+@st.composite
+def samples(draw):
+    shape = draw(st.tuples(st.integers(1, 10), st.integers(1, 4)))
+    return draw(arrays(np.uint8, shape, elements=st.integers(0, 1))), draw(probabilities(shape))
+
+
+def candidates(values):
+    """A threshold for every way in which one can cut `values`: each value itself, and one below them all."""
+    return [0.0, *np.unique(values).astype(float)]
+
+
+@given(samples())
+def test_class_thresholds_are_the_best_there_are(sample):
+    targets, values = sample
+    assume(targets.any(axis=0).all())
+    thresholds = best_class_thresholds(targets, values, minimum_positives=1)
+    assert np.all((thresholds > 0) & (thresholds < 1))
+    found = class_f1(targets, values > thresholds)
+    best = [
+        max(f1_score(own_targets, own_values > cut, zero_division=0) for cut in candidates(own_values))
+        for own_targets, own_values in zip(targets.T, values.T, strict=True)
+    ]
+    np.testing.assert_allclose(found, best)
+
+
+@given(samples())
+def test_the_global_threshold_is_the_best_there_is(sample):
+    targets, values = sample
+    threshold = best_global_threshold(targets, values)
+    assert 0 < threshold < 1
+    best = max(macro_f1(targets, values > cut) for cut in candidates(values))
+    assert macro_f1(targets, values > np.float64(threshold)) == pytest.approx(best)
+
+
+def test_hand_worked():
+    values = np.array([[0.9, 0.2], [0.6, 0.4], [0.4, 0.8], [0.1, 0.6]], np.float32)
+    targets = np.array([[1, 0], [1, 0], [0, 1], [0, 0]], np.uint8)
+    np.testing.assert_allclose(best_class_thresholds(targets, values, minimum_positives=1), [0.5, 0.7])
+    # at 0.5: F1 1 and 2/3; at 0.7: 2/3 and 1; anything else is worse
+    assert best_global_threshold(targets, values) in (pytest.approx(0.5), pytest.approx(0.7))
+
+
+def test_of_equally_good_cuts_the_median_one():
+    targets = np.array([1, 0, 1, 1, 0, 0, 0, 1])[:, np.newaxis]  # 4 positives; F1 2k/(predicted + 4)
+    values = np.array([0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1], np.float32)[:, np.newaxis]
+    # 3 of 4 predicted: F1 6/8; 4 of 8 predicted: 8/12; so there is one best cut, between 0.5 and 0.4
+    assert best_class_thresholds(targets, values, 1)[0] == pytest.approx(0.45)
+    # without any positives every cut scores 0
+    assert best_class_thresholds(0 * targets, values, 0)[0] == pytest.approx(0.45)
+
+
+@pytest.mark.parametrize("positives", [0, 1, 9, 10])
+def test_a_class_with_few_positives_takes_the_global_threshold(positives):
+    random = np.random.default_rng(0)
+    values = random.random((200, 3), dtype=np.float32)
+    targets = (values + random.normal(0, 0.2, values.shape) > [0.6, 0.8, 2]).astype(np.uint8)
+    targets[:positives, 2] = 1
+    thresholds = best_class_thresholds(targets, values)
+    fallen_back = thresholds[2] == best_global_threshold(targets, values)
+    assert fallen_back == (positives < 10)
+    assert thresholds[0] != best_global_threshold(targets, values)
+    assert np.all(thresholds > 0)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_probabilities_that_are_all_the_same(value):
+    targets, values = np.array([[1], [0]]), np.full((2, 1), value, np.float32)
+    threshold = best_class_thresholds(targets, values, 1)[0]
+    assert 0 < threshold < 1
+    assert (values > threshold).all() == bool(value)
+
+
+def test_rules():
+    random = np.random.default_rng(0)
+    values = random.random((100, 3), dtype=np.float32)
+    targets = (values > random.random((100, 3))).astype(np.uint8)
+    np.testing.assert_array_equal(find_thresholds("per-class", targets, values), best_class_thresholds(targets, values))
+    np.testing.assert_array_equal(find_thresholds("global", targets, values), [best_global_threshold(targets, values)] * 3)
+    np.testing.assert_array_equal(find_thresholds(0.3, targets, values), [0.3] * 3)
+    with pytest.raises(ValueError, match="per-clas"):
+        find_thresholds("per-clas", targets, values)
+
+
+def test_above_and_not_at_the_threshold_and_the_strongest_class_of_an_empty_row():
+    values = np.array([[0.5, 0.51, 0.1], [0.5, 0.2, 0.3], [0.0, 0.0, 0.0], [0.9, 0.1, 0.9]], np.float32)
+    predicted, fallbacks = predict_classes(values, np.array([0.5, 0.5, 0.5]))
+    np.testing.assert_array_equal(predicted, [[0, 1, 0], [1, 0, 0], [1, 0, 0], [1, 0, 1]])
+    assert predicted.dtype == bool
+    assert fallbacks == 2
+
+
+def test_a_full_training_set_takes_well_under_a_second():
+    random = np.random.default_rng(0)
+    values = random.random((31_072, 28), dtype=np.float32)
+    targets = (values > random.random(values.shape)).astype(np.uint8)
+    start = time.process_time()
+    best_global_threshold(targets, values)
+    best_class_thresholds(targets, values)
+    assert time.process_time() - start < 1

@@ -1,0 +1,243 @@
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+needs_client = pytest.mark.skipif(importlib.util.find_spec("kaggle") is None, reason="the kaggle client is not installed")
+
+CONTENT = "Id,Predicted\n" + "".join(f"cell{row},{row % 28} 27\n" for row in range(27))
+KEY = "secret-of-the-account"
+MESSAGE = "models 0 to 3, shift 0.34"
+PAGE = "https://www.kaggle.com/competitions/human-protein-atlas-image-classification"
+START, CREATE, INTROSPECT, PUT = "StartSubmissionUpload", "CreateSubmission", "IntrospectToken", "PUT"
+
+
+class Kaggle(ThreadingHTTPServer):
+    """Kaggle as its client sees it, with the storage that takes the file.
+
+    `faults` maps a call to what goes wrong with it: an HTTP status, `"drop"` (the first time the connection is closed in
+    the middle of the request), `"cut"` (it is closed in the middle of the answer) or `"page"` (a web page answers).
+    """
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.faults, self.calls, self.requests, self.uploaded = {}, [], {}, None
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def do_PUT(self):
+        self.handle_call(PUT)
+
+    def do_POST(self):
+        self.handle_call(self.path.rsplit("/", 1)[1])
+
+    def handle_call(self, call):
+        first = call not in self.server.calls
+        self.server.calls.append(call)
+        fault = self.server.faults.get(call)
+        if fault == "drop" and first:
+            self.rfile.read(5)
+            self.hang_up()
+            return
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if isinstance(fault, int):
+            self.answer(fault, json.dumps({"code": fault, "message": f"Kaggle's own words\non {fault}"}))
+        elif fault == "cut":
+            self.answer(200, "{}", missing=10)
+            self.hang_up()
+        elif fault == "page":
+            self.answer(200, "<html>Please log in to the hotel</html>", "text/html")
+        elif call == PUT:
+            self.server.uploaded = body
+            self.answer(200, "{}")
+        else:
+            self.server.requests[call] = json.loads(body)
+            self.answer(200, json.dumps(self.answers()[call]))
+
+    def answers(self):
+        storage = f"http://127.0.0.1:{self.server.server_port}/upload?upload_id={KEY}"
+        return {
+            INTROSPECT: {"active": True, "username": "somebody"},
+            START: {"token": "token-of-the-file", "createUrl": storage},
+            CREATE: {"message": "Successfully submitted", "ref": 4711},
+        }
+
+    def answer(self, status, text, kind="application/json", missing=0):
+        body = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body) + missing))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def hang_up(self):
+        self.connection.shutdown(socket.SHUT_RDWR)
+        self.close_connection = True
+
+
+@pytest.fixture
+def kaggle():
+    with Kaggle() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "sample_submission.csv").write_text(
+        "Id,Predicted\n" + "".join(f"cell{row},0\n" for row in range(27))
+    )
+    (tmp_path / "entry.csv").write_text(CONTENT)
+    return tmp_path
+
+
+LEGACY_KEY = {"KAGGLE_USERNAME": "somebody", "KAGGLE_KEY": KEY}
+TOKEN = {"KAGGLE_API_TOKEN": KEY}
+
+
+def submit(folder, *options, server=None, credentials=LEGACY_KEY, modules=None):
+    """Run the command as a user does, who has no other credentials and no way to any other machine."""
+    proxy = f"http://127.0.0.1:{server.server_port if server else 9}"
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(modules or ""), str(ROOT)])),
+        "HOME": str(folder / "home"),
+        "KAGGLE_CONFIG_DIR": str(folder / "home"),
+        "KAGGLE_API_ENVIRONMENT": "LOCALHOST",
+        "http_proxy": proxy,
+        "https_proxy": proxy,
+        "no_proxy": "",
+        **credentials,
+    }
+    command = [sys.executable, "-m", "hpa.submit", "entry.csv", *options]
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+    assert KEY not in result.stdout + result.stderr
+    return result
+
+
+def assert_hint(result, *words):
+    assert result.returncode == 1
+    assert result.stderr.startswith("hpa.submit: ")
+    assert result.stderr.count("\n") == 1
+    for word in words:
+        assert word in result.stderr
+    assert result.stdout.count("\n") == 2  # the check, and that an upload is tried: nothing of what the client prints
+    assert "submitted with reference" not in result.stdout
+
+
+@needs_client
+@pytest.mark.parametrize(("credentials", "calls"), [(LEGACY_KEY, []), (TOKEN, [INTROSPECT, INTROSPECT])])
+def test_the_file_and_the_message_arrive(folder, kaggle, credentials, calls):
+    result = submit(folder, "-m", MESSAGE, server=kaggle, credentials=credentials)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "4711" in result.stdout
+    assert f"{PAGE}/submissions" in result.stdout
+    assert kaggle.calls == [*calls, START, PUT, CREATE]
+    assert kaggle.uploaded == CONTENT.encode()
+    assert kaggle.requests[START]["competitionName"] == PAGE.rsplit("/", 1)[1]
+    assert kaggle.requests[START]["fileName"] == "entry.csv"
+    assert kaggle.requests[CREATE]["submissionDescription"] == MESSAGE
+    assert kaggle.requests[CREATE]["blobFileTokens"] == "token-of-the-file"
+
+
+@needs_client
+def test_an_upload_that_is_dropped_once_still_arrives_whole(folder, kaggle):
+    kaggle.faults[PUT] = "drop"
+    result = submit(folder, "-m", MESSAGE, server=kaggle)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert kaggle.calls == [START, PUT, PUT, CREATE]
+    assert kaggle.uploaded == CONTENT.encode()
+
+
+@needs_client
+@pytest.mark.parametrize(
+    ("call", "fault", "words"),
+    [
+        (START, 401, ["credentials", "kaggle auth login", "(HTTP 401: Kaggle's own words on 401)"]),
+        (START, 403, [f"rules at {PAGE}/rules", "phone number"]),
+        (START, 404, ["no open competition 'human-protein-atlas-image-classification'"]),
+        (START, 429, ["midnight UTC"]),
+        (CREATE, 429, ["midnight UTC"]),
+        (CREATE, 400, ["did not take the submission (HTTP 400: Kaggle's own words on 400)"]),
+        (START, "drop", [f"see at {PAGE}/submissions", "run the same command again"]),
+        (CREATE, "drop", [f"see at {PAGE}/submissions", "run the same command again"]),
+        (START, "page", ["no whole answer from Kaggle"]),
+        (PUT, "cut", ["upload was dropped", "nothing was submitted"]),
+    ],
+)
+def test_a_refusal_or_a_dropped_connection_gives_a_hint(folder, kaggle, call, fault, words):
+    kaggle.faults[call] = fault
+    assert_hint(submit(folder, "-m", MESSAGE, server=kaggle), *words)
+    assert kaggle.calls == [START, PUT, CREATE][: [START, PUT, CREATE].index(call) + 1]
+
+
+@needs_client
+@pytest.mark.parametrize(("status", "words"), [(401, "refuses these credentials"), (404, "no valid Kaggle credentials")])
+def test_a_token_that_kaggle_does_not_know_gives_a_hint(folder, kaggle, status, words):
+    kaggle.faults[INTROSPECT] = status
+    assert_hint(submit(folder, "-m", MESSAGE, server=kaggle, credentials=TOKEN), words, "kaggle auth login")
+    assert set(kaggle.calls) == {INTROSPECT}
+
+
+@needs_client
+def test_missing_credentials_give_a_hint(folder, kaggle):
+    assert_hint(
+        submit(folder, "-m", MESSAGE, server=kaggle, credentials={}), "no valid Kaggle credentials", "kaggle auth login"
+    )
+    assert kaggle.calls == []
+
+
+@pytest.fixture
+def without_client(tmp_path):
+    """A folder of modules whose `kaggle` cannot be imported."""
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    (modules / "kaggle.py").write_text("raise ModuleNotFoundError(\"No module named 'kaggle'\")\n")
+    return modules
+
+
+def test_a_missing_client_gives_a_hint(folder, without_client):
+    assert_hint(submit(folder, "-m", MESSAGE, modules=without_client), "pip install kaggle six")
+
+
+def test_check_only_needs_neither_client_nor_message(folder, without_client):
+    result = submit(folder, "--check-only", modules=without_client)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == f"entry.csv: 27 rows, 2.00 classes a row, fits {Path('data', 'sample_submission.csv')}\n"
+
+
+@pytest.mark.parametrize("options", [["-m", MESSAGE], ["--check-only"]])
+def test_a_faulty_file_is_refused_before_anything_is_sent(folder, kaggle, options):
+    (folder / "other.csv").write_text("Id,Predicted\ncell0,0\n")
+    result = submit(folder, *options, "--sample-submission", "other.csv", server=kaggle)
+    assert result.returncode == 2
+    assert result.stderr.startswith("hpa.submit: entry.csv: 26 faults\n  line 3: id cell1 is not in other.csv")
+    assert kaggle.calls == []
+
+
+def test_an_upload_without_a_message_is_refused(folder):
+    result = submit(folder)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "-m" in result.stderr
+
+
+def test_help_loads_nothing_heavy():
+    script = "import sys, hpa.submit; hpa.submit.build_parser(); print({'numpy', 'pandas', 'kaggle'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True).stdout == "set()\n"
