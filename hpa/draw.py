@@ -1,7 +1,7 @@
 """Draw cells in the competition's own file layout, or one picture that shows what the 28 classes look like.
 
-    python -m hpa.draw --out data --train 600 --test 200 --size 128
-    python -m hpa.draw --contact-sheet classes.png --size 256
+For example `python -m hpa.draw --out data --train 600 --test 200 --size 128` or
+`python -m hpa.draw --contact-sheet classes.png --size 256`.
 """
 
 import argparse
@@ -15,11 +15,11 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this command's options."""
     parser = command.parser("draw", "Draw cells in the competition's own layout, or a picture of the 28 classes.")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--out", type=Path, metavar="FOLDER", help="folder to write the data set to; the same command completes it")
+    what.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the data set to write")
     what.add_argument("--contact-sheet", type=Path, metavar="FILE.png", help="picture of all classes to write")
     parser.add_argument("--train", type=command.positive_integer, default=600, metavar="N", help="training fields")
     parser.add_argument("--test", type=command.positive_integer, default=200, metavar="N", help="test fields")
-    parser.add_argument("--size", type=command.positive_integer, default=512, metavar="PIXELS", help="size of a field or tile")
+    parser.add_argument("--size", type=command.positive_integer, default=512, metavar="PIXELS", help="size of a field")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same pixels")
     return parser
 

@@ -1,8 +1,8 @@
 """The geometry of drawn cells, and the brushes to draw in them.
 
-A cell has coordinates of its own: `turn`, the direction seen from its nucleus (0 to 1 is once round), and `depth`, which is -1 at
-the centre of the nucleus, 0 at the nuclear membrane and 1 at the plasma membrane. Fibres and organelles laid out in them wrap
-themselves round the nucleus and stay inside the cell. Lengths are in units of `Field.unit`, the typical radius of a cell.
+A cell has coordinates of its own: `turn`, the direction seen from its nucleus (0 to 1 is once round), and `depth`, which is
+-1 at the centre of the nucleus, 0 at the nuclear membrane and 1 at the plasma membrane. What is laid out in them wraps
+itself round the nucleus and stays inside the cell. Lengths are in units of `Field.unit`, the typical radius of a cell.
 """
 
 from collections.abc import Sequence
@@ -77,7 +77,12 @@ class Field:
 
 
 def grow_field(
-    size: int, generator: Generator, crowded: bool = False, parting: bool = False, dividing: bool = False, dented: bool = False
+    size: int,
+    generator: Generator,
+    crowded: bool = False,
+    parting: bool = False,
+    dividing: bool = False,
+    dented: bool = False,
 ) -> Field:
     """Return a field of several cells that fill what they find free; nuclei never overlap.
 
@@ -167,10 +172,8 @@ def _cell(label: int, middle: np.ndarray, outline: np.ndarray, unit: float, dent
     nucleus = center + DIRECTIONS * reach[:, None]
     count = generator.integers(2, 5)
     spots = (np.arange(count) + generator.uniform(0, 0.5, count)) / count + pole
-    nucleoli = np.column_stack([
-        _at(outline, nucleus, center, spots, generator.uniform(-0.65, -0.4, count)),
-        generator.uniform(0.07, 0.11, count) * unit,
-    ])
+    places = _at(outline, nucleus, center, spots, generator.uniform(-0.65, -0.4, count))
+    nucleoli = np.column_stack([places, generator.uniform(0.07, 0.11, count) * unit])
     # A fibre is a quadratic Bezier curve from the organizing center to some place in the cell, bent round the nucleus.
     side, height, depth = generator.uniform([[-0.5], [0.1], [0.5]], [[0.5], [0.8], [1.0]], (3, 90))[..., None]
     start = _at(outline, nucleus, center, np.full((90, 1), pole), np.full((90, 1), 0.15))
@@ -241,7 +244,7 @@ def circumferences(circles: np.ndarray) -> np.ndarray:
 
 
 def dots(size: int, points: np.ndarray, sigma: float) -> np.ndarray:
-    """Draw Gaussian spots at points [n, 2], all of one brightness, in places between pixels. Returns float32 [size, size]."""
+    """Draw Gaussian spots of equal brightness at points [n, 2], also between pixels. Returns float32 [size, size]."""
     canvas = np.zeros((size + 1, size + 1), np.float32)
     points = points[np.all((points >= 0) & (points < size - 1), axis=1)]
     corner = points.astype(int)

@@ -1,7 +1,7 @@
 """Drawn cells in the competition's own file layout: data for everyone without the real data, and for tests.
 
-A field of view shows several cells. Red are microtubules, blue nuclei, yellow the endoplasmic reticulum, and green a protein whose
-pattern shows its one to five classes. The same seed gives the same pixels, in any order and on any number of threads.
+A field of view shows several cells. Red are microtubules, blue nuclei, yellow the endoplasmic reticulum, and green a protein
+whose pattern shows its one to five classes. The same seed gives the same pixels, in any order and on any number of threads.
 """
 
 import os
@@ -17,46 +17,49 @@ from numpy.random import Generator, default_rng
 from tqdm import tqdm
 
 from hpa import __version__
-from hpa.data.cells import Field, blurred, grow_field, noise, strokes
+from hpa.data.cells import Field, blurred, filled, grow_field, noise, strokes
 from hpa.data.patterns import PATTERNS, cytoplasm, endoplasmic_reticulum, microtubules
 from hpa.errors import BadInput
 from hpa.files import locked, read_json, write_json, written_whole
 from hpa.tasks import HPA
 
 # The competition's train.csv: rows with each class, and rows with one, two, ... five classes.
-CLASS_COUNTS = (12885, 1254, 3621, 1561, 1858, 2513, 1008, 2822, 53, 45, 28, 1093, 688, 537, 1066, 21, 530, 210, 902, 1482, 172,
-                3777, 802, 2965, 322, 8228, 328, 11)  # fmt: skip
+CLASS_COUNTS = (12885, 1254, 3621, 1561, 1858, 2513, 1008, 2822, 53, 45, 28, 1093, 688, 537,
+                1066, 21, 530, 210, 902, 1482, 172, 3777, 802, 2965, 322, 8228, 328, 11)  # fmt: skip
 LABELS_PER_ROW = (15126, 12485, 3160, 299, 2)
 
 BRIDGE, SPINDLE, JUNCTIONS, AGGRESOME = 16, 17, 22, 24  # the classes that need cells of a certain shape
 SMALLEST = 32  # pixels; below that organelles are smaller than a pixel
 SPLITS = ("train", "test")
+RECORD = "drawn.json"
 
 
 def write_dataset(folder: Path, train: int, test: int, size: int = 512, seed: int = 0) -> None:
     """Write drawn cells to `folder` in the competition's layout, on all cores.
 
     `train/` and `test/` hold `<id>_<channel>.png`, 8 bit grey; `train.csv` has the columns Id and Target,
-    `sample_submission.csv` Id and Predicted, and `test_key.csv`, which the competition keeps to itself, Id and Target. What was asked
-    for stands in `drawn.json`. A drawing that was broken off is completed, and in a finished one nothing is touched.
+    `sample_submission.csv` Id and Predicted, and `test_key.csv`, which the competition keeps to itself, Id and Target. What
+    was asked for stands in `drawn.json`. A drawing that was broken off is completed; a finished one is left as it is.
 
     Args:
         folder: absent, empty, or holding the same data set, finished or not.
-        train, test: how many fields of view.
+        train: how many fields of view for training.
+        test: how many for testing.
         size: of the square pictures in pixels, at least 32.
         seed: 0 or more. A field's pixels depend on it, the split, the row and its classes alone.
 
     Raises:
         BadInput: if the folder holds anything else, or a number is out of range.
     """
-    if min(train, test) < 1 or size < SMALLEST or seed < 0:
-        raise BadInput(f"cannot draw {train} training and {test} test fields of {size} pixels with seed {seed}; "
-                       f"at least one field each, {SMALLEST} pixels and seed 0 are needed")  # fmt: skip
+    _check(size, seed)
+    if min(train, test) < 1:
+        raise BadInput(f"cannot draw {train} training and {test} test fields; at least one of each is needed")
     folder = Path(folder)
     request = {"train": train, "test": test, "size": size, "seed": seed, "version": __version__}
     _claim(folder, request)
     with locked(folder / ".lock", wait=False):
-        write_json(folder / "drawn.json", request)
+        if not (folder / RECORD).exists():
+            write_json(folder / RECORD, request)
         tables = {split: sample_table(split, request[split], seed) for split in SPLITS}
         _draw_missing(folder, tables, size, seed)
         for name, table in (
@@ -100,13 +103,20 @@ def sample_targets(rows: int, generator: Generator) -> np.ndarray:
     return targets
 
 
+def _check(size: int, seed: int) -> None:
+    if size < SMALLEST or seed < 0:
+        raise BadInput(
+            f"cannot draw fields of {size} pixels with seed {seed}; at least {SMALLEST} pixels and seed 0 are needed"
+        )
+
+
 def _claim(folder: Path, request: dict) -> None:
     """Refuse a folder that holds anything but what was asked for."""
     if not folder.exists():
         return
     if not folder.is_dir():
         raise BadInput(f"{folder}: is a file; name a folder")
-    record = folder / "drawn.json"
+    record = folder / RECORD
     if record.exists():
         found = read_json(record)
         if found != request:
@@ -122,7 +132,7 @@ def _draw_missing(folder: Path, tables: dict[str, pd.DataFrame], size: int, seed
         for channel, path in enumerate(files(split, identifier)):
             with written_whole(path) as temporary:
                 # Encoded in memory because OpenCV says nothing when the disk is full.
-                encoded = cv2.imencode(".png", np.ascontiguousarray(pixels[..., channel]), [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
+                encoded = cv2.imencode(".png", np.ascontiguousarray(pixels[..., channel]))[1]
                 temporary.write_bytes(encoded.tobytes())
 
     def files(split: str, identifier: str) -> list[Path]:
@@ -176,16 +186,17 @@ def _blue(field: Field, generator: Generator) -> np.ndarray:
     light = field.nuclei * (1 - 0.5 * field.nucleoli)
     if field.spindle is not None:
         middle, (x, y) = field.spindle.mean(axis=0), field.spindle[1] - field.spindle[0]
-        plate = middle + np.outer([-0.33, 0, 0.33], [-y, x])
-        light += 1.5 * strokes(field.size, [plate[:2], plate[1:], plate[::2]], 0.17 * field.unit)
+        along, across = 0.09 * np.array([x, y]), 0.33 * np.array([-y, x])
+        corners = [middle + along + across, middle + along - across, middle - along - across, middle - along + across]
+        light += 1.3 * filled(field.size, [corners])
     return light * (1 + 0.12 * noise(field.size, 0.08 * field.unit, generator)) + 0.02 * cytoplasm(field)
 
 
 def _exposed(light: np.ndarray, generator: Generator) -> np.ndarray:
     """Return what the camera records of `light`, uint8 [size, size].
 
-    Photons are Poisson distributed. Here they are the square of a normal variable, which has the right mean and the right variance
-    (up to 1/8 of a photon), looks the same and is drawn five times as fast.
+    Photons are Poisson distributed. Here they are the square of a normal variable (Anscombe's transform inverted), which
+    has the Poisson mean and, up to 1/8, variance, looks the same and is drawn five times as fast.
     """
     peak, background = generator.uniform(60, 250), generator.uniform(0.003, 0.02)
     expected = np.maximum(light * np.float32(peak / max(np.quantile(light[::4, ::4], 0.999), 0.25 * light.max())), 0)
@@ -196,15 +207,25 @@ def _exposed(light: np.ndarray, generator: Generator) -> np.ndarray:
 
 
 def contact_sheet(path: Path, size: int = 256, seed: int = 0) -> None:
-    """Write a picture of the 28 classes with their names, 7 by 4 tiles of `size` pixels: microtubules red, protein green, nuclei blue."""
+    """Write a picture of the 28 classes and their names, 7 by 4 tiles of `size` pixels.
+
+    Microtubules are red, the protein green and nuclei blue.
+
+    Raises:
+        BadInput: if a number is out of range or `path` has no suffix that OpenCV can write.
+    """
+    _check(size, seed)
+    if not cv2.haveImageWriter(str(path)):
+        raise BadInput(f"{path}: not a picture's name; let it end in .png")
     bar = max(14, size // 12)
     tiles = []
     for number, name in enumerate(HPA.classes):
         red, green, blue, _ = np.moveaxis(draw_field([number], size, default_rng([seed, number])), -1, 0).astype(np.float32)
         picture = np.stack([0.75 * blue, green + 0.15 * blue, 0.6 * red], axis=-1).clip(0, 255).astype(np.uint8)
         tile = cv2.copyMakeBorder(picture, bar, 2, 2, 2, cv2.BORDER_CONSTANT, value=(32, 32, 32))
-        cv2.putText(tile, f"{number} {name}", (4, round(0.75 * bar)), cv2.FONT_HERSHEY_SIMPLEX, bar / 45, (255, 255, 255), 1,
-                    cv2.LINE_AA)  # fmt: skip
+        place = (4, round(0.75 * bar))
+        cv2.putText(tile, f"{number} {name}", place, cv2.FONT_HERSHEY_SIMPLEX, bar / 45, (255, 255, 255), 1, cv2.LINE_AA)
         tiles.append(tile)
     with written_whole(path) as temporary:
-        cv2.imwrite(str(temporary), np.vstack([np.hstack(tiles[row : row + 7]) for row in range(0, 28, 7)]))
+        sheet = np.vstack([np.hstack(tiles[row : row + 7]) for row in range(0, 28, 7)])
+        temporary.write_bytes(cv2.imencode(temporary.suffix, sheet)[1].tobytes())

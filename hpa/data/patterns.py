@@ -1,9 +1,10 @@
-"""What each of the 28 classes looks like in a drawn cell, after the subcellular map of Thul et al. (Science 356, eaal3321, 2017).
+"""What each of the 28 classes looks like in a drawn cell.
 
+What lies where follows "A subcellular map of the human proteome" (Thul et al., Science 356, eaal3321, 2017).
 A pattern is a function of a field and a generator and returns light, float32 [size, size], in a scale of its own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -102,7 +103,8 @@ def actin_filaments(field: Field, generator: Generator) -> np.ndarray:
         angle = cell.heading + generator.normal(0, 0.04, (count, 1))
         along = np.concatenate([np.cos(angle), np.sin(angle)], axis=1) * field.unit
         across = np.array([-np.sin(cell.heading), np.cos(cell.heading)]) * field.unit
-        middle = cell.center + generator.uniform(-1.1, 1.1, (count, 1)) * across + generator.uniform(-0.3, 0.3, (count, 1)) * along
+        aside, ahead = generator.uniform([[-1.1], [-0.3]], [[1.1], [0.3]], (2, count))[..., None]
+        middle = cell.center + aside * across + ahead * along
         half = along * generator.uniform(0.4, 1.3, (count, 1))
         fibres = strokes(field.size, np.stack([middle - half, middle + half], axis=1), 0.022 * field.unit)
         total += fibres * (field.labels == cell.label)
@@ -165,7 +167,8 @@ def microtubule_organizing_center(field: Field, generator: Generator) -> np.ndar
 
 def centrosome(field: Field, generator: Generator) -> np.ndarray:
     """Two sharp dots beside the nucleus."""
-    aside = 0.05 * field.unit * generator.choice([-1, 1], (len(field.cells), 2)) * generator.uniform(0.6, 1, (len(field.cells), 2))
+    angle = generator.uniform(0, np.pi, len(field.cells))
+    aside = 0.055 * field.unit * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     pairs = np.concatenate([_organizers(field) - aside, _organizers(field) + aside])
     return dots(field.size, pairs, 0.018 * field.unit) + 0.03 * cytoplasm(field)
 
@@ -205,7 +208,7 @@ def mitochondria(field: Field, generator: Generator) -> np.ndarray:
 
 def aggresome(field: Field, generator: Generator) -> np.ndarray:
     """One big bright blob in the dent of the nucleus."""
-    blobs = np.array([[*cell.at(cell.pole, 0.12), generator.uniform(0.13, 0.18) * field.unit] for cell in field.cells])
+    blobs = np.array([[*cell.at(cell.pole, 0.2), generator.uniform(0.13, 0.18) * field.unit] for cell in field.cells])
     return blurred(discs(field.size, blobs), 0.03 * field.unit) + 0.06 * cytoplasm(field)
 
 
@@ -279,7 +282,7 @@ def _bodies(
     spread: float = 0,
     rim: float = 0,
 ) -> np.ndarray:
-    """Draw round bodies in every cell, as many, as deep and as large (in units) as the ranges say; hollow if they have a `rim`."""
+    """Draw round bodies in every cell, as many, as deep and as large as the ranges say; a `rim` makes them hollow."""
     circles = []
     for cell in field.cells:
         points = _scattered(cell, generator, generator.integers(*count), *depth, spread)
@@ -293,7 +296,7 @@ def _bodies(
 def _arcs(
     cell: Cell, generator: Generator, start: np.ndarray, span: np.ndarray, depth: np.ndarray, waves: float = 0.03
 ) -> list[np.ndarray]:
-    """Return curves [20, 2] around the nucleus: from these turns, over so many turns, at these depths, swaying by `waves`."""
+    """Return curves [20, 2] around the nucleus: from these turns, over so many turns, at these depths, which sway."""
     along = np.linspace(0, 1, 20)
     phase, pitch = generator.uniform(0, 2 * np.pi, (2, len(start), 1))
     sway = waves * np.sin(phase + (4 + 2 * pitch) * along)

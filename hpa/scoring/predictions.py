@@ -58,10 +58,14 @@ def read_predictions(path: Path) -> Predictions:
         raise BadInput(f"{path}: holds no array {', '.join(sorted(missing))}")
     ids, classes, probabilities = arrays["ids"], arrays["classes"], arrays["probabilities"]
     targets = arrays.get("targets")
+    if ids.ndim != 1 or classes.ndim != 1:
+        raise BadInput(f"{path}: ids and classes must be one-dimensional")
     shape = (len(ids), len(classes))
     for name, array in (("probabilities", probabilities), ("targets", targets)):
-        if array is not None and array.shape != shape:
-            raise BadInput(f"{path}: {name} has shape {array.shape}; ids and classes ask for {shape}")
+        if array is not None and (array.shape != shape or array.dtype.kind not in "biuf"):
+            raise BadInput(f"{path}: {name} has shape {array.shape} and type {array.dtype}; expected numbers of {shape}")
+    if targets is not None and not np.isin(targets, (0, 1)).all():
+        raise BadInput(f"{path}: targets holds other numbers than 0 and 1")
     inside = np.all((probabilities >= 0) & (probabilities <= 1), axis=1)  # false for NaN too
     refuse(path, [f"row {row} (id {ids[row]}) holds a probability that is not in [0, 1]" for row in np.flatnonzero(~inside)])
     return Predictions(ids, tuple(map(str, classes)), probabilities.astype(np.float32, copy=False), targets)
