@@ -24,9 +24,13 @@ def run(parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], No
     except KeyboardInterrupt:
         return _fail(parser, "interrupted; the same command goes on where it stopped", 1)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _fail(parser, f"the disk is full ({error.filename or 'while writing'}); "
-                                 "free some space and run the same command again, it goes on where it stopped", 1)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return _fail(
+                parser,
+                f"the disk is full ({error.filename or 'while writing'}); "
+                "free some space and run the same command again, it goes on where it stopped",
+                1,
+            )
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             return _fail(parser, f"{error.filename}: {error.strerror}", 1)
         raise
@@ -45,19 +49,27 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
 def parser(name: str, description: str) -> argparse.ArgumentParser:
     """Return the parser of the command `python -m hpa.<name>`; an option's help ends with its default if it has one."""
-    return argparse.ArgumentParser(
-        prog=f"hpa.{name}", description=description, formatter_class=_HelpFormatter
-    )
+    return argparse.ArgumentParser(prog=f"hpa.{name}", description=description, formatter_class=_HelpFormatter)
 
 
 def add_folders(parser: argparse.ArgumentParser, data: bool = True, runs: bool = True) -> None:
     """Add `--data` and `--runs`."""
     if data:
-        parser.add_argument("--data", type=Path, default=Path("data"), metavar="FOLDER",
-                            help="folder in the competition's layout: train/, train.csv, test/, sample_submission.csv")
+        parser.add_argument(
+            "--data",
+            type=Path,
+            default=Path("data"),
+            metavar="FOLDER",
+            help="folder in the competition's layout: train/, train.csv, test/, sample_submission.csv",
+        )
     if runs:
-        parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="FOLDER",
-                            help="folder of the run folders and the packed images")
+        parser.add_argument(
+            "--runs",
+            type=Path,
+            default=Path("runs"),
+            metavar="FOLDER",
+            help="folder of the run folders and the packed images",
+        )
 
 
 def add_choice(parser: argparse.ArgumentParser) -> None:
@@ -75,8 +87,12 @@ def require_fold(fold: int, folds: int) -> None:
 def add_training(parser: argparse.ArgumentParser) -> None:
     """Add the options that training from new weights and fine-tuning share."""
     parser.add_argument("--model", choices=MODELS, default="gapnet", help="the network")
-    parser.add_argument("--variant", type=int, choices=range(len(VARIANTS)),
-                        help="which of the eight settings of kernel, filters and dropout; 0 if not given")
+    parser.add_argument(
+        "--variant",
+        type=int,
+        choices=range(len(VARIANTS)),
+        help="which of the eight settings of kernel, filters and dropout; 0 if not given",
+    )
     parser.add_argument("--fold", type=whole_number, default=0, help="fold that is held out for validation")
     parser.add_argument("--epochs", type=positive_integer, help="passes over the training rows")
     parser.add_argument("--batch-size", type=positive_integer, help="images in a step")

@@ -85,7 +85,7 @@ def sample_targets(rows: int, generator: Generator) -> np.ndarray:
 
     A row has as many classes as rows of the competition have; which ones is drawn without replacement with the real class
     counts as weights. So that small data sets, too, have something to learn of every class, a class with fewer than
-    1 + rows // 60, at most 8, rows then takes the place of the commonest class in some rows. With fewer rows than classes
+    1 + rows // 60, at most 25, rows then takes the place of the commonest class in some rows. With fewer rows than classes
     there is no such floor, and with as many rows as the competition it is too low to matter.
     """
     weights = np.array(CLASS_COUNTS)
@@ -94,7 +94,7 @@ def sample_targets(rows: int, generator: Generator) -> np.ndarray:
     order = np.argsort(-np.log(weights) - generator.gumbel(size=(rows, len(weights))), axis=1)
     targets = np.zeros(order.shape, np.uint8)
     np.put_along_axis(targets, order, np.arange(len(weights)) < lengths[:, None], axis=1)
-    floor = min(8, 1 + rows // 60) if rows >= len(weights) else 0
+    floor = min(25, 1 + rows // 60) if rows >= len(weights) else 0
     for number in range(len(weights)):
         while targets[:, number].sum() < floor:
             commonest = targets.sum(axis=0).argmax()

@@ -67,20 +67,23 @@ def read_channel(file: Path) -> np.ndarray:
         uint8 array [H, W].
 
     Raises:
-        BadInput: if the file is truncated, damaged, absent or in true colour.
+        BadInput: if the file is truncated, damaged, absent, in true colour or of other numbers than 8 or 16 bits.
     """
     try:
-        encoded = np.fromfile(file, np.uint8)
+        image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
     except OSError as error:
         raise BadInput(f"{file.name} cannot be read ({error.strerror})") from error
-    image = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size else None
+    except cv2.error:  # an empty file, or a header that asks for gigabytes
+        image = None
     if image is None:
-        raise BadInput(f"{file.name} is truncated or not an image; fetch it again")
+        raise BadInput(f"{file.name} is truncated, damaged or not an image; fetch it again")
+    if image.dtype not in (np.uint8, np.uint16):
+        raise BadInput(f"{file.name} holds {image.dtype} numbers; save it with 8 or 16 bits")
     if image.ndim == 3:
         image = _one_filled_channel(file, image[..., :3])
     if image.dtype == np.uint16:
-        image = np.round(image / 257)
-    return image.astype(np.uint8, copy=False)
+        image = np.round(image / 257).astype(np.uint8)
+    return image
 
 
 def _one_filled_channel(file: Path, image: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ name `<store>.partial` and gets its own name when it is whole; a stamp of 0 mark
 
 import errno
 import hashlib
+import math
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -75,11 +76,14 @@ def pack(folder: Path, source: Path, ids: np.ndarray, task: Task, size: int) -> 
             _pack_rows(partial, files, stamps, size)
             shutil.rmtree(folder, ignore_errors=True)
             os.rename(partial, folder)
-    return ImageStore(folder, np.asarray(ids), np.load(folder / "images.npy", mmap_mode="r"))
+        return ImageStore(folder, np.asarray(ids), np.load(folder / "images.npy", mmap_mode="r"))
 
 
 def _stamp(files: list[Path]) -> int:
-    stats = [(file.name, stat.st_size, stat.st_mtime_ns) for file in files for stat in [os.stat(file)]]
+    try:
+        stats = [(file.name, stat.st_size, stat.st_mtime_ns) for file in files for stat in [os.stat(file)]]
+    except OSError:  # a link to nowhere, say: decoding will tell
+        return 1
     return int.from_bytes(hashlib.blake2b(repr(stats).encode(), digest_size=8).digest()) | 1  # 0 marks an open row
 
 
@@ -87,11 +91,11 @@ def _fits(folder: Path, request: dict, stamps: np.ndarray | None = None) -> bool
     """Tell whether the store at `folder` answers the `request` and, if given, was made from files of these `stamps`."""
     try:
         made = read_json(folder / "store.json")
-        return {**made, "source": request["source"]} == request and (
-            stamps is None or np.array_equal(np.load(folder / "stamps.npy"), stamps)
-        )
-    except (BadInput, OSError, ValueError):
+        np.load(folder / "images.npy", mmap_mode="r")  # fails if the file was cut short
+        packed = np.load(folder / "stamps.npy")
+    except (BadInput, OSError, ValueError, EOFError):
         return False
+    return {**made, "source": request["source"]} == request and (stamps is None or np.array_equal(packed, stamps))
 
 
 def _begin(partial: Path, request: dict) -> None:
@@ -102,7 +106,7 @@ def _begin(partial: Path, request: dict) -> None:
     partial.mkdir(parents=True)
     rows, size = len(request["ids"]), request["size"]
     shape = (rows, size, size, len(request["channels"]))
-    needed, free = int(np.prod(shape, dtype=np.int64)), shutil.disk_usage(partial).free
+    needed, free = math.prod(shape), shutil.disk_usage(partial).free
     if needed > free:
         raise OSError(errno.ENOSPC, "", f"{partial} needs {needed / 2**30:.2f} GiB, {free / 2**30:.2f} GiB are free")
     # Images are a hole in the file at first. Plain writes will fill it, since they report a disk that is full by then;
@@ -130,6 +134,8 @@ def _pack_rows(partial: Path, files: list[list[Path]], stamps: np.ndarray, size:
             except BadInput as error:
                 faults.append(f"id {files[row][0].name.rpartition('_')[0]}: {error}")
                 return False
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(partial)) from error
             return True
 
         def commit(chunk: np.ndarray, good: list[bool]) -> None:

@@ -68,8 +68,10 @@ def read_settings(folder: Path) -> Settings:
     """Return the settings that the run in `folder` was made with.
 
     Raises:
-        BadInput: if its config.json is absent or lacks a setting.
+        BadInput: if there is no run, or its config.json lacks a setting.
     """
+    if not (folder / "config.json").exists():
+        raise BadInput(f"{folder}: no such run; train it first")
     config = read_json(folder / "config.json")
     missing = [name for name in Settings.__dataclass_fields__ if name not in config]
     if missing:

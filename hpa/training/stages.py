@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 LOSSES = ("binary-crossentropy", "soft-f1")
 
+
 @dataclass(frozen=True)
 class Stage:
     """One stage of training.

@@ -69,8 +69,6 @@ def train(settings: Settings, task: Task, data: Path, runs: Path) -> Path:
 
 
 def _require_finished(start: Path, table: SampleTable) -> None:
-    if not (start / "config.json").exists():
-        raise BadInput(f"{start}: no such run; this stage starts from it, so train it first")
     if not is_finished(start):
         raise BadInput(f"{start}: not finished; this stage starts from it, so run its command again first")
     if read_json(start / "config.json").get("table_sha256") != table_digest(table):

@@ -1,0 +1,43 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hpa.data.drawn import write_dataset
+from hpa.tasks import HPA
+
+
+@pytest.fixture(scope="session")
+def drawn_data(tmp_path_factory):
+    """A folder in the competition's layout: 60 training and 20 test fields of 128 pixels. Not to be written to."""
+    folder = tmp_path_factory.mktemp("drawn") / "data"
+    write_dataset(folder, train=60, test=20, size=128, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder of real data; skips where it is absent."""
+    shared = Path(os.environ.get("HPA_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+    if not (shared / "data").is_dir():
+        pytest.skip("the real data is absent; set HPA_SHARED to the folder that holds data/")
+    return shared / "data"
+
+
+@pytest.fixture
+def write_samples():
+    """A function that writes samples of random pixels to a folder and returns their ids."""
+
+    def write(folder, count, side=24, seed=0):
+        folder.mkdir(parents=True, exist_ok=True)
+        random = np.random.default_rng(seed)
+        ids = np.array([f"s{number:04d}" for number in range(count)])
+        for identifier in ids:
+            for channel in HPA.channels:
+                pixels = random.integers(0, 256, (side, side), np.uint8)
+                Image.fromarray(pixels).save(folder / f"{identifier}_{channel}.png", compress_level=1)
+        return ids
+
+    return write

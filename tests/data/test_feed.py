@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+
+from hpa.data.augment import augment
+from hpa.data.feed import evaluation_batches, training_batches
+
+COUNT, BITS = 60, 6
+# A row's target is its own number in binary, so that every batch tells which rows it holds.
+TARGETS = (np.arange(COUNT)[:, None] >> np.arange(BITS) & 1).astype(np.uint8)
+ROWS = np.flatnonzero(np.arange(COUNT) % 5)  # 48 rows
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """A read-only memory map, as a store gives it."""
+    path = tmp_path_factory.mktemp("feed") / "images.npy"
+    np.save(path, np.random.default_rng(0).integers(0, 256, (COUNT, 16, 16, 4), np.uint8))
+    return np.load(path, mmap_mode="r")
+
+
+def read(dataset):
+    """Return the batches, each as the rows that it holds and their images."""
+    return [((truth.numpy() @ (1 << np.arange(BITS))).astype(int), batch.numpy()) for batch, truth in dataset]
+
+
+def feed(images, epochs, batch_size=10, augmentation="report", seed=3, rows=ROWS):
+    return read(training_batches(images, TARGETS, rows, batch_size, augmentation, seed, epochs))
+
+
+def same(first, second):
+    return len(first) == len(second) and all(
+        np.array_equal(r, s) and np.array_equal(i, j) for (r, i), (s, j) in zip(first, second, strict=True)
+    )
+
+
+def test_types_and_shapes_are_known(images):
+    dataset = training_batches(images, TARGETS, ROWS, 10, "report", 0, range(1))
+    batch, truth = dataset.element_spec
+    assert (batch.dtype, batch.shape.as_list()) == ("uint8", [None, 16, 16, 4])
+    assert (truth.dtype, truth.shape.as_list()) == ("float32", [None, BITS])
+    evaluation = evaluation_batches(images, ROWS, 10).element_spec
+    assert (evaluation.dtype, evaluation.shape.as_list()) == ("uint8", [None, 16, 16, 4])
+
+
+@pytest.mark.parametrize(("batch_size", "sizes"), [(10, [10] * 4 + [8]), (48, [48]), (100, [48]), (1, [1] * 48)])
+def test_every_row_comes_once_an_epoch(images, batch_size, sizes):
+    batches = feed(images, range(2), batch_size, "none")
+    assert [len(rows) for rows, _ in batches] == sizes * 2
+    for epoch in (batches[: len(sizes)], batches[len(sizes) :]):
+        assert sorted(np.concatenate([rows for rows, _ in epoch])) == ROWS.tolist()
+
+
+def test_images_and_targets_belong_together(images):
+    for rows, batch in feed(images, range(2), augmentation="none"):
+        assert np.array_equal(batch, images[rows])
+
+
+def test_the_order_differs_between_epochs_and_seeds(images):
+    batches = feed(images, range(3), 48, "none") + feed(images, range(1), 48, "none", seed=4)
+    orders = {tuple(rows) for rows, _ in batches} | {tuple(ROWS)}
+    assert len(orders) == 5
+
+
+def test_augmented_pixels_reach_the_batches(images):
+    for number, (rows, batch) in enumerate(feed(images, range(2, 4))):
+        epoch = 2 + number // 5
+        assert np.array_equal(batch, augment(images[rows], rows, "report", 3, epoch))
+        assert all(not np.array_equal(each, images[row]) for each, row in zip(batch, rows, strict=True))
+
+
+def test_a_row_looks_different_in_every_epoch(images):
+    first, second = (dict(zip(*batch, strict=True)) for batch in feed(images, range(2), 48))
+    assert not any(np.array_equal(first[row], second[row]) for row in ROWS)
+
+
+def test_a_feed_that_starts_later_continues_the_one_that_started_first(images):
+    assert same(feed(images, range(3, 5)), feed(images, range(5))[15:])
+
+
+def test_the_same_feed_twice_is_the_same(images):
+    dataset = training_batches(images, TARGETS, ROWS, 4, "report", 3, range(3))
+    first = read(dataset)
+    assert same(first, read(dataset))
+    assert same(first, feed(images, range(3), 4))
+
+
+def test_evaluation_is_in_order_and_untouched(images):
+    rows = ROWS[::-1]
+    batches = [batch.numpy() for batch in evaluation_batches(images, rows, 10)]
+    assert [len(batch) for batch in batches] == [10] * 4 + [8]
+    assert np.array_equal(np.concatenate(batches), images[rows])

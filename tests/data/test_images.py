@@ -1,0 +1,230 @@
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from hpa.data.images import find_files, read_channel, read_image
+from hpa.errors import BadInput
+from hpa.tasks import HPA
+
+
+def save(path, pixels, **options):
+    Image.fromarray(np.asarray(pixels)).save(path, **options)
+    return path
+
+
+def write_png(path, depth, kind, width, height, data):
+    """Write a PNG chunk by chunk, for the kinds that PIL does not write."""
+
+    def chunk(name, body):
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+    return path
+
+
+def sample_of(folder, channels):
+    folder.mkdir(exist_ok=True)
+    return [save(folder / f"a_{name}.png", pixels) for name, pixels in zip(HPA.channels, channels, strict=True)]
+
+
+@pytest.fixture
+def grey():
+    return np.random.default_rng(0).integers(0, 256, (30, 20), np.uint8)
+
+
+def test_channels_are_stacked_red_green_blue_yellow(tmp_path):
+    for value, channel in enumerate(("blue", "green", "red", "yellow")):
+        save(tmp_path / f"a_{channel}.png", np.full((5, 6), value, np.uint8))
+    (files,) = find_files(tmp_path, ["a"], HPA)
+    image = read_image(files)
+    assert image.shape == (5, 6, 4)
+    assert image.dtype == np.uint8
+    assert image[0, 0].tolist() == [2, 1, 0, 3]
+    assert (image == image[0, 0]).all()
+
+
+def test_the_size_of_the_files_is_kept_and_no_pixel_changes(tmp_path):
+    channels = np.random.default_rng(0).integers(0, 256, (4, 33, 17), np.uint8)
+    assert np.array_equal(read_image(sample_of(tmp_path, channels)), np.moveaxis(channels, 0, -1))
+
+
+def test_shrinking_averages_areas(tmp_path):
+    channels = np.random.default_rng(0).integers(0, 256, (4, 64, 64), np.uint8)
+    image = read_image(sample_of(tmp_path, channels), 16)
+    block_means = channels.reshape(4, 16, 4, 16, 4).mean(axis=(2, 4))
+    assert np.abs(image - np.moveaxis(block_means, 0, -1)).max() <= 0.5
+
+
+def test_shrinking_by_a_fraction_weighs_the_pixels_that_are_cut(tmp_path):
+    # Three pixels become two: each of the new ones is one old pixel and half of the middle one.
+    channels = np.tile(np.array([0, 90, 180], np.uint8), (4, 3, 1))
+    assert read_image(sample_of(tmp_path, channels), 2)[..., 0].tolist() == [[30, 150], [30, 150]]
+
+
+def test_growing_is_bilinear(tmp_path):
+    # The new pixels' centres lie at -0.25, 0.25, 0.75 and 1.25 of the old ones; beyond the edge the edge goes on.
+    channels = np.tile(np.array([0, 100], np.uint8), (4, 2, 1))
+    assert read_image(sample_of(tmp_path, channels), 4)[..., 0].tolist() == [[0, 25, 75, 100]] * 4
+
+
+@pytest.mark.parametrize("side", [1, 100, 512, 4000])
+def test_any_side_is_resized(tmp_path, side):
+    channels = [np.full((side, side), value, np.uint8) for value in (0, 7, 128, 255)]
+    image = read_image(sample_of(tmp_path, channels), 256)
+    assert image.shape == (256, 256, 4)
+    assert (image == [0, 7, 128, 255]).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1))
+def test_resized_pixels_stay_in_the_range_of_the_file(tmp_path_factory, height, width, size, seed):
+    channels = np.random.default_rng(seed).integers(50, 200, (4, height, width), np.uint8)
+    image = read_image(sample_of(tmp_path_factory.getbasetemp(), channels), size)
+    assert image.shape == (size, size, 4)
+    assert image.dtype == np.uint8
+    for channel, pixels in zip(np.moveaxis(image, -1, 0), channels, strict=True):
+        assert pixels.min() <= channel.min()
+        assert channel.max() <= pixels.max()
+
+
+def test_channels_of_different_size_are_refused(tmp_path):
+    files = sample_of(tmp_path, [np.zeros((8, 8), np.uint8)] * 3 + [np.zeros((8, 9), np.uint8)])
+    with pytest.raises(BadInput, match=r"differ in size: a_red.png 8x8, .*a_yellow.png 9x8"):
+        read_image(files, 8)
+
+
+def test_every_missing_file_is_reported(tmp_path, write_samples):
+    ids = write_samples(tmp_path, 20)
+    for identifier in ids[:12]:
+        (tmp_path / f"{identifier}_blue.png").unlink()
+    (tmp_path / f"{ids[0]}_red.png").unlink()
+    with pytest.raises(BadInput) as caught:
+        find_files(tmp_path, [*ids, "absent"], HPA)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == f"{tmp_path}: 13 faults"
+    assert lines[1] == "  id s0000: no s0000_red.png, s0000_blue.png"
+    assert lines[2:11] == [f"  id s{number:04d}: no s{number:04d}_blue.png" for number in range(1, 10)]
+    assert lines[11:] == ["  ... and 3 more"]
+
+
+def test_an_id_without_any_image_is_one_line(tmp_path, write_samples):
+    ids = write_samples(tmp_path, 2)
+    with pytest.raises(BadInput) as caught:
+        find_files(tmp_path, [*ids, "gone"], HPA)
+    assert str(caught.value) == f"{tmp_path}: id gone: no gone_red.png, gone_green.png, gone_blue.png, gone_yellow.png"
+
+
+def test_a_folder_that_is_absent(tmp_path):
+    with pytest.raises(BadInput, match="nowhere: cannot be listed .No such file or directory."):
+        find_files(tmp_path / "nowhere", ["a"], HPA)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 8, 30, 60, 300, -30, -12, -4, -1])
+def test_a_truncated_png_is_refused(tmp_path, grey, kept):
+    file = save(tmp_path / "a_red.png", grey)
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(BadInput, match="a_red.png is truncated"):
+        read_channel(file)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_flipped_bit_never_passes_unnoticed(tmp_path_factory, data):
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 20), np.uint8)
+    file = save(tmp_path_factory.getbasetemp() / "flipped.png", pixels)
+    encoded = bytearray(file.read_bytes())
+    encoded[data.draw(st.integers(8, len(encoded) - 13))] ^= 1 << data.draw(st.integers(0, 7))
+    file.write_bytes(encoded)
+    with pytest.raises(BadInput, match="damaged"):
+        read_channel(file)
+
+
+@pytest.mark.parametrize("side", [2_000_000, 60_000])
+def test_a_header_that_asks_for_gigabytes_is_refused(tmp_path, side):
+    with pytest.raises(BadInput, match="damaged"):
+        read_channel(write_png(tmp_path / "a.png", 8, 0, side, side, b"\0"))
+
+
+def test_what_is_no_file_is_refused(tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    for name, reason in (("folder.png", "Is a directory"), ("absent.png", "No such file or directory")):
+        with pytest.raises(BadInput, match=f"{name} cannot be read .{reason}."):
+            read_channel(tmp_path / name)
+    (tmp_path / "page.png").write_text("<html>404</html>")
+    with pytest.raises(BadInput, match=r"page.png is .*not an image"):
+        read_channel(tmp_path / "page.png")
+
+
+def test_16_bits_are_scaled(tmp_path):
+    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    channel = read_channel(save(tmp_path / "a.png", values))
+    assert channel.dtype == np.uint8
+    assert np.abs(channel - values / 257).max() <= 0.5
+    assert (channel[0, 0], channel[-1, -1]) == (0, 255)
+
+
+def test_numbers_that_are_no_pixels_are_refused(tmp_path):
+    with pytest.raises(BadInput, match="float32"):
+        read_channel(save(tmp_path / "a.png", np.zeros((4, 4), np.float32), format="tiff"))
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_the_one_filled_channel_of_a_colour_file_is_taken(tmp_path, grey, place):
+    colour = np.zeros((*grey.shape, 3), np.uint8)
+    colour[..., place] = grey
+    assert np.array_equal(read_channel(save(tmp_path / "a.png", colour)), grey)
+
+
+def test_grey_saved_as_colour_is_taken(tmp_path, grey):
+    assert np.array_equal(read_channel(save(tmp_path / "a.png", np.dstack([grey] * 3))), grey)
+    assert not read_channel(save(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8))).any()
+
+
+def test_true_colour_is_refused(tmp_path, grey):
+    almost = np.dstack([grey] * 3)
+    almost[3, 4, 1] ^= 1
+    for colour, filled in ((almost, 3), (np.dstack([grey, 0 * grey, grey[::-1]]), 2)):
+        with pytest.raises(BadInput, match=f"a.png is a colour image with {filled} filled channels"):
+            read_channel(save(tmp_path / "a.png", colour))
+
+
+def test_palettes(tmp_path, grey):
+    file = tmp_path / "a.png"
+    Image.fromarray(grey).convert("P").save(file)
+    assert np.array_equal(read_channel(file), grey)
+    green = Image.fromarray(grey // 16)
+    green.putpalette([value for shade in range(16) for value in (0, 17 * shade, 0)])
+    green.save(file)
+    assert np.array_equal(read_channel(file), grey // 16 * 17)
+    green.save(file, transparency=3)
+    assert np.array_equal(read_channel(file), grey // 16 * 17)
+
+
+@pytest.mark.parametrize("layers", [2, 4])
+def test_alpha_is_passed_over(tmp_path, grey, layers):
+    pixels = np.dstack([grey] * (layers - 1) + [grey[::-1]])
+    assert np.array_equal(read_channel(save(tmp_path / "a.png", pixels)), grey)
+
+
+def test_few_bits_are_spread_over_the_whole_range(tmp_path):
+    channel = read_channel(write_png(tmp_path / "a.png", 4, 0, 4, 2, b"\0\x01\x2f\0\xf0\x80"))
+    assert channel.tolist() == [[0, 17, 34, 255], [255, 0, 136, 0]]
+
+
+def test_16_bit_colour_with_one_filled_channel(tmp_path):
+    file = write_png(tmp_path / "a.png", 16, 2, 2, 1, b"\0" + struct.pack(">6H", 0, 257 * 9, 0, 0, 65535, 0))
+    assert read_channel(file).tolist() == [[9, 255]]
+
+
+def test_real_files_are_decoded_as_pil_does(shared_data):
+    for file in sorted((shared_data / "kaggle_png").glob("*.png"))[:10]:
+        assert np.array_equal(read_channel(file), np.array(Image.open(file)))
+    for file in sorted((shared_data / "hpa_real" / "train").glob("*_green.png"))[::9]:
+        assert np.array_equal(read_channel(file), np.array(Image.open(file)))

@@ -1,0 +1,267 @@
+import errno
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hpa.data import store
+from hpa.data.images import find_files, read_image
+from hpa.data.store import pack
+from hpa.errors import BadInput
+from hpa.tasks import HPA
+
+SIZE = 8
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The ids of the samples that are decoded, as they come."""
+    seen = []
+
+    def counting(files, size):
+        seen.append(files[0].name.removesuffix("_red.png"))
+        return read_image(files, size)
+
+    monkeypatch.setattr(store, "read_image", counting)
+    return seen
+
+
+@pytest.fixture
+def source(tmp_path, write_samples, monkeypatch):
+    """A folder of 40 samples, two and a half chunks."""
+    monkeypatch.setattr(store, "CHUNK", 16)
+    write_samples(tmp_path / "source", 40, side=12)
+    return tmp_path / "source"
+
+
+IDS = np.array([f"s{number:04d}" for number in range(40)])
+
+
+def expected(source, ids=IDS, size=SIZE):
+    return np.stack([read_image(files, size) for files in find_files(source, ids, HPA)])
+
+
+def test_the_rows_are_what_read_image_returns(tmp_path, source):
+    ids = IDS[::-1]
+    packed = pack(tmp_path / "store", source, ids, HPA, SIZE)
+    assert packed.folder == tmp_path / "store"
+    assert np.array_equal(packed.ids, ids)
+    assert packed.images.dtype == np.uint8
+    assert np.array_equal(packed.images, expected(source, ids))
+    assert np.array_equal(np.load(tmp_path / "store" / "images.npy"), packed.images)
+
+
+def test_images_are_mapped_and_cannot_be_written_to(tmp_path, source):
+    images = pack(tmp_path / "store", source, IDS[:3], HPA, SIZE).images
+    assert isinstance(images, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        images[0] = 0
+
+
+def test_nothing_else_is_left_behind(tmp_path, source):
+    pack(tmp_path / "stores" / "store", source, IDS[:3], HPA, SIZE)
+    assert sorted(os.listdir(tmp_path / "stores")) == [".store.lock", "store"]
+    assert sorted(os.listdir(tmp_path / "stores" / "store")) == ["images.npy", "stamps.npy", "store.json"]
+
+
+def test_a_second_time_does_nothing(tmp_path, source, decoded):
+    pack(tmp_path / "store", source, IDS, HPA, SIZE)
+    made = os.stat(tmp_path / "store" / "images.npy")
+    decoded.clear()
+    again = pack(tmp_path / "store", source, IDS, HPA, SIZE)
+    now = os.stat(tmp_path / "store" / "images.npy")
+    assert decoded == []
+    assert (now.st_mtime_ns, now.st_ino) == (made.st_mtime_ns, made.st_ino)
+    assert np.array_equal(again.images, expected(source))
+
+
+def test_a_source_that_was_moved_is_the_same_source(tmp_path, source, decoded):
+    pack(tmp_path / "store", source, IDS[:3], HPA, SIZE)
+    decoded.clear()
+    source.rename(tmp_path / "elsewhere")
+    pack(tmp_path / "store", tmp_path / "elsewhere", IDS[:3], HPA, SIZE)
+    assert decoded == []
+
+
+def change_file(source):
+    file = source / "s0001_green.png"
+    Image.fromarray(255 - np.array(Image.open(file))).save(file, compress_level=1)
+    return IDS[:4], SIZE
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        change_file,
+        lambda source: (IDS[:5], SIZE),
+        lambda source: (IDS[:3], SIZE),
+        lambda source: (IDS[3::-1], SIZE),
+        lambda source: (IDS[:4], SIZE + 1),
+    ],
+    ids=["file", "more ids", "fewer ids", "order of ids", "size"],
+)
+def test_a_change_is_noticed(tmp_path, source, change):
+    before = np.array(pack(tmp_path / "store", source, IDS[:4], HPA, SIZE).images)
+    ids, size = change(source)
+    packed = pack(tmp_path / "store", source, ids, HPA, size)
+    assert not np.array_equal(packed.images, before)
+    assert np.array_equal(packed.images, expected(source, ids, size))
+    assert np.array_equal(packed.ids, ids)
+
+
+@pytest.mark.parametrize("name", ["images.npy", "stamps.npy", "store.json"])
+@pytest.mark.parametrize("kept", [0, 200])
+def test_a_store_that_was_cut_short_is_packed_anew(tmp_path, source, name, kept):
+    pack(tmp_path / "store", source, IDS, HPA, SIZE)
+    os.truncate(tmp_path / "store" / name, kept)
+    assert np.array_equal(pack(tmp_path / "store", source, IDS, HPA, SIZE).images, expected(source))
+
+
+def test_who_reads_an_outdated_store_is_not_disturbed(tmp_path, source):
+    old = pack(tmp_path / "store", source, IDS[:4], HPA, SIZE).images
+    before = np.array(old)
+    change_file(source)
+    pack(tmp_path / "store", source, IDS[:4], HPA, SIZE)
+    assert np.array_equal(old, before)
+
+
+def test_missing_files_stop_the_work_before_it_starts(tmp_path, source):
+    (source / "s0001_red.png").unlink()
+    with pytest.raises(BadInput, match="id s0001: no s0001_red.png"):
+        pack(tmp_path / "store", source, IDS, HPA, SIZE)
+    assert os.listdir(tmp_path) == ["source"]
+
+
+def test_one_bad_image_costs_nothing_but_itself(tmp_path, source, decoded):
+    file = source / "s0020_blue.png"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:100])
+    for _ in range(2):
+        with pytest.raises(BadInput) as caught:
+            pack(tmp_path / "store", source, IDS, HPA, SIZE)
+        assert str(caught.value).startswith(f"{source}: id s0020: s0020_blue.png is truncated")
+        assert "\n" not in str(caught.value)
+        assert not (tmp_path / "store").exists()
+    assert sorted(decoded) == sorted([*IDS, "s0020"])
+    decoded.clear()
+    file.write_bytes(whole)
+    packed = pack(tmp_path / "store", source, IDS, HPA, SIZE)
+    assert decoded == ["s0020"]
+    assert np.array_equal(packed.images, expected(source))
+
+
+def test_all_bad_images_are_reported_at_once(tmp_path, source):
+    for identifier in IDS[5:17]:
+        (source / f"{identifier}_red.png").write_bytes(b"no image")
+    (source / "s0030_yellow.png").unlink()
+    (source / "s0030_yellow.png").symlink_to("nowhere")
+    Image.fromarray(np.zeros((12, 13), np.uint8)).save(source / "s0000_blue.png")
+    with pytest.raises(BadInput) as caught:
+        pack(tmp_path / "store", source, IDS, HPA, SIZE)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == f"{source}: 14 faults"
+    assert "id s0000: the channels differ in size" in lines[1]
+    assert [line.split(":")[0] for line in lines[2:11]] == [f"  id {identifier}" for identifier in IDS[5:14]]
+    assert lines[11:] == ["  ... and 4 more"]
+
+
+def test_an_id_may_hold_underscores(tmp_path, write_samples):
+    write_samples(tmp_path / "source", 1)
+    for channel in HPA.channels:
+        (tmp_path / "source" / f"s0000_{channel}.png").rename(tmp_path / "source" / f"1_A_2_{channel}.png")
+    (tmp_path / "source" / "1_A_2_red.png").write_bytes(b"")
+    with pytest.raises(BadInput, match="id 1_A_2: 1_A_2_red.png"):
+        pack(tmp_path / "store", tmp_path / "source", np.array(["1_A_2"]), HPA, SIZE)
+
+
+def test_an_interrupted_packing_goes_on_where_it_stopped(tmp_path, source, decoded, monkeypatch):
+    def interrupted(files, size):
+        if len(decoded) >= 24:
+            raise KeyboardInterrupt
+        return counting(files, size)
+
+    counting = store.read_image
+    monkeypatch.setattr(store, "read_image", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pack(tmp_path / "store", source, IDS, HPA, SIZE)
+    assert not (tmp_path / "store").exists()
+    decoded.clear()
+    monkeypatch.setattr(store, "read_image", counting)
+    packed = pack(tmp_path / "store", source, IDS, HPA, SIZE)
+    assert sorted(decoded) == list(IDS[store.CHUNK :])
+    assert np.array_equal(packed.images, expected(source))
+
+
+def test_what_changed_during_an_interruption_is_packed_anew(tmp_path, source, decoded):
+    bad = source / "s0039_blue.png"
+    whole = bad.read_bytes()
+    bad.write_bytes(b"")
+    with pytest.raises(BadInput):
+        pack(tmp_path / "store", source, IDS, HPA, SIZE)
+    bad.write_bytes(whole)
+    change_file(source)
+    decoded.clear()
+    packed = pack(tmp_path / "store", source, IDS, HPA, SIZE)
+    assert sorted(decoded) == ["s0001", "s0039"]
+    assert np.array_equal(packed.images, expected(source))
+
+
+@pytest.mark.parametrize("damage", ["other size", "images.npy", "stamps.npy", "store.json"])
+def test_rests_that_do_not_fit_are_thrown_away(tmp_path, source, damage):
+    partial = tmp_path / "store.partial"
+    pack(partial, source, IDS, HPA, SIZE + 1 if damage == "other size" else SIZE)
+    if damage != "other size":
+        os.truncate(partial / damage, 100)
+    assert np.array_equal(pack(tmp_path / "store", source, IDS, HPA, SIZE).images, expected(source))
+    assert not partial.exists()
+
+
+def test_a_death_between_the_two_last_steps(tmp_path, source, decoded):
+    pack(tmp_path / "store", source, IDS, HPA, SIZE)
+    (tmp_path / "store").rename(tmp_path / "store.partial")
+    decoded.clear()
+    assert np.array_equal(pack(tmp_path / "store", source, IDS, HPA, SIZE).images, expected(source))
+    assert decoded == []
+
+
+def test_writes_that_the_system_cuts_short_are_completed(tmp_path, source, monkeypatch):
+    pwrite = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda descriptor, data, offset: pwrite(descriptor, data[:100], offset))
+    assert np.array_equal(pack(tmp_path / "store", source, IDS[:9], HPA, SIZE).images, expected(source, IDS[:9]))
+
+
+def test_a_disk_that_fills_up_keeps_what_was_packed(tmp_path, source, decoded, monkeypatch):
+    pwrite, written = os.pwrite, []
+
+    def filling(descriptor, data, offset):
+        written.append(offset)
+        if len(written) > 24:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return pwrite(descriptor, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", filling)
+    with pytest.raises(OSError, match="No space left") as caught:
+        pack(tmp_path / "store", source, IDS, HPA, SIZE)
+    assert caught.value.errno == errno.ENOSPC
+    assert not (tmp_path / "store").exists()
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    decoded.clear()
+    packed = pack(tmp_path / "store", source, IDS, HPA, SIZE)
+    assert sorted(decoded) == list(IDS[store.CHUNK :])
+    assert np.array_equal(packed.images, expected(source))
+
+
+@pytest.mark.parametrize("size", [10**6, 10**12])
+def test_a_store_that_cannot_fit_is_refused_before_it_starts(tmp_path, source, size, decoded):
+    with pytest.raises(OSError, match="GiB are free") as caught:
+        pack(tmp_path / "store", source, IDS, HPA, size)
+    assert caught.value.errno == errno.ENOSPC
+    assert decoded == []
+
+
+def test_real_cells(tmp_path, shared_data):
+    source = shared_data / "hpa_real" / "train"
+    ids = np.array(sorted({file.name.rpartition("_")[0] for file in source.glob("*.png")}))
+    packed = pack(tmp_path / "store", source, ids, HPA, 64)
+    assert np.array_equal(packed.images, expected(source, ids, 64))

@@ -1,0 +1,23 @@
+import pytest
+
+pytest.importorskip("keras")
+
+from hpa.errors import BadInput
+from hpa.models.catalog import build, require_size
+from hpa.models.variants import VARIANTS
+
+
+@pytest.mark.parametrize("variant", [None, *range(8)])
+def test_the_smallest_size_is_just_large_enough(variant):
+    model = "parallel-kernels" if variant is None else "gapnet"
+    smallest = 94 if variant is None else VARIANTS[variant].smallest_size
+    assert build(model, variant, smallest, 4, 28).output.shape == (None, 28)
+    with pytest.raises(BadInput, match=f"at least {smallest} pixels"):
+        require_size(model, variant, smallest - 1)
+
+
+def test_below_the_smallest_size_keras_itself_fails(monkeypatch):
+    for variant, settings in enumerate(VARIANTS):
+        monkeypatch.setattr("hpa.models.catalog.require_size", lambda *arguments: None)
+        with pytest.raises(ValueError, match=r"zero or negative|negative dimension"):
+            build("gapnet", variant, settings.smallest_size - 1, 4, 28)

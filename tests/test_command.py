@@ -1,0 +1,119 @@
+import argparse
+import errno
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hpa import command
+from hpa.errors import BadInput, Failure
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMANDS = sorted(path.stem for path in (ROOT / "hpa").glob("*.py") if "\ndef main(" in path.read_text(encoding="utf-8"))
+HEAVY = {"numpy", "pandas", "cv2", "matplotlib", "sklearn", "imgaug", "keras", "tensorflow"}
+
+
+def run(error=None):
+    def work(options):
+        if error is not None:
+            raise error
+
+    return command.run(command.parser("thing", "Does a thing."), work, [])
+
+
+def test_done_is_0():
+    assert run() == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (BadInput("train.csv: line 2: empty"), 2, "train.csv: line 2: empty"),
+        (Failure("the loss is nan"), 1, "the loss is nan"),
+        (KeyboardInterrupt(), 1, "interrupted; the same command goes on where it stopped"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "the disk is full (while writing); free some space"),
+        (OSError(errno.ENOSPC, "", "store needs 9 GiB"), 1, "the disk is full (store needs 9 GiB); free some space"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "a.npy"), 1, "the disk is full (a.npy); free some space"),
+        (OSError(errno.EFBIG, "File too large"), 1, "the disk is full (while writing); free some space"),
+        (PermissionError(errno.EACCES, "Permission denied", "runs"), 1, "runs: Permission denied"),
+        (OSError(errno.EROFS, "Read-only file system", "runs"), 1, "runs: Read-only file system"),
+    ],
+)
+def test_an_error_is_one_line_and_an_exit_code(capsys, error, code, text):
+    assert run(error) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"hpa.thing: {text}")
+    assert len(err.splitlines()) == 1
+
+
+def test_a_defect_is_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        run(ZeroDivisionError())
+    with pytest.raises(OSError, match="Input/output"):
+        run(OSError(errno.EIO, os.strerror(errno.EIO)))
+
+
+def test_an_unknown_option_is_2(capsys):
+    with pytest.raises(SystemExit) as caught:
+        command.run(command.parser("thing", "Does a thing."), lambda options: None, ["--nonsense"])
+    assert caught.value.code == 2
+    assert "--nonsense" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "value"),
+    [
+        (command.positive_integer, "12", 12),
+        (command.whole_number, "0", 0),
+        (command.positive_number, "1e-3", 1e-3),
+        (command.comma_separated, "0,1, fcn", ["0", "1", "fcn"]),
+    ],
+)
+def test_options_are_read(read, text, value):
+    assert read(text) == value
+
+
+@pytest.mark.parametrize(
+    ("read", "texts"),
+    [
+        (command.positive_integer, ["0", "-1", "1.5", "", "a", "²", "1_0", " 1"]),
+        (command.whole_number, ["-1", "1.0", "", "٣"]),
+        (command.positive_number, ["0", "-1", "nan", "inf", "", "a"]),
+        (command.comma_separated, ["", "0,", ",0", "0,,1", "0,0", "0, 0"]),
+    ],
+)
+def test_bad_options_are_refused(read, texts):
+    for text in texts:
+        with pytest.raises(argparse.ArgumentTypeError, match=re.escape(f"found '{text}'")):
+            read(text)
+
+
+def test_commands_are_found():
+    assert {"pack", "train", "finetune", "predict", "ensemble", "submit"} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_there_without_heavy_imports(name):
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['{name}', '--help']\n"
+        f"try:\n    runpy.run_module('hpa.{name}', run_name='__main__', alter_sys=True)\n"
+        f"finally:\n    print('HEAVY', sorted({HEAVY!r} & sys.modules.keys()))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.startswith(f"usage: hpa.{name} ")
+    assert done.stdout.endswith("HEAVY []\n")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_unknown_option_of_a_command_is_2(name):
+    command_line = [sys.executable, "-m", f"hpa.{name}", "--no-such-option"]
+    done = subprocess.run(command_line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,29 @@
+import pytest
+
+from hpa.errors import BadInput, Failure, refuse
+
+
+def test_without_faults_nothing_happens():
+    refuse("train.csv", [])
+
+
+def test_one_fault_is_one_line():
+    with pytest.raises(BadInput) as caught:
+        refuse("train.csv", ["line 2: empty"])
+    assert str(caught.value) == "train.csv: line 2: empty"
+
+
+@pytest.mark.parametrize(("count", "last"), [(2, "  fault 1"), (10, "  fault 9"), (11, "  ... and 1 more"), (500, "  ... and 490 more")])
+def test_the_first_ten_and_the_count(count, last):
+    with pytest.raises(BadInput) as caught:
+        refuse("train.csv", [f"fault {number}" for number in range(count)])
+    lines = str(caught.value).splitlines()
+    assert lines[0] == f"train.csv: {count} faults"
+    assert lines[1 : 1 + min(count, 10)] == [f"  fault {number}" for number in range(min(count, 10))]
+    assert lines[-1] == last
+
+
+def test_bad_input_and_failure_can_be_told_apart():
+    assert issubclass(BadInput, ValueError)
+    assert not issubclass(Failure, BadInput)
+    assert not issubclass(BadInput, Failure)

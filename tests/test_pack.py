@@ -1,0 +1,242 @@
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hpa import pack
+from hpa.data import store
+from hpa.data.drawn import write_dataset
+from hpa.data.images import find_files, read_image
+from hpa.data.tables import read_sample_submission, read_training_table
+from hpa.tasks import HPA
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def start(*options):
+    command = [sys.executable, "-m", "hpa.pack", *map(str, options)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process):
+    out, err = process.communicate(timeout=120)
+    assert "Traceback" not in err
+    return process.returncode, out, err
+
+
+def expected(data, name, ids, size):
+    return np.stack([read_image(files, size) for files in find_files(data / name, ids, HPA)])
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A data set of 500 test fields of 512 pixels, which takes seconds to pack; three are drawn, the others are links."""
+    folder = tmp_path_factory.mktemp("large")
+    write_dataset(folder / "drawn", train=1, test=3, size=512)
+    ids = [f"{number:04d}" for number in range(500)]
+    (folder / "data" / "test").mkdir(parents=True)
+    drawn = find_files(folder / "drawn" / "test", read_sample_submission(folder / "drawn" / "sample_submission.csv").ids, HPA)
+    for number, identifier in enumerate(ids):
+        for file, channel in zip(drawn[number % 3], HPA.channels, strict=True):
+            (folder / "data" / "test" / f"{identifier}_{channel}.png").symlink_to(file)
+    pd.DataFrame({"Id": ids, "Predicted": "0"}).to_csv(folder / "data" / "sample_submission.csv", index=False)
+    return folder / "data"
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory, drawn_data):
+    """The drawn data set with each of its 20 test fields listed 15 times, links to the same files."""
+    folder = tmp_path_factory.mktemp("small")
+    drawn = find_files(drawn_data / "test", read_sample_submission(drawn_data / "sample_submission.csv").ids, HPA)
+    (folder / "test").mkdir()
+    ids = [f"{number:04d}" for number in range(300)]
+    for number, identifier in enumerate(ids):
+        for file, channel in zip(drawn[number % 20], HPA.channels, strict=True):
+            (folder / "test" / f"{identifier}_{channel}.png").symlink_to(file)
+    pd.DataFrame({"Id": ids, "Predicted": "0"}).to_csv(folder / "sample_submission.csv", index=False)
+    return folder
+
+
+def packed_rows(partial):
+    """Return how many rows are marked as packed."""
+    try:
+        return int((np.load(partial / "stamps.npy") != 0).sum())
+    except (OSError, ValueError, EOFError):
+        return 0
+
+
+def test_both_sets_are_packed_and_a_second_run_does_nothing(tmp_path, drawn_data):
+    code, out, err = finish(start("--data", drawn_data, "--runs", tmp_path, "--size", 32))
+    assert (code, err) == (0, "")
+    stores = tmp_path / "stores"
+    assert out == f"{stores}/train-32: 60 images of 32x32x4\n{stores}/test-32: 20 images of 32x32x4\n"
+    ids = {
+        "train": read_training_table(drawn_data / "train.csv", HPA).ids,
+        "test": read_sample_submission(drawn_data / "sample_submission.csv").ids,
+    }
+    for name in ("train", "test"):
+        images = np.load(stores / f"{name}-32" / "images.npy")
+        assert np.array_equal(images, expected(drawn_data, name, ids[name], 32))
+    times = [os.stat(stores / name / "images.npy").st_mtime_ns for name in ("train-32", "test-32")]
+    assert finish(start("--data", drawn_data, "--runs", tmp_path, "--size", 32)) == (0, out, "")
+    assert [os.stat(stores / name / "images.npy").st_mtime_ns for name in ("train-32", "test-32")] == times
+
+
+def test_one_set_alone(tmp_path, drawn_data):
+    shutil.copy(drawn_data / "sample_submission.csv", tmp_path)
+    (tmp_path / "test").symlink_to(drawn_data / "test")
+    assert pack.main(["--data", str(tmp_path), "--runs", str(tmp_path / "runs"), "--set", "test", "--size", "8"]) == 0
+    assert [path.name for path in (tmp_path / "runs" / "stores").glob("[!.]*")] == ["test-8"]
+
+
+@pytest.mark.parametrize("options", [["--size", "0"], ["--size", "x"], ["--set", "validation"]])
+def test_bad_options_are_2(options):
+    with pytest.raises(SystemExit) as caught:
+        pack.main(options)
+    assert caught.value.code == 2
+
+
+def test_absent_data_is_one_line(tmp_path):
+    code, out, err = finish(start("--data", tmp_path / "nowhere", "--runs", tmp_path / "runs"))
+    assert (code, out) == (2, "")
+    assert err == f"hpa.pack: {tmp_path}/nowhere/train.csv: cannot be read (No such file or directory)\n"
+    assert not (tmp_path / "runs").exists()
+
+
+def test_ids_without_images_are_all_named(tmp_path, drawn_data, capsys):
+    ids = [*read_sample_submission(drawn_data / "sample_submission.csv").ids, *(f"gone{number}" for number in range(12))]
+    pd.DataFrame({"Id": ids, "Predicted": "0"}).to_csv(tmp_path / "sample_submission.csv", index=False)
+    (tmp_path / "test").symlink_to(drawn_data / "test")
+    assert pack.main(["--data", str(tmp_path), "--runs", str(tmp_path / "runs"), "--set", "test"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == f"hpa.pack: {tmp_path}/test: 12 faults"
+    assert lines[1] == "  id gone0: no gone0_red.png, gone0_green.png, gone0_blue.png, gone0_yellow.png"
+    assert lines[-1] == "  ... and 2 more"
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_killed_packing_goes_on_where_it_stopped(tmp_path, large, monkeypatch):
+    options = ["--data", large, "--runs", tmp_path, "--set", "test", "--size", 64]
+    partial = tmp_path / "stores" / "test-64.partial"
+    process = start(*options)
+    deadline = time.monotonic() + 60
+    while not packed_rows(partial) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -9
+    process.communicate()
+    done = packed_rows(partial)
+    assert 0 < done < 500
+    assert not (tmp_path / "stores" / "test-64").exists()
+
+    decoded = []
+    monkeypatch.setattr(store, "read_image", lambda files, size: decoded.append(files[0]) or read_image(files, size))
+    assert pack.main([str(option) for option in options]) == 0
+    assert len(decoded) == 500 - done
+    ids = read_sample_submission(large / "sample_submission.csv").ids
+    three = expected(large, "test", ids[:3], 64)
+    assert np.array_equal(np.load(tmp_path / "stores" / "test-64" / "images.npy"), three[np.arange(500) % 3])
+
+
+def test_two_at_once_both_succeed(tmp_path, small):
+    options = ["--data", small, "--runs", tmp_path, "--set", "test", "--size", 64]
+    both = [start(*options), start(*options)]
+    assert [finish(process)[:2] for process in both] == [(0, f"{tmp_path}/stores/test-64: 300 images of 64x64x4\n")] * 2
+    ids = read_sample_submission(small / "sample_submission.csv").ids
+    assert np.array_equal(np.load(tmp_path / "stores" / "test-64" / "images.npy"), expected(small, "test", ids, 64))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 8 MiB; skips where mounting is not permitted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", 0, b"size=8m"):
+        pytest.skip(f"no disk can be mounted here ({os.strerror(ctypes.get_errno())})")
+    yield folder
+    libc.umount2(os.fsencode(folder), 2)
+
+
+def test_a_disk_that_fills_up(small_disk, small, monkeypatch):
+    # The store takes 4.7 MiB. It is begun with room enough, and then 3 MiB are left.
+    options = ["--data", str(small), "--runs", str(small_disk), "--set", "test", "--size", "64"]
+    partial = small_disk / "stores" / "test-64.partial"
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "_pack_rows", lambda *arguments: 1 / 0)
+        pytest.raises(ZeroDivisionError, pack.main, options)
+    free = shutil.disk_usage(small_disk).free
+    (small_disk / "filler").write_bytes(bytes(free - 3 * 2**20))
+    code, out, err = finish(start(*options))
+    assert (code, out) == (1, "")
+    assert len(err.splitlines()) == 1
+    assert err.startswith(f"hpa.pack: the disk is full ({partial}); free some space")
+    done = packed_rows(partial)
+    assert 0 < done < 300
+    assert not (small_disk / "stores" / "test-64").exists()
+
+    (small_disk / "filler").unlink()
+    decoded = []
+    monkeypatch.setattr(store, "read_image", lambda files, size: decoded.append(files[0]) or read_image(files, size))
+    assert pack.main(options) == 0
+    assert len(decoded) == 300 - done
+    ids = read_sample_submission(small / "sample_submission.csv").ids
+    assert np.array_equal(np.load(small_disk / "stores" / "test-64" / "images.npy"), expected(small, "test", ids, 64))
+
+
+def test_a_disk_that_is_too_small_from_the_start(small_disk, small, capsys):
+    assert pack.main(["--data", str(small), "--runs", str(small_disk), "--set", "test", "--size", "256"]) == 1
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1
+    assert "test-256.partial needs 0.07 GiB, 0.01 GiB are free" in err
+
+
+def limited(limit, options):
+    """Run the command in a process of its own whose files cannot grow beyond `limit` bytes."""
+    code = (
+        "import resource, sys\nfrom hpa.pack import main\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))\n"
+        "raise SystemExit(main(sys.argv[1:]))\n"
+    )
+    command = [sys.executable, "-c", code, *map(str, options)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_a_limit_on_file_size_is_a_full_disk(tmp_path, small):
+    options = ["--data", small, "--runs", tmp_path, "--set", "test", "--size", 64]
+    done = limited(2**20, options)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("hpa.pack: the disk is full")
+    assert finish(start(*options))[0] == 0
+
+
+def peak_memory(folder, rows):
+    """Pack `rows` rows of 256 KiB in a process of its own; return its peak memory in bytes."""
+    code = (
+        "import resource, sys, numpy\nfrom pathlib import Path\nfrom hpa.data.store import pack\nfrom hpa.tasks import HPA\n"
+        "pack(Path(sys.argv[1]) / 'store', Path(sys.argv[1]), numpy.array(sys.argv[2].split()), HPA, 256)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    folder.mkdir()
+    ids = [f"{number:04d}" for number in range(rows)]
+    for identifier in ids:
+        for channel in HPA.channels:
+            (folder / f"{identifier}_{channel}.png").symlink_to(folder.parent / "one.png")
+    command = [sys.executable, "-c", code, str(folder), " ".join(ids)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    shutil.rmtree(folder)
+    return int(done.stdout) * 1024
+
+
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path, drawn_data):
+    shutil.copy(next((drawn_data / "test").glob("*_green.png")), tmp_path / "one.png")
+    few, many = (peak_memory(tmp_path / f"{rows}", rows) for rows in (64, 640))
+    assert many - few < 32 * 2**20  # the rows in between are 144 MiB
