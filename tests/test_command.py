@@ -12,7 +12,7 @@ from hpa import command
 from hpa.errors import BadInput, Failure
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = sorted(path.stem for path in (ROOT / "hpa").glob("*.py") if "\ndef main(" in path.read_text(encoding="utf-8"))
+COMMANDS = sorted(path.stem for path in (ROOT / "hpa").glob("[!_]*.py") if "\ndef main(" in path.read_text(encoding="utf-8"))
 HEAVY = {"numpy", "pandas", "cv2", "matplotlib", "sklearn", "imgaug", "keras", "tensorflow"}
 
 

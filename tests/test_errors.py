@@ -13,7 +13,9 @@ def test_one_fault_is_one_line():
     assert str(caught.value) == "train.csv: line 2: empty"
 
 
-@pytest.mark.parametrize(("count", "last"), [(2, "  fault 1"), (10, "  fault 9"), (11, "  ... and 1 more"), (500, "  ... and 490 more")])
+@pytest.mark.parametrize(
+    ("count", "last"), [(2, "  fault 1"), (10, "  fault 9"), (11, "  ... and 1 more"), (500, "  ... and 490 more")]
+)
 def test_the_first_ten_and_the_count(count, last):
     with pytest.raises(BadInput) as caught:
         refuse("train.csv", [f"fault {number}" for number in range(count)])

@@ -27,12 +27,13 @@ def test_what_stood_there_outlives_a_failure(tmp_path, error):
     path = tmp_path / "table.csv"
     path.write_text("old")
 
-    def fail():
+    def write_half():
         with written_whole(path) as temporary:
             temporary.write_text("half")
             raise error
 
-    pytest.raises(error, fail)
+    with pytest.raises(error):
+        write_half()
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["table.csv"]
 
@@ -73,7 +74,11 @@ def test_what_is_no_json_object_is_refused(tmp_path, text, reason):
 
 def test_a_lock_is_held_by_one_and_let_go(tmp_path):
     path = tmp_path / "folder" / ".lock"
-    with locked(path, wait=False), pytest.raises(BadInput, match="folder: another process is at work"), locked(path, wait=False):
+    with (
+        locked(path, wait=False),
+        pytest.raises(BadInput, match="folder: another process is at work"),
+        locked(path, wait=False),
+    ):
         pass
     with locked(path, wait=False):
         pass

@@ -42,7 +42,8 @@ def large(tmp_path_factory):
     write_dataset(folder / "drawn", train=1, test=3, size=512)
     ids = [f"{number:04d}" for number in range(500)]
     (folder / "data" / "test").mkdir(parents=True)
-    drawn = find_files(folder / "drawn" / "test", read_sample_submission(folder / "drawn" / "sample_submission.csv").ids, HPA)
+    drawn_ids = read_sample_submission(folder / "drawn" / "sample_submission.csv").ids
+    drawn = find_files(folder / "drawn" / "test", drawn_ids, HPA)
     for number, identifier in enumerate(ids):
         for file, channel in zip(drawn[number % 3], HPA.channels, strict=True):
             (folder / "data" / "test" / f"{identifier}_{channel}.png").symlink_to(file)
@@ -171,7 +172,8 @@ def test_a_disk_that_fills_up(small_disk, small, monkeypatch):
     partial = small_disk / "stores" / "test-64.partial"
     with monkeypatch.context() as patched:
         patched.setattr(store, "_pack_rows", lambda *arguments: 1 / 0)
-        pytest.raises(ZeroDivisionError, pack.main, options)
+        with pytest.raises(ZeroDivisionError):
+            pack.main(options)
     free = shutil.disk_usage(small_disk).free
     (small_disk / "filler").write_bytes(bytes(free - 3 * 2**20))
     code, out, err = finish(start(*options))

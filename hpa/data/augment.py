@@ -27,7 +27,7 @@ def report() -> iaa.Augmenter:
                 shear=(-8, 8),
                 mode="reflect",
             ),
-            iaa.AdditiveGaussianNoise(scale=(0, 0.05 * 255), per_channel=0.5),
+            iaa.AdditiveGaussianNoise(scale=(0, 0.0125 * 255), per_channel=0.5),
         ]
     )
 

@@ -49,7 +49,10 @@ def main() -> None:
         model.train_on_batch(images, targets)  # traces the step; not what is measured
         rates = {"the feed, augmented": [], "the feed, not augmented": [], "training": []}
         for repeat in range(REPEATS):
-            for label, augmentation, epochs in (("the feed, augmented", "report", 4), ("the feed, not augmented", "none", 20)):
+            for label, augmentation, epochs in (
+                ("the feed, augmented", "report", 4),
+                ("the feed, not augmented", "none", 20),
+            ):
                 start = time.perf_counter()
                 batches = sum(1 for _ in feed(augmentation, range(repeat * epochs, (repeat + 1) * epochs)))
                 rates[label].append(epochs * ROWS / (time.perf_counter() - start))
@@ -58,7 +61,9 @@ def main() -> None:
             for _ in range(STEPS):
                 model.train_on_batch(images, targets)
             rates["training"].append(STEPS * SETTINGS.batch_size / (time.perf_counter() - start))
-        print(f"{len(os.sched_getaffinity(0))} cores, {SETTINGS.size} px, median of {REPEATS}, load {os.getloadavg()[0]:.1f}")
+        print(
+            f"{len(os.sched_getaffinity(0))} cores, {SETTINGS.size} px, median of {REPEATS}, load {os.getloadavg()[0]:.1f}"
+        )
         for label, each in rates.items():
             print(f"{label:>24}: {statistics.median(each):6.1f} images/s ({min(each):.1f} to {max(each):.1f})")
         ratios = [fed / trained for fed, trained in zip(rates["the feed, augmented"], rates["training"], strict=True)]

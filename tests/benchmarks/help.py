@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = sorted(path.stem for path in (ROOT / "hpa").glob("*.py") if "\ndef main(" in path.read_text(encoding="utf-8"))
+COMMANDS = sorted(path.stem for path in (ROOT / "hpa").glob("[!_]*.py") if "\ndef main(" in path.read_text(encoding="utf-8"))
 REPEATS = 15
 
 

@@ -128,7 +128,7 @@ def test_who_reads_an_outdated_store_is_not_disturbed(tmp_path, source):
 
 def test_missing_files_stop_the_work_before_it_starts(tmp_path, source):
     (source / "s0001_red.png").unlink()
-    with pytest.raises(BadInput, match="id s0001: no s0001_red.png"):
+    with pytest.raises(BadInput, match=r"id s0001: no s0001_red.png"):
         pack(tmp_path / "store", source, IDS, HPA, SIZE)
     assert os.listdir(tmp_path) == ["source"]
 
@@ -171,7 +171,7 @@ def test_an_id_may_hold_underscores(tmp_path, write_samples):
     for channel in HPA.channels:
         (tmp_path / "source" / f"s0000_{channel}.png").rename(tmp_path / "source" / f"1_A_2_{channel}.png")
     (tmp_path / "source" / "1_A_2_red.png").write_bytes(b"")
-    with pytest.raises(BadInput, match="id 1_A_2: 1_A_2_red.png"):
+    with pytest.raises(BadInput, match=r"id 1_A_2: 1_A_2_red.png"):
         pack(tmp_path / "store", tmp_path / "source", np.array(["1_A_2"]), HPA, SIZE)
 
 

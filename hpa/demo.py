@@ -1,0 +1,105 @@
+"""`python -m hpa.demo`: the whole way on drawn cells, command by command, and what the blend is worth on the test set.
+
+Each line that starts with `$` can be typed by hand just so. Run again, it goes on where it stopped or finds all done.
+"""
+
+import argparse
+import importlib
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from hpa import command
+from hpa.errors import Failure
+from hpa.tasks import HPA
+
+VARIANTS = ("0", "4")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the options."""
+    parser = command.parser("demo", "Draw, pack, train, fine-tune, predict, blend and check, on drawn cells.")
+    command.add_folders(parser)
+    parser.add_argument("--out", type=Path, default=Path("submissions/drawn.csv"), metavar="FILE.csv", help="the submission")
+    parser.add_argument("--train", type=command.positive_integer, default=1200, help="drawn training fields")
+    parser.add_argument("--test", type=command.positive_integer, default=400, help="drawn test fields")
+    parser.add_argument("--size", type=command.positive_integer, default=96, help="side of the images in pixels")
+    parser.add_argument("--epochs", type=command.positive_integer, default=10, help="epochs of the base models")
+    parser.set_defaults(data=Path("data/drawn"), runs=Path("runs/drawn"))
+    return parser
+
+
+def work(options: argparse.Namespace) -> None:
+    """Run the commands, then score what they wrote against the answer key."""
+    start = time.perf_counter()
+    for name, arguments in commands(options):
+        print(f"\n$ python -m hpa.{name} {' '.join(arguments)}", flush=True)
+        code = importlib.import_module(f"hpa.{name}").main(arguments)
+        if code:
+            raise Failure(f"hpa.{name} ended with exit code {code}; mend what it says and run the same command again")
+    print_scores(options)
+    print(f"\nall of it in {time.perf_counter() - start:.0f} s")
+
+
+def commands(options: argparse.Namespace) -> list[tuple[str, list[str]]]:
+    """Return the commands with their arguments, in order."""
+    data, runs, size = ["--data", str(options.data)], ["--runs", str(options.runs)], ["--size", str(options.size)]
+    fields = ["--train", str(options.train), "--test", str(options.test)]
+    steps = [
+        ("draw", ["--out", str(options.data), *fields, *size]),
+        ("pack", [*data, *runs, *size]),
+    ]
+    for variant in VARIANTS:
+        which = [*data, *runs, "--variant", variant]
+        steps += [
+            ("train", [*which, *size, "--epochs", str(options.epochs), "--batch-size", "16"]),
+            ("finetune", [*which, "--stage", "cnn", "--epochs", "2"]),
+            ("finetune", [*which, "--stage", "dnn", "--epochs", "1"]),
+            ("finetune", [*which, "--stage", "dnn2", "--epochs", "1"]),
+        ]
+    return [
+        *steps,
+        ("predict", [*data, *runs]),
+        ("ensemble", [*data, *runs, "--shift", "0.1", "--out", str(options.out)]),
+        ("submit", [str(options.out), *data, "--check-only"]),
+    ]
+
+
+def print_scores(options: argparse.Namespace) -> None:
+    """Print the macro F1 on the drawn test set of the blend, of each member, and of a constant guess."""
+    import numpy as np
+
+    from hpa.data.tables import read_training_table
+    from hpa.files import read_json
+    from hpa.scoring.metrics import macro_f1
+    from hpa.scoring.predictions import read_predictions
+    from hpa.scoring.submission import score_submission
+    from hpa.scoring.thresholds import find_thresholds, predict_classes
+
+    key = options.data / "test_key.csv"
+    truth = read_training_table(key, HPA).targets
+    members = {}
+    for member in read_json(options.out.with_suffix(".json"))["members"]:
+        folder = Path(member["folder"])
+        validation, test = (read_predictions(folder / name) for name in ("validation.npz", "test.npz"))
+        thresholds = find_thresholds("per-class", validation.targets, validation.probabilities)
+        members[str(folder)] = macro_f1(truth, predict_classes(test.probabilities, thresholds)[0])
+    best = max(members, key=members.get)
+    blend = score_submission(options.out, key, HPA)
+    print("\nmacro F1 on the drawn test set")
+    for name, f1 in [
+        ("constant guess (all classes)", macro_f1(truth, np.ones_like(truth))),
+        *members.items(),
+        ("blend", blend),
+    ]:
+        print(f"  {name:32} {f1:.4f}")
+    print(f"the blend is {abs(blend - members[best]):.4f} {'above' if blend > members[best] else 'below'} its best member, {best}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return command.run(build_parser(), work, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,27 @@
+# Sourced by the other scripts: makes the virtual environment .venv and lets `python -m hpa...` work from any folder.
+# Usage: source setup.sh [REQUIREMENTS]; installs only when the file's text has changed since the last time.
+
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-3}
+python=$root/.venv/bin/python
+
+set_up() {
+    local requirements=$1 stamp wanted base
+    stamp=$root/.venv/installed-${requirements//\//-}
+    wanted=$(cat "$root/requirements.txt" "$root/$requirements")
+    [ -x "$python" ] && [ "$wanted" = "$(cat "$stamp" 2>/dev/null)" ] && return
+    base=$(command -v python3.11 || command -v python3) || { echo "Python 3.11 is needed; apt-get install python3 python3-venv" >&2; return 1; }
+    "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; $base is older" >&2; return 1; }
+    [ -x "$python" ] || "$base" -m venv "$root/.venv" || { echo "apt-get install python3-venv, then run this again" >&2; return 1; }
+    echo "installing $requirements into .venv (once)"
+    "$python" -m pip install --quiet --disable-pip-version-check -r "$root/$requirements"
+    # OpenCV's ordinary build, which imgaug asks for, links to two system libraries that a bare Debian lacks.
+    if ! "$python" -c 'import cv2' 2>/dev/null; then
+        [ "$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq libgl1 libglib2.0-0 >/dev/null
+        "$python" -c 'import cv2' || { echo "apt-get install libgl1 libglib2.0-0, then run this again" >&2; return 1; }
+    fi
+    printf '%s' "$wanted" >"$stamp"
+}
+
+hpa() { "$python" -m "hpa.$1" "${@:2}"; }

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Sets everything up, lints, and runs the tests. Options are those of pytest.
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+set_up tests/requirements.txt
+cd "$root"
+"$python" -m ruff check --quiet .
+"$python" -m pytest -q "$@"
