@@ -13,7 +13,7 @@ from hpa import command
 from hpa.errors import Failure
 from hpa.tasks import HPA
 
-VARIANTS = ("0", "4")
+VARIANTS = ("0", "7")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -23,8 +23,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=Path("submissions/drawn.csv"), metavar="FILE.csv", help="the submission")
     parser.add_argument("--train", type=command.positive_integer, default=1200, help="drawn training fields")
     parser.add_argument("--test", type=command.positive_integer, default=400, help="drawn test fields")
-    parser.add_argument("--size", type=command.positive_integer, default=96, help="side of the images in pixels")
+    parser.add_argument("--size", type=command.positive_integer, default=80, help="side of the images in pixels")
     parser.add_argument("--epochs", type=command.positive_integer, default=10, help="epochs of the base models")
+    parser.add_argument("--shift", type=float, default=0.1, help="of the ensemble's weights")
     parser.set_defaults(data=Path("data/drawn"), runs=Path("runs/drawn"))
     return parser
 
@@ -60,7 +61,7 @@ def commands(options: argparse.Namespace) -> list[tuple[str, list[str]]]:
     return [
         *steps,
         ("predict", [*data, *runs]),
-        ("ensemble", [*data, *runs, "--shift", "0.1", "--out", str(options.out)]),
+        ("ensemble", [*data, *runs, "--shift", str(options.shift), "--out", str(options.out)]),
         ("submit", [str(options.out), *data, "--check-only"]),
     ]
 
@@ -93,7 +94,8 @@ def print_scores(options: argparse.Namespace) -> None:
         ("blend", blend),
     ]:
         print(f"  {name:32} {f1:.4f}")
-    print(f"the blend is {abs(blend - members[best]):.4f} {'above' if blend > members[best] else 'below'} its best member, {best}")
+    side = "above" if blend > members[best] else "below"
+    print(f"the blend is {abs(blend - members[best]):.4f} {side} its best member, {best}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,8 +1,10 @@
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from kaggle_server import Kaggle
 from PIL import Image
 
 from hpa.data.drawn import write_dataset
@@ -41,3 +43,13 @@ def write_samples():
         return ids
 
     return write
+
+
+@pytest.fixture
+def kaggle():
+    with Kaggle() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()

@@ -1,101 +1,18 @@
 import importlib.util
-import json
 import os
-import socket
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from kaggle_server import CREATE, INTROSPECT, KEY, PUT, START, environment
 
 ROOT = Path(__file__).parents[1]
 needs_client = pytest.mark.skipif(importlib.util.find_spec("kaggle") is None, reason="the kaggle client is not installed")
 
 CONTENT = "Id,Predicted\n" + "".join(f"cell{row},{row % 28} 27\n" for row in range(27))
-KEY = "secret-of-the-account"
 MESSAGE = "models 0 to 3, shift 0.34"
 PAGE = "https://www.kaggle.com/competitions/human-protein-atlas-image-classification"
-START, CREATE, INTROSPECT, PUT = "StartSubmissionUpload", "CreateSubmission", "IntrospectToken", "PUT"
-
-
-class Kaggle(ThreadingHTTPServer):
-    """Kaggle as its client sees it, with the storage that takes the file.
-
-    `faults` maps a call to what goes wrong with it: an HTTP status, `"drop"` (the first time the connection is closed in
-    the middle of the request), `"cut"` (it is closed in the middle of the answer) or `"page"` (a web page answers).
-    """
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.faults, self.calls, self.requests, self.uploaded = {}, [], {}, None
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_):
-        pass
-
-    def do_PUT(self):
-        self.handle_call(PUT)
-
-    def do_POST(self):
-        self.handle_call(self.path.rsplit("/", 1)[1])
-
-    def handle_call(self, call):
-        first = call not in self.server.calls
-        self.server.calls.append(call)
-        fault = self.server.faults.get(call)
-        if fault == "drop" and first:
-            self.rfile.read(5)
-            self.hang_up()
-            return
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if isinstance(fault, int):
-            self.answer(fault, json.dumps({"code": fault, "message": f"Kaggle's own words\non {fault}"}))
-        elif fault == "cut":
-            self.answer(200, "{}", missing=10)
-            self.hang_up()
-        elif fault == "page":
-            self.answer(200, "<html>Please log in to the hotel</html>", "text/html")
-        elif call == PUT:
-            self.server.uploaded = body
-            self.answer(200, "{}")
-        else:
-            self.server.requests[call] = json.loads(body)
-            self.answer(200, json.dumps(self.answers()[call]))
-
-    def answers(self):
-        storage = f"http://127.0.0.1:{self.server.server_port}/upload?upload_id={KEY}"
-        return {
-            INTROSPECT: {"active": True, "username": "somebody"},
-            START: {"token": "token-of-the-file", "createUrl": storage},
-            CREATE: {"message": "Successfully submitted", "ref": 4711},
-        }
-
-    def answer(self, status, text, kind="application/json", missing=0):
-        body = text.encode()
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body) + missing))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def hang_up(self):
-        self.connection.shutdown(socket.SHUT_RDWR)
-        self.close_connection = True
-
-
-@pytest.fixture
-def kaggle():
-    with Kaggle() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -114,20 +31,16 @@ TOKEN = {"KAGGLE_API_TOKEN": KEY}
 
 def submit(folder, *options, server=None, credentials=LEGACY_KEY, modules=None):
     """Run the command as a user does, who has no other credentials and no way to any other machine."""
-    proxy = f"http://127.0.0.1:{server.server_port if server else 9}"
-    environment = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(modules or ""), str(ROOT)])),
-        "HOME": str(folder / "home"),
-        "KAGGLE_CONFIG_DIR": str(folder / "home"),
-        "KAGGLE_API_ENVIRONMENT": "LOCALHOST",
-        "http_proxy": proxy,
-        "https_proxy": proxy,
-        "no_proxy": "",
-        **credentials,
-    }
+    path = {"PYTHONPATH": os.pathsep.join(filter(None, [str(modules or ""), str(ROOT)]))}
     command = [sys.executable, "-m", "hpa.submit", "entry.csv", *options]
-    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment(folder / "home", server) | path | credentials,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert KEY not in result.stdout + result.stderr
     return result
 

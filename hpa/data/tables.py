@@ -68,7 +68,9 @@ def read_columns(path: Path, columns: list[str]) -> pd.DataFrame:
         BadInput: if the file is absent, not a UTF-8 CSV, lacks a column or has no rows.
     """
     try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False, index_col=False)
+        frame = pd.read_csv(
+            path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False, index_col=False
+        )
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:

@@ -1,0 +1,73 @@
+"""The scripts as a user runs them, in small: one variant or a few fields, one epoch, from a folder of the user's own."""
+
+import importlib.util
+import io
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from kaggle_server import CREATE, DOWNLOAD, KEY, PUT, START, environment
+
+ROOT = Path(__file__).resolve().parents[1]
+VENV = ROOT / ".venv"
+needs_venv = pytest.mark.skipif(Path(sys.prefix) != VENV, reason="run by pipelines/test.sh, which makes the .venv")
+
+
+def run(script, *options, folder, **variables):
+    command = ["bash", str(ROOT / "pipelines" / script), *map(str, options)]
+    result = subprocess.run(command, cwd=folder, env=os.environ | variables, capture_output=True, text=True, timeout=900)
+    return result.returncode, result.stdout, result.stderr
+
+
+@needs_venv
+def test_the_demo_goes_from_drawing_to_a_scored_submission(tmp_path):
+    options = ["--data", "cells", "--runs", "runs", "--out", "entry.csv", "--size", "80"]
+    options += ["--train", "40", "--test", "12", "--epochs", "1", "--shift", "0"]
+    code, out, err = run("demo.sh", *options, folder=tmp_path)
+    assert code == 0, err
+    assert len(pd.read_csv(tmp_path / "entry.csv")) == 12
+    assert {folder.name for folder in (tmp_path / "runs").iterdir()} == {"0", "7", "stores"}
+    for line in ("constant guess", "runs/0/dnn2", "runs/7/dnn2", "the blend is "):
+        assert line in out
+    assert out.count("$ python -m hpa.finetune") == 6
+
+
+@needs_venv
+@pytest.mark.skipif(importlib.util.find_spec("kaggle") is None, reason="the kaggle client is not installed")
+def test_the_competition_from_download_to_upload(drawn_data, kaggle, tmp_path):
+    kaggle.archive = archive(drawn_data)
+    variables = {"VARIANTS": "2", "SHIFT": "0", "FINETUNE_OPTIONS": "--epochs 1", "KAGGLE_USERNAME": "me", "KAGGLE_KEY": KEY}
+    variables["TRAIN_OPTIONS"] = "--size 48 --epochs 1 --batch-size 16"
+    variables |= environment(tmp_path / "home", kaggle)
+    code, out, err = run("kaggle.sh", "data", "runs", "entry.csv", folder=tmp_path, **variables)
+    assert code == 0, err
+    assert kaggle.calls == [DOWNLOAD, START, PUT, CREATE]
+    assert kaggle.uploaded == (tmp_path / "entry.csv").read_bytes()
+    assert "4711" in out
+    assert {file.parent.name for file in tmp_path.glob("runs/2/*/curves.png")} == {"base", "cnn", "dnn", "dnn2"}
+
+    times = {file: file.stat().st_mtime_ns for file in tmp_path.glob("runs/2/*/*.npz")}
+    code, out, err = run("kaggle.sh", "data", "runs", "entry.csv", folder=tmp_path, **variables)
+    assert code == 0, err
+    assert out.count("finished already") == 4
+    assert kaggle.calls.count(DOWNLOAD) == 1
+    assert {file: file.stat().st_mtime_ns for file in times} == times
+
+
+def archive(data):
+    """Return the data as Kaggle hands it out: tables, and an archive of images for each of train and test."""
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as outer:
+        for name in ("train.csv", "sample_submission.csv"):
+            outer.write(data / name, name)
+        for part in ("train", "test"):
+            images = io.BytesIO()
+            with zipfile.ZipFile(images, "w") as inner:
+                for file in (data / part).iterdir():
+                    inner.write(file, file.name)
+            outer.writestr(f"{part}.zip", images.getvalue())
+    return whole.getvalue()

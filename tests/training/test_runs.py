@@ -1,0 +1,112 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hpa.data.tables import SampleTable
+from hpa.errors import BadInput
+from hpa.training.runs import (
+    describe_best,
+    is_finished,
+    open_run,
+    read_history,
+    read_settings,
+    run_folders,
+    write_history,
+)
+from hpa.training.stages import STAGES, Settings, run_name
+
+SETTINGS = Settings("gapnet", 0, "base", 128, 5, 0, 0, 0, 2, 16, 1e-3, "binary-crossentropy", "report")
+TABLE = SampleTable(np.array(["a", "b"]), np.eye(2, 28, dtype=np.uint8))
+
+
+@pytest.fixture
+def runs(tmp_path):
+    for name, stages in {"10": ["base"], "2": ["base", "cnn", "dnn"], "gapnet-fcn-0": ["base", "cnn"]}.items():
+        for stage in stages:
+            open_run(tmp_path / name / stage, SETTINGS, "hpa", tmp_path, TABLE)
+    (tmp_path / "stores").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("names", "stage", "expected"),
+    [
+        (None, "last", ["2/dnn", "10/base", "gapnet-fcn-0/cnn"]),
+        (None, "base", ["2/base", "10/base", "gapnet-fcn-0/base"]),
+        (["10", "2"], "last", ["10/base", "2/dnn"]),
+        (["2"], "all", ["2/base", "2/cnn", "2/dnn"]),
+        (["2"], "cnn", ["2/cnn"]),
+    ],
+)
+def test_the_folders_that_a_choice_names(runs, names, stage, expected):
+    assert [str(folder.relative_to(runs)) for folder in run_folders(runs, names, stage)] == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "stage", "message"),
+    [
+        (["3"], "last", "no run named 3; present are 2, 10, gapnet-fcn-0"),
+        (None, "cnn", "10: no stage cnn; present are base"),
+    ],
+)
+def test_a_choice_of_what_is_not_there(runs, names, stage, message):
+    with pytest.raises(BadInput, match=message):
+        run_folders(runs, names, stage)
+
+
+def test_no_runs_at_all(tmp_path):
+    with pytest.raises(BadInput, match="train one first"):
+        run_folders(tmp_path / "absent")
+
+
+def test_settings_come_back_from_the_folder(tmp_path):
+    open_run(tmp_path / "run", SETTINGS, "hpa", tmp_path, TABLE)
+    assert read_settings(tmp_path / "run") == SETTINGS
+    open_run(tmp_path / "run", SETTINGS, "hpa", tmp_path / "moved", TABLE)  # the same data elsewhere
+
+
+@pytest.mark.parametrize(
+    ("settings", "table", "difference"),
+    [
+        (replace(SETTINGS, size=256, fold=1), TABLE, "size 128, now 256; fold 0, now 1"),
+        (SETTINGS, SampleTable(TABLE.ids[::-1], TABLE.targets), "table_sha256"),
+        (SETTINGS, SampleTable(TABLE.ids, TABLE.targets[::-1]), "table_sha256"),
+    ],
+)
+def test_a_folder_made_with_other_settings_or_data_is_refused(tmp_path, settings, table, difference):
+    open_run(tmp_path, SETTINGS, "hpa", tmp_path, TABLE)
+    before = (tmp_path / "config.json").read_text()
+    with pytest.raises(BadInput, match=difference):
+        open_run(tmp_path, settings, "hpa", tmp_path, table)
+    assert (tmp_path / "config.json").read_text() == before
+
+
+def test_the_history_is_read_back_exactly(tmp_path):
+    assert len(read_history(tmp_path)) == 0
+    open_run(tmp_path, SETTINGS, "hpa", tmp_path, TABLE)
+    history = pd.DataFrame({"epoch": [1, 2], "loss": [1 / 3, 0.1 + 0.2], "validation_f1_best": [0.25, 1 / 7]})
+    write_history(tmp_path, history[:1])
+    assert not is_finished(tmp_path)
+    write_history(tmp_path, history)
+    assert is_finished(tmp_path)
+    pd.testing.assert_frame_equal(read_history(tmp_path), history, check_exact=True)
+    assert describe_best(tmp_path) == "best epoch 1 of 2, validation macro F1 0.2500"
+
+
+def test_names_of_runs():
+    assert run_name("gapnet", 3, 0) == "3"
+    assert run_name("gapnet", 3, 2) == "3-fold2"
+    assert run_name("parallel-kernels", None, 0) == "parallel-kernels"
+    assert run_name("gapnet-fcn", 0, 1) == "gapnet-fcn-0-fold1"
+
+
+def test_the_reports_schedule():
+    rows = [(stage.name, stage.start, stage.part, stage.epochs, stage.learning_rate) for stage in STAGES.values()]
+    assert rows == [
+        ("base", None, "all", 40, 1e-3),
+        ("cnn", "base", "convolutional", 10, 1e-4),
+        ("dnn", "cnn", "dense", 4, 1e-4),
+        ("dnn2", "dnn", "dense", 2, 1e-4),
+    ]
