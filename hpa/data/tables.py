@@ -68,9 +68,7 @@ def read_columns(path: Path, columns: list[str]) -> pd.DataFrame:
         BadInput: if the file is absent, not a UTF-8 CSV, lacks a column or has no rows.
     """
     try:
-        frame = pd.read_csv(
-            path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False, index_col=False
-        )
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False)
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
@@ -78,11 +76,13 @@ def read_columns(path: Path, columns: list[str]) -> pd.DataFrame:
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise BadInput(f"{path}: no column {', '.join(missing)}; the first line has {', '.join(frame.columns)}")
-    if frame.empty:
-        raise BadInput(f"{path}: no rows below the header")
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus first fields for row names
         raise BadInput(f"{path}: rows have more fields than the first line; put quotes around a field with commas")
-    return frame[columns].fillna("")
+    frame = frame[columns].fillna("")
+    filled = np.flatnonzero(frame.ne("").any(axis=1))
+    if not len(filled):
+        raise BadInput(f"{path}: no rows below the header")
+    return frame[: filled[-1] + 1]  # empty lines at the end are no rows
 
 
 def _id_faults(ids: pd.Series) -> list[tuple[int, str]]:

@@ -54,6 +54,7 @@ def fit(
     Raises:
         Failure: if the loss is no longer a finite number; the best model so far stays.
     """
+    keras.utils.clear_session()  # layers are numbered from 0 again, so that names do not depend on earlier runs
     keras.utils.set_random_seed(settings.seed)
     done = len(read_history(folder))
     if done:

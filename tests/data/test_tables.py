@@ -108,6 +108,12 @@ def test_many_faults_are_counted_and_the_first_named(write):
     assert len(lines) == 12
 
 
+def test_empty_lines_at_the_end_are_no_rows(write):
+    assert read_training_table(write("Id,Target\na,0\nb,1\n\n\n"), HPA).ids.tolist() == ["a", "b"]
+    assert "line 3" in message_of(read_training_table, write("Id,Target\na,0\n\nb,1\n"), HPA)
+    assert "no rows" in message_of(read_training_table, write("Id,Target\n\n\n"), HPA)
+
+
 @pytest.mark.parametrize(
     ("content", "named"),
     [
