@@ -1,5 +1,8 @@
 """`python -m hpa`: list the commands."""
 
+import argparse
+from collections.abc import Sequence
+
 import hpa
 
 COMMANDS = {
@@ -15,12 +18,21 @@ COMMANDS = {
 }
 
 
-def main() -> None:
-    """Print the commands in the order in which they are used."""
-    print(f"hpa {hpa.__version__}. Each command tells its options with --help.\n")
-    for name, what in COMMANDS.items():
-        print(f"  python -m hpa.{name:9} {what}")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the commands in the order in which they are used; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="hpa",
+        usage="python -m hpa.<command> [options]",
+        description=f"hpa {hpa.__version__}. Each command tells its options with --help.",
+        epilog="\n".join(f"  python -m hpa.{name:9} {what}" for name, what in COMMANDS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+    )
+    parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
+    parser.parse_args(argv)
+    parser.print_help()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -3,6 +3,7 @@
 import argparse
 import errno
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +24,9 @@ def run(parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], No
         return _fail(parser, str(error), 1)
     except KeyboardInterrupt:
         return _fail(parser, "interrupted; the same command goes on where it stopped", 1)
+    except BrokenPipeError:  # the reader, `head` say, has seen enough; what is still buffered has nowhere to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return _fail(
@@ -30,6 +34,10 @@ def run(parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], No
                 f"the disk is full ({error.filename or 'while writing'}); "
                 "free some space and run the same command again, it goes on where it stopped",
                 1,
+            )
+        if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
+            return _fail(
+                parser, f"{error.filename}: a file stands where a folder is needed, or the reverse; name another", 2
             )
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             return _fail(parser, f"{error.filename}: {error.strerror}", 1)
@@ -121,9 +129,9 @@ def positive_number(text: str) -> float:
 
 
 def whole_number(text: str) -> int:
-    """Read an option such as a seed: 0 or more."""
-    if not (text.isascii() and text.isdecimal()):
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, found '{text}'")
+    """Read an option such as a seed: 0 to 2^32 - 1, which is as far as NumPy's seeds go."""
+    if not (text.isascii() and text.isdecimal() and int(text) < 2**32):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {2**32 - 1}, found '{text}'")
     return int(text)
 
 

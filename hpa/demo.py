@@ -5,12 +5,14 @@ Each line that starts with `$` can be typed by hand just so. Run again, it goes 
 
 import argparse
 import importlib
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from hpa import command
-from hpa.errors import Failure
+from hpa.errors import BadInput, Failure
+from hpa.models.variants import require_size
 from hpa.tasks import HPA
 
 VARIANTS = ("0", "7")
@@ -33,11 +35,14 @@ def build_parser() -> argparse.ArgumentParser:
 def work(options: argparse.Namespace) -> None:
     """Run the commands, then score what they wrote against the answer key."""
     start = time.perf_counter()
+    for variant in VARIANTS:
+        require_size("gapnet", int(variant), options.size)
     for name, arguments in commands(options):
-        print(f"\n$ python -m hpa.{name} {' '.join(arguments)}", flush=True)
+        print(f"\n$ python -m hpa.{name} {shlex.join(arguments)}", flush=True)
         code = importlib.import_module(f"hpa.{name}").main(arguments)
         if code:
-            raise Failure(f"hpa.{name} ended with exit code {code}; mend what it says and run the same command again")
+            text = f"hpa.{name} ended with exit code {code}; mend what it says and run the same command again"
+            raise BadInput(text) if code == 2 else Failure(text)
     print_scores(options)
     print(f"\nall of it in {time.perf_counter() - start:.0f} s")
 

@@ -20,7 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--train", type=command.positive_integer, default=600, metavar="N", help="training fields")
     parser.add_argument("--test", type=command.positive_integer, default=200, metavar="N", help="test fields")
     parser.add_argument("--size", type=command.positive_integer, default=512, metavar="PIXELS", help="size of a field")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same pixels")
+    parser.add_argument("--seed", type=command.whole_number, default=0, help="the same seed gives the same pixels")
     return parser
 
 

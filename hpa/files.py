@@ -4,10 +4,11 @@ import contextlib
 import fcntl
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from hpa.errors import BadInput
+from hpa.errors import BadInput, Failure
 
 
 @contextlib.contextmanager
@@ -18,6 +19,8 @@ def written_whole(path: Path) -> Iterator[Path]:
     the same and keeps the suffix, so that a leftover of a killed process is overwritten by the next try.
     """
     path = Path(path)
+    if path.is_dir():
+        raise BadInput(f"{path}: is a folder; name a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
@@ -57,13 +60,16 @@ def locked(path: Path, wait: bool) -> Iterator[None]:
     """Hold the lock file `path` while the block runs; the system lets go of it if the process dies.
 
     Raises:
-        BadInput: if `wait` is false and another process holds it.
+        Failure: if `wait` is false and another process holds it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", encoding="utf-8") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise BadInput(f"{path.parent}: another process is at work here; wait for it or stop it") from error
+            if not wait:
+                raise Failure(f"{path.parent}: another process is at work here; wait for it or stop it") from error
+            print(f"waiting for another process that is at work in {path.parent}", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -20,17 +20,20 @@ def build_parser() -> argparse.ArgumentParser:
 
 def work(options: argparse.Namespace) -> None:
     """Pack the stores `<runs>/stores/<set>-<size>`."""
+    from hpa.data.images import find_files
     from hpa.data.store import pack
     from hpa.data.tables import read_sample_submission, read_training_table
     from hpa.tasks import HPA
 
-    tables = {
-        "train": lambda: read_training_table(options.data / "train.csv", HPA),
-        "test": lambda: read_sample_submission(options.data / "sample_submission.csv"),
-    }
-    for name in tables if options.set == "both" else [options.set]:
-        folder = options.runs / "stores" / f"{name}-{options.size}"
-        store = pack(folder, options.data / name, tables[name]().ids, HPA, options.size)
+    ids = {}
+    if options.set != "test":
+        ids["train"] = read_training_table(options.data / "train.csv", HPA).ids
+    if options.set != "train":
+        ids["test"] = read_sample_submission(options.data / "sample_submission.csv").ids
+    for name in ids:  # a missing file of the test set shows before an hour goes into the training set
+        find_files(options.data / name, ids[name], HPA)
+    for name in ids:
+        store = pack(options.runs / "stores" / f"{name}-{options.size}", options.data / name, ids[name], HPA, options.size)
         print(f"{store.folder}: {len(store.ids)} images of {'x'.join(map(str, store.images.shape[1:]))}")
 
 

@@ -15,7 +15,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = command.parser("split", "Share the rows of train.csv out over folds, every class evenly, and write a CSV.")
     command.add_folders(parser, runs=False)
     parser.add_argument("--folds", type=command.positive_integer, default=5, metavar="NUMBER", help="how many folds")
-    parser.add_argument("--split-seed", type=int, default=0, metavar="NUMBER", help="another seed, other folds")
+    parser.add_argument(
+        "--split-seed", type=command.whole_number, default=0, metavar="NUMBER", help="another seed, other folds"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/split.csv"), metavar="FILE.csv", help="columns Id and fold")
     return parser
 

@@ -9,6 +9,7 @@ The client is an extra (`pip install kaggle six`); it finds its credentials by i
 import argparse
 import contextlib
 import io
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def upload(path: Path, message: str, competition: str, page: str) -> int:
             import requests
             from kaggle import api
     except ImportError as error:
-        raise Failure(f"the kaggle client is not installed ({error}); pip install kaggle six") from error
+        raise Failure(f"the kaggle client is not installed ({error}); {sys.executable} -m pip install kaggle six") from error
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             api.authenticate()  # importing did it already, but hid how it failed

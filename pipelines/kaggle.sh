@@ -7,7 +7,7 @@ set_up requirements.txt
 data=${1:-data} runs=${2:-runs} submission=${3:-submissions/ensemble.csv}
 competition=human-protein-atlas-image-classification
 
-[ -x "$root/.venv/bin/kaggle" ] || "$python" -m pip install --quiet --disable-pip-version-check kaggle six
+[ -x "$root/.venv/bin/kaggle" ] || "$python" -m pip install --quiet --disable-pip-version-check 'kaggle>=2.2,<2.3' 'six>=1.17,<2'
 if [ ! -e "$data/.downloaded" ]; then
     mkdir -p "$data"
     "$root/.venv/bin/kaggle" competitions download -c "$competition" -p "$data"
@@ -21,4 +21,9 @@ fi
 export VARIANTS=${VARIANTS:-0 1 2 3 4 6}
 bash "$root/pipelines/all_stages.sh" --data "$data" --runs "$runs"
 bash "$root/pipelines/ensemble.sh" "$data" "$runs" "$submission"
-hpa submit "$submission" --data "$data" -m "${MESSAGE:-hpa, variants $VARIANTS, shift ${SHIFT:-0.34}}"
+if sha256sum --check --status "$submission.uploaded" 2>/dev/null; then  # an upload counts against the day's limit
+    echo "$submission is uploaded already"
+else
+    hpa submit "$submission" --data "$data" -m "${MESSAGE:-hpa, variants $VARIANTS, shift ${SHIFT:-0.34}}"
+    sha256sum "$submission" >"$submission.uploaded"
+fi

@@ -1,5 +1,5 @@
-# Sourced by the other scripts: makes the virtual environment .venv and lets `python -m hpa...` work from any folder.
-# Usage: source setup.sh [REQUIREMENTS]; installs only when the file's text has changed since the last time.
+# Sourced by the other scripts: lets `hpa COMMAND` run from any folder, in the virtual environment that `set_up` makes.
+# set_up REQUIREMENTS installs only when the text of that file or of requirements.txt has changed since the last time.
 
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -13,7 +13,7 @@ set_up() {
     [ -x "$python" ] && [ "$wanted" = "$(cat "$stamp" 2>/dev/null)" ] && return
     base=$(command -v python3.11 || command -v python3) || { echo "Python 3.11 is needed; apt-get install python3 python3-venv" >&2; return 1; }
     "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; $base is older" >&2; return 1; }
-    [ -x "$python" ] || "$base" -m venv "$root/.venv" || { echo "apt-get install python3-venv, then run this again" >&2; return 1; }
+    "$python" -m pip --version >/dev/null 2>&1 || "$base" -m venv --clear "$root/.venv" || { echo "apt-get install python3-venv, then run this again" >&2; return 1; }
     echo "installing $requirements into .venv (once)"
     "$python" -m pip install --quiet --disable-pip-version-check -r "$root/$requirements"
     # OpenCV's ordinary build, which imgaug asks for, links to two system libraries that a bare Debian lacks.

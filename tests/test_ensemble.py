@@ -147,7 +147,7 @@ def test_a_sample_submission_elsewhere(place):
         (["--shift", "nan"], "no member's F1 is above the shift nan"),
         (["--members", "runs/0/cnn", "--variants", "0"], "leave out --variants and --stage"),
         (["--members", "runs/0/cnn", "--stage", "all"], "leave out --variants and --stage"),
-        (["--members", "nowhere"], "nowhere: no validation.npz"),
+        (["--members", "nowhere"], "nowhere: 2 faults\n  no validation.npz"),
         (["--variants", "5"], "no run named 5"),
         (["--variants", "1", "--stage", "cnn"], "no stage cnn"),
         (["--runs", "nowhere"], "no run folders here"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hpa.errors import BadInput
+from hpa.errors import BadInput, Failure
 from hpa.files import locked, read_json, write_json, written_whole
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,7 +76,7 @@ def test_a_lock_is_held_by_one_and_let_go(tmp_path):
     path = tmp_path / "folder" / ".lock"
     with (
         locked(path, wait=False),
-        pytest.raises(BadInput, match="folder: another process is at work"),
+        pytest.raises(Failure, match="folder: another process is at work"),
         locked(path, wait=False),
     ):
         pass

@@ -25,7 +25,7 @@ def run(script, *options, folder, **variables):
 
 @needs_venv
 def test_the_demo_goes_from_drawing_to_a_scored_submission(tmp_path):
-    options = ["--data", "cells", "--runs", "runs", "--out", "entry.csv", "--size", "80"]
+    options = ["--data", tmp_path / "cells", "--runs", tmp_path / "runs", "--out", tmp_path / "entry.csv", "--size", "80"]
     options += ["--train", "40", "--test", "12", "--epochs", "1", "--shift", "0"]
     code, out, err = run("demo.sh", *options, folder=tmp_path)
     assert code == 0, err
@@ -54,7 +54,8 @@ def test_the_competition_from_download_to_upload(drawn_data, kaggle, tmp_path):
     code, out, err = run("kaggle.sh", "data", "runs", "entry.csv", folder=tmp_path, **variables)
     assert code == 0, err
     assert out.count("finished already") == 4
-    assert kaggle.calls.count(DOWNLOAD) == 1
+    assert "uploaded already" in out
+    assert kaggle.calls.count(DOWNLOAD) == kaggle.calls.count(PUT) == 1
     assert {file: file.stat().st_mtime_ns for file in times} == times
 
 
@@ -71,3 +72,23 @@ def archive(data):
                     inner.write(file, file.name)
             outer.writestr(f"{part}.zip", images.getvalue())
     return whole.getvalue()
+
+
+def test_requirements_are_installed_once_and_again_when_they_change(tmp_path):
+    """In a copy of the scripts with a Python of paper that notes what it is asked for."""
+    (tmp_path / "pipelines").mkdir()
+    (tmp_path / "pipelines" / "setup.sh").write_text((ROOT / "pipelines" / "setup.sh").read_text())
+    (tmp_path / "requirements.txt").write_text("numpy\n")
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\necho "$@" >>"$0.log"\n')
+    python.chmod(0o755)
+
+    def installs():
+        script = f'source "{tmp_path}/pipelines/setup.sh"; set_up requirements.txt'
+        subprocess.run(["bash", "-c", script], cwd="/", check=True, capture_output=True)
+        return (tmp_path / ".venv" / "bin" / "python.log").read_text().count("pip install")
+
+    assert [installs(), installs()] == [1, 1]
+    (tmp_path / "requirements.txt").write_text("numpy\npandas\n")
+    assert [installs(), installs()] == [2, 2]

@@ -13,8 +13,11 @@ from hpa.files import written_whole
 def report() -> iaa.Augmenter:
     """Return the report's policy: flips, scale, translation, rotation, shear and a little noise.
 
-    No pixel value is shifted, that is no brightness is added: the authors feared that this biases the data. A field of
-    cells goes on beyond its edge, so what moves into view is a mirror image rather than black.
+    Ranges are those of the authors' script, with two departures. Its crops of up to 10 % are left to scale and translation,
+    which do the same. Its noise of up to 0.05 of full scale is a quarter of that here: no pixel value is to be shifted,
+    since the authors feared that this biases the data, but noise is cut off at 0, and on the dark ground of these images
+    that adds brightness, 5 grey levels at 0.05 and about 1 here. A field of cells goes on beyond its edge, so what moves
+    into view is a mirror image rather than black.
     """
     return iaa.Sequential(
         [

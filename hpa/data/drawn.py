@@ -16,7 +16,6 @@ import pandas as pd
 from numpy.random import Generator, default_rng
 from tqdm import tqdm
 
-from hpa import __version__
 from hpa.data.cells import Field, blurred, filled, grow_field, noise, strokes
 from hpa.data.patterns import PATTERNS, cytoplasm, endoplasmic_reticulum, microtubules
 from hpa.errors import BadInput
@@ -29,6 +28,7 @@ CLASS_COUNTS = (12885, 1254, 3621, 1561, 1858, 2513, 1008, 2822, 53, 45, 28, 109
 LABELS_PER_ROW = (15126, 12485, 3160, 299, 2)
 
 BRIDGE, SPINDLE, JUNCTIONS, AGGRESOME = 16, 17, 22, 24  # the classes that need cells of a certain shape
+DRAWING = 1  # raised when the same seed gives other pixels
 SMALLEST = 32  # pixels; below that organelles are smaller than a pixel
 SPLITS = ("train", "test")
 RECORD = "drawn.json"
@@ -55,7 +55,7 @@ def write_dataset(folder: Path, train: int, test: int, size: int = 512, seed: in
     if min(train, test) < 1:
         raise BadInput(f"cannot draw {train} training and {test} test fields; at least one of each is needed")
     folder = Path(folder)
-    request = {"train": train, "test": test, "size": size, "seed": seed, "version": __version__}
+    request = {"train": train, "test": test, "size": size, "seed": seed, "drawing": DRAWING}
     _claim(folder, request)
     with locked(folder / ".lock", wait=False):
         if not (folder / RECORD).exists():
@@ -145,8 +145,9 @@ def _draw_missing(folder: Path, tables: dict[str, pd.DataFrame], size: int, seed
         if not all(path.exists() for path in files(split, identifier))
     ]
     if missing:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for _ in tqdm(pool.map(lambda sample: draw(*sample), missing), "drawing", len(missing), unit="field"):
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            drawn = pool.map(lambda sample: draw(*sample), missing)
+            for _ in tqdm(drawn, "drawing", len(missing), unit="field", disable=None):
                 pass
 
 
@@ -223,8 +224,11 @@ def contact_sheet(path: Path, size: int = 256, seed: int = 0) -> None:
         red, green, blue, _ = np.moveaxis(draw_field([number], size, default_rng([seed, number])), -1, 0).astype(np.float32)
         picture = np.stack([0.75 * blue, green + 0.15 * blue, 0.6 * red], axis=-1).clip(0, 255).astype(np.uint8)
         tile = cv2.copyMakeBorder(picture, bar, 2, 2, 2, cv2.BORDER_CONSTANT, value=(32, 32, 32))
-        place = (4, round(0.75 * bar))
-        cv2.putText(tile, f"{number} {name}", place, cv2.FONT_HERSHEY_SIMPLEX, bar / 45, (255, 255, 255), 1, cv2.LINE_AA)
+        label, font, place = f"{number} {name}", cv2.FONT_HERSHEY_SIMPLEX, (4, round(0.75 * bar))
+        scale = bar / 45
+        while cv2.getTextSize(label, font, scale, 1)[0][0] > size - 2:
+            scale *= 0.95  # by trial, since widths go in steps
+        cv2.putText(tile, label, place, font, scale, (255, 255, 255), 1, cv2.LINE_AA)
         tiles.append(tile)
     with written_whole(path) as temporary:
         sheet = np.vstack([np.hstack(tiles[row : row + 7]) for row in range(0, 28, 7)])

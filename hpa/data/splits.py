@@ -14,13 +14,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hpa.data.tables import read_columns
+from hpa.data.tables import id_differences, read_columns
 from hpa.errors import BadInput, refuse
 from hpa.files import written_whole
 
 DEALS = 10  # the first deal is enough for large tables; a few of some dozen rows need up to five
 CANDIDATES = 200  # label sets whose pairs are tried together
-NAMED = 5  # ids named in a message
 
 
 def stratified_folds(targets: np.ndarray, folds: int, seed: int) -> np.ndarray:
@@ -95,7 +94,7 @@ def write_split(path: Path, ids: np.ndarray, fold_of_row: np.ndarray) -> None:
 
 
 def read_split(path: Path, ids: np.ndarray) -> np.ndarray:
-    """Read what `write_split` wrote, or a split of the user's own; its rows may stand in any order.
+    """Read what `write_split` wrote; the rows may stand in any order.
 
     Returns:
         int64 array [n], the fold of each of `ids`.
@@ -109,21 +108,10 @@ def read_split(path: Path, ids: np.ndarray) -> np.ndarray:
     unsound = ~frame["fold"].str.fullmatch("[0-9]{1,9}")
     faults = [f"line {row + 2}: id {frame['Id'][row]} is here twice; keep one of them" for row in np.flatnonzero(repeated)]
     faults += [f"line {row + 2}: fold '{fold}' is not a whole number from 0" for row, fold in frame["fold"][unsound].items()]
-    faults += _difference(pd.Index(ids), pd.Index(frame["Id"].unique()))
+    mend = "the run was made on another table; name the --data it was trained on, or make a new run"
+    faults += [f"{each}; {mend}" for each in id_differences(frame["Id"].unique(), ids, "the table")]
     refuse(path, faults)
     return frame.set_index("Id")["fold"].loc[ids].astype(np.int64).to_numpy()
-
-
-def _difference(table: pd.Index, file: pd.Index) -> list[str]:
-    faults = []
-    for ids, text in (
-        (table[~table.isin(file)], f"of the {len(table)} ids of the table are missing here"),
-        (file[~file.isin(table)], "ids here are not in the table"),
-    ):
-        if len(ids):
-            named = ", ".join(ids[:NAMED]) + (", ..." if len(ids) > NAMED else "")
-            faults.append(f"{len(ids)} {text} ({named}); split the table anew with python -m hpa.split")
-    return faults
 
 
 def _sets_kept_from_fold_0(label_sets: np.ndarray, rows: np.ndarray, folds: int) -> np.ndarray:

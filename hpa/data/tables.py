@@ -1,5 +1,6 @@
 """train.csv and sample_submission.csv: from rows of text to ids and multi-hot targets."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pandas as pd
 
 from hpa.errors import BadInput, refuse
 from hpa.tasks import Task
+
+NAMED_IDS = 3
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,29 @@ def read_columns(path: Path, columns: list[str]) -> pd.DataFrame:
     if not len(filled):
         raise BadInput(f"{path}: no rows below the header")
     return frame[: filled[-1] + 1]  # empty lines at the end are no rows
+
+
+def id_differences(found: np.ndarray, expected: np.ndarray, source: object) -> list[str]:
+    """Say how many ids are missing, surplus or repeated, and which are the first of them; nothing if none are.
+
+    Args:
+        found: ids [n], in any order.
+        expected: the distinct ids [m] that should be there.
+        source: what has the expected ids, for the message.
+    """
+    if np.array_equal(found, expected):  # as almost always
+        return []
+    counts, wanted = Counter(found.tolist()), dict.fromkeys(expected.tolist())
+    differences = {
+        f"ids of {source} missing": [each for each in wanted if each not in counts],
+        f"ids that {source} does not have": [each for each in counts if each not in wanted],
+        "ids in more than one row": [each for each, count in counts.items() if count > 1],
+    }
+    return [
+        f"{len(ids)} {what} ({', '.join(map(str, ids[:NAMED_IDS]))}{', ...' if len(ids) > NAMED_IDS else ''})"
+        for what, ids in differences.items()
+        if ids
+    ]
 
 
 def _id_faults(ids: pd.Series) -> list[tuple[int, str]]:

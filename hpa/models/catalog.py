@@ -1,11 +1,14 @@
-"""The networks by name."""
+"""The networks by name, new and saved."""
+
+import zipfile
+from pathlib import Path
 
 import keras
 
 from hpa.errors import BadInput
 from hpa.models.gapnet import gapnet, gapnet_fcn
-from hpa.models.parallel_kernels import SMALLEST_SIZE, parallel_kernels
-from hpa.models.variants import VARIANTS
+from hpa.models.parallel_kernels import parallel_kernels
+from hpa.models.variants import VARIANTS, require_size
 
 
 def build(model: str, variant: int | None, size: int, channels: int, classes: int) -> keras.Model:
@@ -28,9 +31,14 @@ def build(model: str, variant: int | None, size: int, channels: int, classes: in
     return network(VARIANTS[variant], size, channels, classes)
 
 
-def require_size(model: str, variant: int | None, size: int) -> None:
-    """Raise BadInput if images of `size` pixels are too small for the convolutions of a network."""
-    smallest = SMALLEST_SIZE if variant is None else VARIANTS[variant].smallest_size
-    if size < smallest:
-        named = model if variant is None else f"{model} variant {variant}"
-        raise BadInput(f"size {size} is too small for {named}, whose convolutions need at least {smallest} pixels")
+def load(path: Path, compile: bool = False) -> keras.Model:
+    """Return a saved network, compiled as it was saved if asked for.
+
+    Raises:
+        BadInput: if the file is absent or damaged.
+    """
+    try:
+        return keras.saving.load_model(path, compile=compile)
+    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"{path}: absent or damaged ({reason}); delete the run folder and train it again") from error

@@ -9,8 +9,6 @@ from keras import layers
 
 from hpa.models.gapnet import DENSE_PART
 
-SMALLEST_SIZE = 94  # pixels a side; below that a pooling is left with nothing
-
 
 def parallel_kernels(size: int, channels: int, classes: int) -> keras.Model:
     """Return the network with four parallel kernel sizes (1, 3, 5 and 7 pixels).

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from hpa.errors import BadInput
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -41,3 +43,13 @@ VARIANTS = (
 
 # The networks of `hpa.models.catalog`, and whether they come in the eight variants.
 MODELS = {"gapnet": True, "gapnet-fcn": True, "parallel-kernels": False}
+
+PARALLEL_KERNELS_SMALLEST_SIZE = 94  # pixels a side; below that its last pooling is left with nothing
+
+
+def require_size(model: str, variant: int | None, size: int) -> None:
+    """Raise BadInput if images of `size` pixels are too small for the convolutions of a network."""
+    smallest = PARALLEL_KERNELS_SMALLEST_SIZE if variant is None else VARIANTS[variant].smallest_size
+    if size < smallest:
+        named = model if variant is None else f"{model} variant {variant}"
+        raise BadInput(f"size {size} is too small for {named}, whose convolutions need at least {smallest} pixels")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from hpa.data.tables import id_differences
 from hpa.errors import refuse
 from hpa.scoring.predictions import Predictions, read_predictions
 
 WRITTEN_BY = {"validation.npz": "python -m hpa.train or hpa.finetune", "test.npz": "python -m hpa.predict"}
-NAMED_IDS = 3
 
 
 @dataclass(frozen=True)
@@ -39,32 +39,36 @@ def read_members(folders: Sequence[Path], test_ids: np.ndarray) -> Members:
     Rows are matched by their ids, so it does not matter in which order a member has them.
 
     Raises:
-        BadInput: if a folder is named twice, a file is absent or damaged, or a member has other classes, validation ids
-            or targets than the first one, or other test ids than `test_ids`; member and difference are named.
+        BadInput: if a folder is named twice, a file is absent or damaged, `test.npz` is older than a `model.keras` beside
+            it, or a member has other classes, validation ids or targets than the first one, or other test ids than
+            `test_ids`; member and difference are named.
     """
     counts = Counter(folders)
-    refuse("members", [f"{folder} is named {count} times; once is enough" for folder, count in counts.items() if count > 1])
+    _refuse([(folder, f"named {count} times; once is enough") for folder, count in counts.items() if count > 1])
     absent = [(folder, file) for folder in folders for file in WRITTEN_BY if not (folder / file).is_file()]
-    refuse("members", [f"{folder}: no {file}; {WRITTEN_BY[file]} writes it" for folder, file in absent])
+    _refuse([(folder, f"no {file}; {WRITTEN_BY[file]} writes it") for folder, file in absent])
+    # Validation and test would come from two different models.
+    outdated = [folder / "test.npz" for folder in folders if _is_older(folder / "test.npz", folder / "model.keras")]
+    _refuse([(path, "older than model.keras; run python -m hpa.predict again") for path in outdated])
     validation = {folder / "validation.npz": read_predictions(folder / "validation.npz") for folder in folders}
     test = {folder / "test.npz": read_predictions(folder / "test.npz") for folder in folders}
 
     (first_path, first), *_ = validation.items()
-    faults = [f"{path}: no targets" for path, own in validation.items() if own.targets is None]
+    faults = [(path, "no targets") for path, own in validation.items() if own.targets is None]
     for path, own in (validation | test).items():
-        faults += [f"{path}: {each}" for each in _class_differences(own.classes, first.classes, first_path)]
+        faults += [(path, each) for each in _class_differences(own.classes, first.classes, first_path)]
     for path, own in validation.items():
-        faults += [f"{path}: {each}" for each in _id_differences(own.ids, first.ids, first_path)]
+        faults += [(path, each) for each in id_differences(own.ids, first.ids, first_path)]
     for path, own in test.items():
-        faults += [f"{path}: {each}" for each in _id_differences(own.ids, test_ids, "the sample submission")]
-    refuse("members", faults)
+        faults += [(path, each) for each in id_differences(own.ids, test_ids, "the sample submission")]
+    _refuse(faults)
 
     validation = {path: _in_order(own, first.ids) for path, own in validation.items()}
     for path, own in validation.items():
         rows = np.flatnonzero(np.any(own.targets != first.targets, axis=1))
         if len(rows):
-            faults.append(f"{path}: {len(rows)} rows have other targets than in {first_path}, first {first.ids[rows[0]]}")
-    refuse("members", faults)
+            faults.append((path, f"{len(rows)} rows have other targets than in {first_path}, first {first.ids[rows[0]]}"))
+    _refuse(faults)
     return Members(
         names=[str(folder) for folder in folders],
         classes=first.classes,
@@ -74,27 +78,21 @@ def read_members(folders: Sequence[Path], test_ids: np.ndarray) -> Members:
     )
 
 
+def _refuse(faults: Sequence[tuple[Path, str]]) -> None:
+    """Raise `BadInput` if there are `faults`, each of a member's folder or of a file in it."""
+    paths = dict.fromkeys(str(path) for path, _ in faults)
+    refuse(", ".join(paths), [fault if len(paths) == 1 else f"{path}: {fault}" for path, fault in faults])
+
+
+def _is_older(path: Path, than: Path) -> bool:
+    return than.exists() and path.stat().st_mtime_ns < than.stat().st_mtime_ns
+
+
 def _class_differences(own: Sequence[str], wanted: Sequence[str], source: object) -> list[str]:
     if len(own) != len(wanted):
         return [f"{len(own)} classes; {source} has {len(wanted)}"]
     pairs = enumerate(zip(own, wanted, strict=True))
     return [f"class {number} is '{mine}', in {source} '{other}'" for number, (mine, other) in pairs if mine != other][:1]
-
-
-def _id_differences(own: np.ndarray, wanted: np.ndarray, source: object) -> list[str]:
-    if np.array_equal(own, wanted):
-        return []
-    counts, expected = Counter(own.tolist()), dict.fromkeys(wanted.tolist())
-    differences = {
-        f"ids of {source} missing": [each for each in expected if each not in counts],
-        f"ids that {source} does not have": [each for each in counts if each not in expected],
-        "ids in more than one row": [each for each, count in counts.items() if count > 1],
-    }
-    return [
-        f"{len(ids)} {what} ({', '.join(map(str, ids[:NAMED_IDS]))}{', ...' if len(ids) > NAMED_IDS else ''})"
-        for what, ids in differences.items()
-        if ids
-    ]
 
 
 def _in_order(own: Predictions, ids: np.ndarray) -> Predictions:

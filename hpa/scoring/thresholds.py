@@ -24,8 +24,10 @@ def find_thresholds(rule: str | float, targets: np.ndarray, probabilities: np.nd
     return np.full(targets.shape[1], threshold)
 
 
-def best_global_threshold(targets: np.ndarray, probabilities: np.ndarray) -> float:
+def best_global_threshold(targets: np.ndarray, probabilities: np.ndarray) -> np.float64:
     """Return the one threshold for all classes that maximises the macro F1; arguments as for `find_thresholds`."""
+    # Not a Python float: compared with float32 probabilities NumPy would round that to float32, onto one of the two
+    # probabilities it is to part.
     return _best_common_cut(*_f1_by_cut(targets, probabilities))
 
 
@@ -54,7 +56,7 @@ def predict_classes(probabilities: np.ndarray, thresholds: np.ndarray) -> tuple[
         probabilities: float array [n, classes].
         thresholds: float64 array [classes].
     """
-    predicted = probabilities > thresholds
+    predicted = probabilities > np.asarray(thresholds, np.float64)
     empty = np.flatnonzero(~predicted.any(axis=1))
     predicted[empty, probabilities[empty].argmax(axis=1)] = True
     return predicted, len(empty)
@@ -71,14 +73,14 @@ def _f1_by_cut(targets: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarr
     return (keys >> 1).view(np.float32), 2 * hits / claims
 
 
-def _best_common_cut(ranked: np.ndarray, f1: np.ndarray) -> float:
+def _best_common_cut(ranked: np.ndarray, f1: np.ndarray) -> np.float64:
     """Pool the classes' cuts in descending order: each adds its class's gain in F1 to the sum over classes."""
     gains = np.diff(f1, axis=1, prepend=0.0).ravel()
     order = np.argsort(ranked, axis=None)[::-1]
     return _best_cut(ranked.ravel()[order], np.cumsum(gains[order]))
 
 
-def _best_cut(ranked: np.ndarray, scores: np.ndarray) -> float:
+def _best_cut(ranked: np.ndarray, scores: np.ndarray) -> np.float64:
     """Return the middle of the gap with the best score, of several equally good gaps the median one.
 
     Args:
@@ -90,4 +92,4 @@ def _best_cut(ranked: np.ndarray, scores: np.ndarray) -> float:
     scores[edges[:-1] == edges[1:]] = -1.0  # equal probabilities cannot be cut apart
     best = np.flatnonzero(scores >= scores.max() - TIED)
     cut = best[len(best) // 2]
-    return float((edges[cut] + edges[cut + 1]) / 2)
+    return (edges[cut] + edges[cut + 1]) / 2

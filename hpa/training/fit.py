@@ -22,6 +22,7 @@ from hpa.data.feed import evaluation_batches, training_batches
 from hpa.data.tables import SampleTable
 from hpa.errors import Failure
 from hpa.files import written_whole
+from hpa.models.catalog import load
 from hpa.models.gapnet import DENSE_PART
 from hpa.scoring.metrics import macro_f1
 from hpa.scoring.predictions import Predictions, write_predictions
@@ -58,7 +59,7 @@ def fit(
     keras.utils.set_random_seed(settings.seed)
     done = len(read_history(folder))
     if done:
-        model = keras.saving.load_model(_state_file(folder, done))
+        model = load(_state_file(folder, done), compile=True)
         compile_model(model, settings, model.optimizer)
     else:
         model = new_model()
@@ -161,7 +162,7 @@ class Epochs(keras.callbacks.Callback):
             "f1": logs["f1"],
             "validation_loss": loss,
             "validation_f1": macro_f1(targets, probabilities > 0.5),
-            "validation_f1_best": macro_f1(targets, probabilities > threshold),
+            "validation_f1_best": macro_f1(targets, probabilities > np.float64(threshold)),
             "threshold": threshold,
         }
         history = read_history(self.folder)
@@ -184,8 +185,9 @@ class Epochs(keras.callbacks.Callback):
     def _require_finite(self, loss: float, name: str) -> None:
         if not math.isfinite(loss):
             self.bar.close()
+            kept = "the best model so far is kept" if len(read_history(self.folder)) else "no epoch was finished"
             raise Failure(
-                f"{self.folder}: the {name} is {loss}, training has diverged; the best model so far is kept. "
+                f"{self.folder}: the {name} is {loss}, training has diverged; {kept}. "
                 "Delete the folder and train again with a lower --learning-rate"
             )
 

@@ -6,15 +6,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-import keras
 import numpy as np
 from tqdm import tqdm
 
 from hpa.data.store import ImageStore, pack
 from hpa.data.tables import read_sample_submission
-from hpa.errors import refuse
+from hpa.errors import BadInput, refuse
 from hpa.files import locked
-from hpa.scoring.predictions import Predictions, write_predictions
+from hpa.models.catalog import load
+from hpa.scoring.predictions import Predictions, read_predictions, write_predictions
 from hpa.tasks import Task
 from hpa.training.fit import just_in_time
 from hpa.training.runs import read_settings
@@ -36,7 +36,7 @@ def predict(folders: Sequence[Path], task: Task, data: Path, runs: Path) -> None
     Raises:
         BadInput: if a run has no model, or the sample submission or an image cannot be used.
     """
-    refuse("predict", [f"{f}: no model.keras; train it first" for f in folders if not (f / "model.keras").exists()])
+    refuse(runs, [f"{f}: no model.keras; train it first" for f in folders if not (f / "model.keras").exists()])
     ids = read_sample_submission(data / "sample_submission.csv").ids
     folders_of_size: dict[int, list[Path]] = defaultdict(list)
     for folder in folders:
@@ -55,16 +55,18 @@ def _is_up_to_date(folder: Path, store: ImageStore) -> bool:
     try:
         made = os.stat(folder / "test.npz").st_mtime_ns
         newest = max(os.stat(file).st_mtime_ns for file in (folder / "model.keras", store.folder / "stamps.npy"))
-        return made > newest and np.array_equal(np.load(folder / "test.npz")["ids"], store.ids)
-    except FileNotFoundError:
+        return made > newest and np.array_equal(read_predictions(folder / "test.npz").ids, store.ids)
+    except (FileNotFoundError, BadInput):
         return False
 
 
 def _predict_together(folders: list[Path], store: ImageStore, task: Task) -> None:
-    models = [keras.saving.load_model(folder / "model.keras", compile=False) for folder in folders]
+    models = [load(folder / "model.keras") for folder in folders]
     for model in models:
-        model.jit_compile = just_in_time()
+        model.compile(jit_compile=just_in_time())
     partial = store.folder.parent / f".predictions-{_digest(folders, store)}.npy"
+    for other in set(partial.parent.glob(".predictions-*.npy")) - {partial}:
+        other.unlink()  # of a pass that was given up: one of its models or images has changed
     if not partial.exists():
         unfinished = partial.with_suffix(".partial.npy")
         np.save(unfinished, np.full((len(folders), len(store.ids), len(task.classes)), np.nan, np.float32))

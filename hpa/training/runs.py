@@ -44,24 +44,31 @@ def run_folders(runs: Path, names: list[str] | None = None, stage: str = "last")
     return folders
 
 
-def open_run(folder: Path, settings: Settings, task: str, data: Path, table: SampleTable) -> None:
-    """Write the run's config.json, or see that the one that is there asks for the same.
+def run_config(settings: Settings, task: str, table: SampleTable, start_model: Path | None) -> dict:
+    """Return all that a run's result depends on: settings, task, table, and the model of the stage that it starts from."""
+    start = start_model and hashlib.sha256(start_model.read_bytes()).hexdigest()
+    return {"task": task, "table_sha256": table_digest(table), "start_sha256": start, **asdict(settings)}
 
-    Raises:
-        BadInput: if the folder holds a run with other settings or of another table, naming the differences.
-    """
-    asked = {"task": task, "table_sha256": table_digest(table), **asdict(settings)}
+
+def require_same_run(folder: Path, config: dict) -> None:
+    """Raise BadInput, naming the differences, if the folder holds a run of another `run_config`."""
     if not (folder / "config.json").exists():
-        versions = {"python": platform.python_version(), "hpa": __version__, **{name: version(name) for name in PACKAGES}}
-        write_json(folder / "config.json", {**asked, "data": str(data), "versions": versions})
         return
     made = read_json(folder / "config.json")
-    differences = [f"{name} {made.get(name)}, now {value}" for name, value in asked.items() if made.get(name) != value]
+    differences = [f"{name} {made.get(name)}, now {value}" for name, value in config.items() if made.get(name) != value]
     if differences:
         raise BadInput(
             f"{folder}: made with other settings ({'; '.join(differences)}); "
             "ask for the same ones, choose another --runs, or delete this folder"
         )
+
+
+def open_run(folder: Path, config: dict, data: Path) -> None:
+    """Write the run's config.json, with the versions it is made by, if there is none yet."""
+    require_same_run(folder, config)
+    if not (folder / "config.json").exists():
+        versions = {"python": platform.python_version(), "hpa": __version__, **{name: version(name) for name in PACKAGES}}
+        write_json(folder / "config.json", {**config, "data": str(data), "versions": versions})
 
 
 def read_settings(folder: Path) -> Settings:
@@ -80,8 +87,8 @@ def read_settings(folder: Path) -> Settings:
 
 
 def is_finished(folder: Path) -> bool:
-    """Tell whether the run in `folder` has all its epochs behind it."""
-    return len(read_history(folder)) == read_settings(folder).epochs
+    """Tell whether there is a run in `folder` and it has all its epochs behind it."""
+    return (folder / "config.json").exists() and len(read_history(folder)) == read_settings(folder).epochs
 
 
 def describe_best(folder: Path) -> str:
@@ -97,9 +104,21 @@ def table_digest(table: SampleTable) -> str:
 
 
 def read_history(folder: Path) -> pd.DataFrame:
-    """Return the finished epochs of the run in `folder`, a row each; empty if there are none."""
+    """Return the finished epochs of the run in `folder`, a row each; empty if there are none.
+
+    Raises:
+        BadInput: if history.csv is damaged.
+    """
     file = folder / "history.csv"
-    return pd.read_csv(file, float_precision="round_trip") if file.exists() else pd.DataFrame()
+    if not file.exists():
+        return pd.DataFrame()
+    try:
+        history = pd.read_csv(file, float_precision="round_trip")
+        if history["epoch"].tolist() == list(range(1, len(history) + 1)) and history["validation_f1_best"].notna().all():
+            return history
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, KeyError):
+        pass
+    raise BadInput(f"{file}: damaged, not a table of epochs; delete the run folder and train it again")
 
 
 def write_history(folder: Path, history: pd.DataFrame) -> None:

@@ -9,11 +9,21 @@ from hpa.data.store import pack
 from hpa.data.tables import SampleTable, read_training_table
 from hpa.errors import BadInput
 from hpa.files import locked, read_json
-from hpa.models.catalog import build, require_size
+from hpa.models.catalog import build, load
+from hpa.models.variants import require_size
 from hpa.tasks import Task
 from hpa.training.curves import write_curves
 from hpa.training.fit import fit
-from hpa.training.runs import describe_best, is_finished, open_run, read_history, table_digest
+from hpa.training.runs import (
+    describe_best,
+    is_finished,
+    open_run,
+    read_history,
+    read_settings,
+    require_same_run,
+    run_config,
+    table_digest,
+)
 from hpa.training.stages import STAGES, Settings, run_name
 
 
@@ -36,40 +46,46 @@ def train(settings: Settings, task: Task, data: Path, runs: Path) -> Path:
     name = run_name(settings.model, settings.variant, settings.fold)
     folder = runs / name / settings.stage
     previous = STAGES[settings.stage].start
+    start_model = previous and folder.parent / previous / "model.keras"
     table = read_training_table(data / "train.csv", task)
-    if previous is None:
+    if start_model:
+        _require_finished(start_model.parent, table)
+        fold_of_row = read_split(start_model.parent / "split.csv", table.ids)
+    else:
         require_size(settings.model, settings.variant, settings.size)
         fold_of_row = stratified_folds(table.targets, settings.folds, settings.split_seed)
-    else:
-        _require_finished(folder.parent / previous, table)
-        fold_of_row = read_split(folder.parent / previous / "split.csv", table.ids)
 
     def new_model() -> keras.Model:
-        if previous is None:
-            return build(settings.model, settings.variant, settings.size, len(task.channels), len(task.classes))
-        return keras.saving.load_model(folder.parent / previous / "model.keras", compile=False)
+        if start_model:
+            return load(start_model)
+        return build(settings.model, settings.variant, settings.size, len(task.channels), len(task.classes))
 
-    open_run(folder, settings, task.name, data, table)
+    config = run_config(settings, task.name, table, start_model)
+    require_same_run(folder, config)
+    if is_finished(folder) and (folder / "curves.png").exists() and not list(folder.glob("state-*.keras")):
+        print(f"{folder} is finished already: {describe_best(folder)}")
+        return folder
+    store = pack(runs / "stores" / f"train-{settings.size}", data / "train", table.ids, task, settings.size)
     with locked(folder / ".lock", wait=False):
-        if is_finished(folder) and (folder / "curves.png").exists():
-            print(f"{folder} is finished already: {describe_best(folder)}")
-            return folder
-        store = pack(runs / "stores" / f"train-{settings.size}", data / "train", table.ids, task, settings.size)
+        open_run(folder, config, data)
         write_split(folder / "split.csv", table.ids, fold_of_row)
         try:
             if not is_finished(folder):
                 fit(folder, settings, new_model, store.images, table, task.classes, fold_of_row == settings.fold)
+            for state in folder.glob("state-*.keras"):
+                state.unlink()
         finally:
             if len(read_history(folder)):
                 write_curves(folder / "curves.png", read_history(folder), f"{name} {settings.stage}")
-        for state in folder.glob("state-*.keras"):
-            state.unlink()
     print(f"{folder} is done: {describe_best(folder)}")
     return folder
 
 
 def _require_finished(start: Path, table: SampleTable) -> None:
+    config = read_settings(start)  # refuses a folder without a run
     if not is_finished(start):
-        raise BadInput(f"{start}: not finished; this stage starts from it, so run its command again first")
+        raise BadInput(f"{start}: has not all of its {config.epochs} epochs; run its command again first")
+    if not (start / "model.keras").exists():
+        raise BadInput(f"{start}: no model.keras; delete the folder and train it again")
     if read_json(start / "config.json").get("table_sha256") != table_digest(table):
         raise BadInput(f"{start}: trained on another table; name the --data that it was trained on")

@@ -11,7 +11,10 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = sorted(path.stem for path in (ROOT / "hpa").glob("[!_]*.py") if "\ndef main(" in path.read_text(encoding="utf-8"))
+sys.path.insert(0, str(ROOT))
+
+from hpa.__main__ import COMMANDS  # noqa: E402
+
 REPEATS = 15
 
 

@@ -294,6 +294,16 @@ def test_other_folders_are_refused_and_left_alone(dataset, tmp_path):
         drawn.write_dataset(dataset, train=record["train"], test=9, size=48, seed=8)
 
 
+@pytest.mark.parametrize("size", [32, 64, 100, 256])
+def test_labels_of_the_contact_sheet_end_inside_their_tiles(tmp_path, size):
+    drawn.contact_sheet(tmp_path / "sheet.png", size)
+    sheet = cv2.imread(str(tmp_path / "sheet.png"))
+    tiles = sheet.reshape(4, sheet.shape[0] // 4, 7, size + 4, 3)
+    labels = tiles[:, : -size - 2]
+    assert (labels[:, :, :, :-2] > 100).any(axis=(1, 3, 4)).all()
+    assert (labels[:, :, :, -2:] == 32).all()
+
+
 @pytest.mark.parametrize("wrong", [{"train": 0}, {"test": 0}, {"size": 31}, {"seed": -1}])
 def test_numbers_out_of_range_are_refused(wrong, tmp_path):
     with pytest.raises(BadInput, match="at least"):

@@ -1,14 +1,9 @@
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from hpa.data.tables import read_sample_submission, read_training_table
 from hpa.errors import BadInput
 from hpa.tasks import HPA
-
-SHARED = Path(os.environ.get("HPA_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 
 
 @pytest.fixture
@@ -148,10 +143,9 @@ def test_sample_submission_gives_the_ids_alone(write):
     assert "no column Predicted" in message_of(read_sample_submission, write("Id,Target\nb,0\n"))
 
 
-@pytest.mark.skipif(not (SHARED / "data/kaggle_csv").is_dir(), reason="the competition's tables are not here")
-def test_the_tables_of_the_competition():
-    table = read_training_table(SHARED / "data/kaggle_csv/train.csv", HPA)
+def test_the_tables_of_the_competition(shared_data):
+    table = read_training_table(shared_data / "kaggle_csv/train.csv", HPA)
     assert table.targets.shape == (31072, 28)
     assert np.bincount(table.targets.sum(axis=1)).tolist() == [0, 15126, 12485, 3160, 299, 2]
     assert table.targets.sum(axis=0, dtype=int)[[0, 10, 15, 25, 27]].tolist() == [12885, 28, 21, 8228, 11]
-    assert len(read_sample_submission(SHARED / "data/kaggle_csv/sample_submission.csv")) == 11702
+    assert len(read_sample_submission(shared_data / "kaggle_csv/sample_submission.csv")) == 11702

@@ -1,10 +1,8 @@
 import pytest
 
-pytest.importorskip("keras")
-
 from hpa.errors import BadInput
-from hpa.models.catalog import build, require_size
-from hpa.models.variants import VARIANTS
+from hpa.models.catalog import build, load
+from hpa.models.variants import VARIANTS, require_size
 
 
 @pytest.mark.parametrize("variant", [None, *range(8)])
@@ -21,3 +19,16 @@ def test_below_the_smallest_size_keras_itself_fails(monkeypatch):
         monkeypatch.setattr("hpa.models.catalog.require_size", lambda *arguments: None)
         with pytest.raises(ValueError, match=r"zero or negative|negative dimension"):
             build("gapnet", variant, settings.smallest_size - 1, 4, 28)
+
+
+def test_a_damaged_model_file(tmp_path):
+    path = tmp_path / "model.keras"
+    with pytest.raises(BadInput, match="absent or damaged"):
+        load(path)
+    build("gapnet", 2, 48, 4, 28).save(path)
+    assert load(path).count_params() == build("gapnet", 2, 48, 4, 28).count_params()
+    whole = path.read_bytes()
+    for content in (b"", b"not a model", whole[:1000], whole[:-100]):
+        path.write_bytes(content)
+        with pytest.raises(BadInput, match=r"model\.keras: absent or damaged"):
+            load(path)

@@ -1,11 +1,10 @@
+import keras
 import numpy as np
 import pytest
 
-keras = pytest.importorskip("keras")
-
-from hpa.models.catalog import build  # noqa: E402
-from hpa.models.gapnet import DENSE_PART  # noqa: E402
-from hpa.models.variants import VARIANTS  # noqa: E402
+from hpa.models.catalog import build
+from hpa.models.gapnet import DENSE_PART
+from hpa.models.variants import VARIANTS
 
 # Every row of the report's table: layer kind, output shape without the batch, parameters.
 REPORT = [

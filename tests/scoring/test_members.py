@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -57,8 +59,9 @@ def test_rows_are_matched_by_id(tmp_path):
         (
             {"validation_ids": np.array(["v1", "v9", "v3"])},
             [
-                "other/validation.npz: 1 ids of {one}/validation.npz missing (v2)",
-                "other/validation.npz: 1 ids that {one}/validation.npz does not have (v9)",
+                "other/validation.npz: 2 faults\n",
+                "1 ids of {one}/validation.npz missing (v2)",
+                "1 ids that {one}/validation.npz does not have (v9)",
             ],
         ),
         (
@@ -74,12 +77,13 @@ def test_rows_are_matched_by_id(tmp_path):
         (
             {"test_ids": np.array(["a", "b", "c", "d", "t4"])},
             [
-                "other/test.npz: 3 ids of the sample submission missing (t1, t2, t3)",
-                "other/test.npz: 4 ids that the sample submission does not have (a, b, c, ...)",
+                "other/test.npz: 2 faults\n",
+                "3 ids of the sample submission missing (t1, t2, t3)",
+                "4 ids that the sample submission does not have (a, b, c, ...)",
             ],
         ),
         ({"test_ids": np.array([*TEST_IDS, "t2"])}, ["other/test.npz: 1 ids in more than one row (t2)"]),
-        ({"test_ids": np.array([1, 2, 3, 4])}, ["other/test.npz: 4 ids of the sample submission missing"]),
+        ({"test_ids": np.array([1, 2, 3, 4])}, ["other/test.npz: 2 faults\n", "4 ids of the sample submission missing"]),
     ],
 )
 def test_a_member_that_does_not_match_is_named_with_the_difference(tmp_path, changes, faults):
@@ -99,10 +103,23 @@ def test_absent_files_are_named_with_the_command_that_writes_them(tmp_path):
     text = str(caught.value)
     assert f"{folders[0]}: no test.npz; python -m hpa.predict writes it" in text
     assert f"{folders[2]}: no validation.npz; python -m hpa.train or hpa.finetune writes it" in text
-    assert "3 faults" in text
+    assert text.startswith(f"{folders[0]}, {folders[2]}: 3 faults\n")
+
+
+def test_predictions_of_an_older_model_are_refused(tmp_path):
+    one, other, bare = (make(tmp_path / name) for name in ("one", "other", "bare"))
+    for folder in (one, other):
+        (folder / "model.keras").touch()
+        os.utime(folder / "model.keras", (100, 100))
+        os.utime(folder / "test.npz", (101, 101))
+    read_members([one, other, bare], TEST_IDS)
+    os.utime(other / "model.keras", (102, 102))
+    with pytest.raises(BadInput) as caught:
+        read_members([one, other, bare], TEST_IDS)
+    assert str(caught.value) == f"{other / 'test.npz'}: older than model.keras; run python -m hpa.predict again"
 
 
 def test_a_folder_named_twice(tmp_path):
     folder = make(tmp_path / "one")
-    with pytest.raises(BadInput, match="one is named 2 times"):
+    with pytest.raises(BadInput, match="one: named 2 times"):
         read_members([folder, folder], TEST_IDS)

@@ -1,7 +1,5 @@
 import json
-import os
 import string
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,8 +14,6 @@ from hpa.scoring import submission
 from hpa.scoring.submission import check_submission, score_submission, write_submission
 from hpa.tasks import HPA
 
-SHARED = Path(os.environ.get("HPA_SHARED", Path(__file__).parents[3] / "shared"))
-REAL_SAMPLE = SHARED / "data" / "kaggle_csv" / "sample_submission.csv"
 CLASSES = len(HPA.classes)
 
 identifiers = st.text(string.ascii_letters + string.digits + '-_,"é', min_size=1, max_size=12)
@@ -173,9 +169,9 @@ def test_a_key_of_other_samples_is_refused(tmp_path):
         score_submission(tmp_path / "entry.csv", tmp_path / "key.csv", HPA)
 
 
-@pytest.mark.skipif(not REAL_SAMPLE.exists(), reason="the competition's tables are not here")
-def test_the_competition_s_own_sample_is_a_valid_submission(tmp_path):
-    assert check_submission(REAL_SAMPLE, REAL_SAMPLE, CLASSES).sum(axis=0)[0] == 11702
-    ids = read_sample_submission(REAL_SAMPLE).ids
+def test_the_competition_s_own_sample_is_a_valid_submission(shared_data, tmp_path):
+    sample = shared_data / "kaggle_csv" / "sample_submission.csv"
+    assert check_submission(sample, sample, CLASSES).sum(axis=0)[0] == 11702
+    ids = read_sample_submission(sample).ids
     write_submission(tmp_path / "entry.csv", ids, multi_hot([{0}] * len(ids)), {})
-    assert (tmp_path / "entry.csv").read_bytes().split() == REAL_SAMPLE.read_bytes().split()
+    assert (tmp_path / "entry.csv").read_bytes().split() == sample.read_bytes().split()

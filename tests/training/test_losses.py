@@ -1,12 +1,10 @@
+import keras
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
-keras = pytest.importorskip("keras")
-
-from sklearn.metrics import f1_score  # noqa: E402
-
-from hpa.training.losses import LOSS_FUNCTIONS, soft_f1_loss  # noqa: E402
-from hpa.training.stages import LOSSES  # noqa: E402
+from hpa.training.losses import LOSS_FUNCTIONS, soft_f1_loss
+from hpa.training.stages import LOSSES
 
 
 def test_the_options_name_the_loss_functions():

@@ -1,19 +1,18 @@
 import shutil
 
+import keras
 import numpy as np
 import pytest
 
-keras = pytest.importorskip("keras")
-
-from hpa import predict as command  # noqa: E402
-from hpa.data.store import pack  # noqa: E402
-from hpa.data.tables import read_sample_submission  # noqa: E402
-from hpa.files import write_json  # noqa: E402
-from hpa.models.catalog import build  # noqa: E402
-from hpa.scoring.predictions import read_predictions  # noqa: E402
-from hpa.tasks import HPA  # noqa: E402
-from hpa.training import predict  # noqa: E402
-from hpa.training.stages import Settings  # noqa: E402
+from hpa import predict as command
+from hpa.data.store import pack
+from hpa.data.tables import read_sample_submission
+from hpa.files import write_json
+from hpa.models.catalog import build
+from hpa.scoring.predictions import read_predictions
+from hpa.tasks import HPA
+from hpa.training import predict
+from hpa.training.stages import Settings
 
 
 def make_run(folder, variant, size=48):
@@ -84,6 +83,7 @@ def test_an_interrupted_pass_goes_on_where_it_stopped(drawn_data, runs, monkeypa
         assert run(drawn_data, runs) == 1
     assert "goes on where it stopped" in capsys.readouterr().err
     assert not list(runs.glob("*/base/test.npz"))
+    assert len(list((runs / "stores").glob(".predictions-*"))) == 1
 
     sizes.clear()
     monkeypatch.setattr(
@@ -107,8 +107,17 @@ def test_only_what_is_missing_or_stale_is_predicted(drawn_data, runs, capsys):
     assert (runs / "2" / "base" / "test.npz").stat().st_mtime_ns == before
     assert "2/base/test.npz is up to date" in capsys.readouterr().out
     make_run(runs / "2" / "base", 2)
+    (runs / "3" / "base" / "test.npz").write_bytes(b"damaged")
     assert run(drawn_data, runs) == 0
     assert (runs / "2" / "base" / "test.npz").stat().st_mtime_ns > before
+    assert len(read_predictions(runs / "3" / "base" / "test.npz").ids) == 20
+
+
+def test_a_pass_that_was_given_up_leaves_nothing(drawn_data, runs):
+    (runs / "stores").mkdir()
+    (runs / "stores" / ".predictions-0123456789abcdef.npy").touch()
+    assert run(drawn_data, runs) == 0
+    assert not list((runs / "stores").glob(".predictions*"))
 
 
 def test_models_of_different_image_sizes(drawn_data, runs):

@@ -12,6 +12,8 @@ from hpa.training.runs import (
     open_run,
     read_history,
     read_settings,
+    require_same_run,
+    run_config,
     run_folders,
     write_history,
 )
@@ -21,11 +23,15 @@ SETTINGS = Settings("gapnet", 0, "base", 128, 5, 0, 0, 0, 2, 16, 1e-3, "binary-c
 TABLE = SampleTable(np.array(["a", "b"]), np.eye(2, 28, dtype=np.uint8))
 
 
+def make_run(folder, settings=SETTINGS, table=TABLE, start_model=None):
+    open_run(folder, run_config(settings, "hpa", table, start_model), folder)
+
+
 @pytest.fixture
 def runs(tmp_path):
     for name, stages in {"10": ["base"], "2": ["base", "cnn", "dnn"], "gapnet-fcn-0": ["base", "cnn"]}.items():
         for stage in stages:
-            open_run(tmp_path / name / stage, SETTINGS, "hpa", tmp_path, TABLE)
+            make_run(tmp_path / name / stage)
     (tmp_path / "stores").mkdir()
     return tmp_path
 
@@ -62,9 +68,9 @@ def test_no_runs_at_all(tmp_path):
 
 
 def test_settings_come_back_from_the_folder(tmp_path):
-    open_run(tmp_path / "run", SETTINGS, "hpa", tmp_path, TABLE)
+    make_run(tmp_path / "run")
     assert read_settings(tmp_path / "run") == SETTINGS
-    open_run(tmp_path / "run", SETTINGS, "hpa", tmp_path / "moved", TABLE)  # the same data elsewhere
+    open_run(tmp_path / "run", run_config(SETTINGS, "hpa", TABLE, None), tmp_path / "moved")  # the same data elsewhere
 
 
 @pytest.mark.parametrize(
@@ -76,16 +82,35 @@ def test_settings_come_back_from_the_folder(tmp_path):
     ],
 )
 def test_a_folder_made_with_other_settings_or_data_is_refused(tmp_path, settings, table, difference):
-    open_run(tmp_path, SETTINGS, "hpa", tmp_path, TABLE)
+    make_run(tmp_path)
     before = (tmp_path / "config.json").read_text()
     with pytest.raises(BadInput, match=difference):
-        open_run(tmp_path, settings, "hpa", tmp_path, table)
+        make_run(tmp_path, settings, table)
     assert (tmp_path / "config.json").read_text() == before
+
+
+def test_a_stage_knows_the_model_that_it_started_from(tmp_path):
+    start = tmp_path / "model.keras"
+    start.write_bytes(b"first")
+    make_run(tmp_path / "cnn", start_model=start)
+    require_same_run(tmp_path / "cnn", run_config(SETTINGS, "hpa", TABLE, start))
+    start.write_bytes(b"trained again")
+    with pytest.raises(BadInput, match="start_sha256"):
+        require_same_run(tmp_path / "cnn", run_config(SETTINGS, "hpa", TABLE, start))
+
+
+@pytest.mark.parametrize(
+    "content", ["", "epoch,loss\n1,0.5\n", "epoch,validation_f1_best\n1,0.5\n2,\n", 'epoch\n"1', "a,b\n1,2,3\n4"]
+)
+def test_a_damaged_history(tmp_path, content):
+    (tmp_path / "history.csv").write_text(content)
+    with pytest.raises(BadInput, match="damaged"):
+        read_history(tmp_path)
 
 
 def test_the_history_is_read_back_exactly(tmp_path):
     assert len(read_history(tmp_path)) == 0
-    open_run(tmp_path, SETTINGS, "hpa", tmp_path, TABLE)
+    make_run(tmp_path)
     history = pd.DataFrame({"epoch": [1, 2], "loss": [1 / 3, 0.1 + 0.2], "validation_f1_best": [0.25, 1 / 7]})
     write_history(tmp_path, history[:1])
     assert not is_finished(tmp_path)

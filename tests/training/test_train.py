@@ -9,21 +9,19 @@ import time
 from importlib.metadata import version
 
 import cv2
+import keras
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import f1_score
 
-keras = pytest.importorskip("keras")
-
-from sklearn.metrics import f1_score  # noqa: E402
-
-from hpa import finetune, train  # noqa: E402
-from hpa.data.store import pack  # noqa: E402
-from hpa.data.tables import read_training_table  # noqa: E402
-from hpa.models.gapnet import DENSE_PART  # noqa: E402
-from hpa.scoring.predictions import read_predictions  # noqa: E402
-from hpa.tasks import HPA  # noqa: E402
-from hpa.training import fit  # noqa: E402
+from hpa import finetune, train
+from hpa.data.store import pack
+from hpa.data.tables import read_training_table
+from hpa.models.gapnet import DENSE_PART
+from hpa.scoring.predictions import read_predictions
+from hpa.tasks import HPA
+from hpa.training import fit
 
 OPTIONS = ["--variant", "2", "--size", "48", "--batch-size", "16", "--epochs", "3"]
 
@@ -153,9 +151,40 @@ def test_a_killed_run_goes_on_and_ends_as_an_uninterrupted_one(runs, drawn_data,
 
 
 def wait_for(file, process):
+    deadline = time.monotonic() + 300
     while not file.exists():
+        assert time.monotonic() < deadline
         assert process.poll() is None, "the process ended before it could be killed"
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize(("name", "calls"), [("write_predictions", 1), ("_save", 2), ("write_history", 2)])
+def test_an_interruption_between_any_two_files(drawn_data, runs, tmp_path, monkeypatch, name, calls):
+    shutil.copytree(runs / "2" / "base", tmp_path / "2" / "base")
+    shutil.copytree(runs / "stores", tmp_path / "stores")
+    write, written = getattr(fit, name), []
+
+    def interrupt_after_writing(*arguments):
+        write(*arguments)
+        written.append(arguments)
+        if len(written) == calls:
+            raise KeyboardInterrupt
+
+    options = ["--variant", "2", "--stage", "cnn", "--epochs", "2"]
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, name, interrupt_after_writing)
+        assert run(finetune, drawn_data, tmp_path, *options) == 1
+    assert run(finetune, drawn_data, tmp_path, *options) == 0
+    folder, whole = tmp_path / "2" / "cnn", runs / "2" / "cnn"
+    first, second = ((each / "history.csv").read_text().splitlines() for each in (whole, folder))
+    assert second[:2] == first  # the uninterrupted run has but one epoch
+    assert len(second) == 3
+    assert not list(folder.glob("state-*"))
+    history = pd.read_csv(folder / "history.csv")
+    best = history.loc[history["validation_f1_best"].idxmax()]
+    validation = read_predictions(folder / "validation.npz")
+    f1 = f1_score(validation.targets, validation.probabilities > best["threshold"], average="macro", zero_division=0)
+    assert f1 == pytest.approx(best["validation_f1_best"])
 
 
 def test_the_best_score_so_far_comes_back_with_the_weights(drawn_data, runs, tmp_path, monkeypatch):
@@ -216,7 +245,32 @@ def test_bad_options_write_nothing(drawn_data, tmp_path, capsys, command, option
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("options", [["--variant", "8"], ["--epochs", "0"], ["--learning-rate", "nan"], ["--size", "-1"]])
+def test_bad_images_leave_no_run_behind(drawn_data, tmp_path, capsys):
+    shutil.copytree(drawn_data, tmp_path / "data")
+    first, second, *_ = sorted((tmp_path / "data" / "train").glob("*_red.png"))
+    first.unlink()
+    assert run(train, tmp_path / "data", tmp_path / "runs", *OPTIONS) == 2
+    assert first.name in capsys.readouterr().err
+    shutil.copy(second, first)
+    second.write_bytes(second.read_bytes()[:200])
+    assert run(train, tmp_path / "data", tmp_path / "runs", *OPTIONS) == 2
+    assert "truncated" in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "2").exists()
+
+
+def test_a_stage_of_a_base_that_was_trained_again_is_refused(runs, drawn_data, tmp_path, capsys):
+    shutil.copytree(runs / "2", tmp_path / "2")
+    keras.saving.load_model(tmp_path / "2" / "base" / "model.keras", compile=False).save(
+        tmp_path / "2" / "base" / "model.keras"
+    )
+    assert run(finetune, drawn_data, tmp_path, "--variant", "2", "--stage", "cnn", "--epochs", "1") == 2
+    assert "start_sha256" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--seed", "4294967296"], ["--variant", "8"], ["--epochs", "0"], ["--learning-rate", "nan"], ["--size", "-1"]],
+)
 def test_unknown_variants_and_numbers_out_of_range(options, capsys):
     with pytest.raises(SystemExit) as caught:
         train.main(options)
@@ -229,7 +283,7 @@ def test_a_stage_waits_for_the_one_before(runs, drawn_data, tmp_path, capsys):
     history = tmp_path / "2" / "base" / "history.csv"
     history.write_text("\n".join(history.read_text().splitlines()[:2]) + "\n")
     assert run(finetune, drawn_data, tmp_path, "--variant", "2", "--stage", "cnn") == 2
-    assert "not finished" in capsys.readouterr().err
+    assert "has not all of its 3 epochs" in capsys.readouterr().err
     assert not (tmp_path / "2" / "cnn").exists()
 
 
