@@ -162,7 +162,7 @@ class Epochs(keras.callbacks.Callback):
             "f1": logs["f1"],
             "validation_loss": loss,
             "validation_f1": macro_f1(targets, probabilities > 0.5),
-            "validation_f1_best": macro_f1(targets, probabilities > np.float64(threshold)),
+            "validation_f1_best": macro_f1(targets, probabilities > threshold),
             "threshold": threshold,
         }
         history = read_history(self.folder)
