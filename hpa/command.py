@@ -1,11 +1,12 @@
 """What every command shares: the way it starts, the way it fails, and the options that several of them have."""
 
 import argparse
+import contextlib
 import errno
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from hpa.errors import BadInput, Failure
@@ -48,6 +49,26 @@ def run(parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], No
 def _fail(parser: argparse.ArgumentParser, text: str, code: int) -> int:
     print(f"{parser.prog}: {text}", file=sys.stderr)
     return code
+
+
+@contextlib.contextmanager
+def quiet_import() -> Iterator[None]:
+    """Keep off the screen what TensorFlow's native parts say while they are loaded, unless TF_CPP_MIN_LOG_LEVEL is set.
+
+    They write to the file descriptor, and before they have read any log level.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        yield
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    screen, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(screen, 2)
+        os.close(screen)
+        os.close(nowhere)
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):

@@ -39,7 +39,8 @@ def work(options: argparse.Namespace) -> None:
         learning_rate=options.learning_rate or stage.learning_rate,
         loss=options.loss or stage.loss,
     )
-    from hpa.training.train import train
+    with command.quiet_import():
+        from hpa.training.train import train
 
     train(settings, HPA, options.data, options.runs)
 

@@ -20,7 +20,8 @@ def work(options: argparse.Namespace) -> None:
     from hpa.training.runs import run_folders
 
     folders = run_folders(options.runs, options.variants, options.stage)
-    from hpa.training.predict import predict
+    with command.quiet_import():
+        from hpa.training.predict import predict
 
     predict(folders, HPA, options.data, options.runs)
 

@@ -58,7 +58,8 @@ def work(options: argparse.Namespace) -> None:
         loss=options.loss,
         augmentation=options.augmentation,
     )
-    from hpa.training.train import train
+    with command.quiet_import():
+        from hpa.training.train import train
 
     train(settings, HPA, options.data, options.runs)
 

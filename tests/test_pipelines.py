@@ -34,6 +34,7 @@ def test_the_demo_goes_from_drawing_to_a_scored_submission(tmp_path):
     for line in ("constant guess", "runs/0/dnn2", "runs/7/dnn2", "the blend is "):
         assert line in out
     assert out.count("$ python -m hpa.finetune") == 6
+    assert "oneDNN" not in err  # TensorFlow's greeting
 
 
 @needs_venv
