@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The competition from start to end: download, all variants through all stages, blend, upload. Run again, it goes on.
-# Usage: kaggle.sh [DATA [RUNS [SUBMISSION.csv]]]; $VARIANTS (those of the report), $SHIFT, $TRAIN_OPTIONS and $FINETUNE_OPTIONS as in the
-# scripts that this one calls; $MESSAGE is what the submissions page says about the entry.
+# Usage: kaggle.sh [DATA [RUNS [SUBMISSION.csv]]]; $VARIANTS (those of the report), $SHIFT, $TRAIN_OPTIONS and
+# $FINETUNE_OPTIONS as in the scripts that this one calls; $MESSAGE is what the submissions page says about the entry.
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 set_up requirements.txt
 data=${1:-data} runs=${2:-runs} submission=${3:-submissions/ensemble.csv}
