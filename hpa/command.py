@@ -107,12 +107,6 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stage", choices=("last", "all", *STAGES), default="last", help="which stage of every run")
 
 
-def require_fold(fold: int, folds: int) -> None:
-    """Raise BadInput if there is no such fold."""
-    if folds < 2 or fold >= folds:
-        raise BadInput(f"--fold {fold} of --folds {folds}: there must be at least 2 folds, and they count from 0")
-
-
 def add_training(parser: argparse.ArgumentParser) -> None:
     """Add the options that training from new weights and fine-tuning share."""
     parser.add_argument("--model", choices=MODELS, default="gapnet", help="the network")

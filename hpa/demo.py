@@ -84,11 +84,12 @@ def print_scores(options: argparse.Namespace) -> None:
 
     key = options.data / "test_key.csv"
     truth = read_training_table(key, HPA).targets
+    about = read_json(options.out.with_suffix(".json"))
     members = {}
-    for member in read_json(options.out.with_suffix(".json"))["members"]:
+    for member in about["members"]:
         folder = Path(member["folder"])
         validation, test = (read_predictions(folder / name) for name in ("validation.npz", "test.npz"))
-        thresholds = find_thresholds("per-class", validation.targets, validation.probabilities)
+        thresholds = find_thresholds(about["threshold"], validation.targets, validation.probabilities)
         members[str(folder)] = macro_f1(truth, predict_classes(test.probabilities, thresholds)[0])
     best = max(members, key=members.get)
     blend = score_submission(options.out, key, HPA)

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpa import command
+from hpa.errors import BadInput
 from hpa.tasks import HPA
-from hpa.training.stages import STAGES, Settings
+from hpa.training.stages import AUGMENTATIONS, STAGES, Settings
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -27,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seed", type=command.whole_number, default=0, help="seed of weights, order, augmentation and dropout"
     )
-    parser.add_argument("--augmentation", choices=("report", "none"), default="report", help="how training images vary")
+    parser.add_argument("--augmentation", choices=AUGMENTATIONS, default="report", help="how training images vary")
     parser.add_argument(
         "--show-augmentation",
         type=Path,
@@ -42,7 +43,8 @@ def work(options: argparse.Namespace) -> None:
     if options.show_augmentation:
         show_augmentation(options)
         return
-    command.require_fold(options.fold, options.folds)
+    if options.fold >= options.folds:
+        raise BadInput(f"--fold {options.fold} of --folds {options.folds}: folds count from 0")
     settings = Settings(
         model=options.model,
         variant=command.variant_of(options),

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import imgaug.augmenters as iaa
 import numpy as np
 
-from hpa.files import written_whole
+from hpa.data.images import write_image
 
 
 def report() -> iaa.Augmenter:
@@ -75,13 +74,7 @@ def write_picture(path: Path, image: np.ndarray, policy: str, seed: int) -> None
     grid = as_colour(varied).reshape(4, 4, side, side, 3).swapaxes(1, 2).reshape(4 * side, 4 * side, 3)
     left = np.zeros((4 * side, side, 3), np.uint8)
     left[:side] = as_colour(image)
-    write_png(path, np.hstack([left, grid]))
-
-
-def write_png(path: Path, picture: np.ndarray) -> None:
-    """Write an RGB picture, uint8 [H, W, 3], as a PNG file."""
-    with written_whole(path) as temporary:
-        temporary.write_bytes(cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
+    write_image(path, np.hstack([left, grid]))
 
 
 def as_colour(image: np.ndarray) -> np.ndarray:

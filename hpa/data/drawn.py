@@ -17,6 +17,7 @@ from numpy.random import Generator, default_rng
 from tqdm import tqdm
 
 from hpa.data.cells import Field, blurred, filled, grow_field, noise, strokes
+from hpa.data.images import write_image
 from hpa.data.patterns import PATTERNS, cytoplasm, endoplasmic_reticulum, microtubules
 from hpa.errors import BadInput
 from hpa.files import locked, read_json, write_json, written_whole
@@ -130,10 +131,7 @@ def _draw_missing(folder: Path, tables: dict[str, pd.DataFrame], size: int, seed
         generator = default_rng([seed, SPLITS.index(split), 1 + row])
         pixels = draw_field([int(number) for number in target.split()], size, generator)
         for channel, path in enumerate(files(split, identifier)):
-            with written_whole(path) as temporary:
-                # Encoded in memory because OpenCV says nothing when the disk is full.
-                encoded = cv2.imencode(".png", np.ascontiguousarray(pixels[..., channel]))[1]
-                temporary.write_bytes(encoded.tobytes())
+            write_image(path, pixels[..., channel])
 
     def files(split: str, identifier: str) -> list[Path]:
         return [folder / split / f"{identifier}_{channel}.png" for channel in HPA.channels]
@@ -222,7 +220,7 @@ def contact_sheet(path: Path, size: int = 256, seed: int = 0) -> None:
     tiles = []
     for number, name in enumerate(HPA.classes):
         red, green, blue, _ = np.moveaxis(draw_field([number], size, default_rng([seed, number])), -1, 0).astype(np.float32)
-        picture = np.stack([0.75 * blue, green + 0.15 * blue, 0.6 * red], axis=-1).clip(0, 255).astype(np.uint8)
+        picture = np.stack([0.6 * red, green + 0.15 * blue, 0.75 * blue], axis=-1).clip(0, 255).astype(np.uint8)
         tile = cv2.copyMakeBorder(picture, bar, 2, 2, 2, cv2.BORDER_CONSTANT, value=(32, 32, 32))
         label, font, place = f"{number} {name}", cv2.FONT_HERSHEY_SIMPLEX, (4, round(0.75 * bar))
         scale = bar / 45
@@ -230,6 +228,4 @@ def contact_sheet(path: Path, size: int = 256, seed: int = 0) -> None:
             scale *= 0.95  # by trial, since widths go in steps
         cv2.putText(tile, label, place, font, scale, (255, 255, 255), 1, cv2.LINE_AA)
         tiles.append(tile)
-    with written_whole(path) as temporary:
-        sheet = np.vstack([np.hstack(tiles[row : row + 7]) for row in range(0, 28, 7)])
-        temporary.write_bytes(cv2.imencode(temporary.suffix, sheet)[1].tobytes())
+    write_image(path, np.vstack([np.hstack(tiles[row : row + 7]) for row in range(0, 28, 7)]))

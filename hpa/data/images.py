@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from hpa.errors import BadInput, refuse
+from hpa.files import written_whole
 from hpa.tasks import Task
 
 
@@ -84,6 +85,14 @@ def read_channel(file: Path) -> np.ndarray:
     if image.dtype == np.uint16:
         image = np.round(image / 257).astype(np.uint8)
     return image
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Write a grey image, uint8 [H, W], or an RGB one, uint8 [H, W, 3], whole or not at all; the suffix names the format."""
+    image = np.ascontiguousarray(image[..., ::-1] if image.ndim == 3 else image)
+    with written_whole(path) as temporary:
+        # Encoded in memory because OpenCV says nothing when the disk is full.
+        temporary.write_bytes(cv2.imencode(temporary.suffix, image)[1].tobytes())
 
 
 def _one_filled_channel(file: Path, image: np.ndarray) -> np.ndarray:

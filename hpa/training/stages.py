@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 LOSSES = ("binary-crossentropy", "soft-f1")
+AUGMENTATIONS = ("report", "none")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Settings:
         batch_size: rows a step.
         learning_rate: learning rate of Adam.
         loss: one of `LOSSES`.
-        augmentation: a name in `hpa.data.augment.POLICIES`.
+        augmentation: one of `AUGMENTATIONS`.
     """
 
     model: str

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hpa.data.augment import POLICIES
 from hpa.data.tables import SampleTable
 from hpa.errors import BadInput
 from hpa.training.runs import (
@@ -17,7 +18,7 @@ from hpa.training.runs import (
     run_folders,
     write_history,
 )
-from hpa.training.stages import STAGES, Settings, run_name
+from hpa.training.stages import AUGMENTATIONS, STAGES, Settings, run_name
 
 SETTINGS = Settings("gapnet", 0, "base", 128, 5, 0, 0, 0, 2, 16, 1e-3, "binary-crossentropy", "report")
 TABLE = SampleTable(np.array(["a", "b"]), np.eye(2, 28, dtype=np.uint8))
@@ -125,6 +126,10 @@ def test_names_of_runs():
     assert run_name("gapnet", 3, 2) == "3-fold2"
     assert run_name("parallel-kernels", None, 0) == "parallel-kernels"
     assert run_name("gapnet-fcn", 0, 1) == "gapnet-fcn-0-fold1"
+
+
+def test_the_options_name_the_augmentation_policies():
+    assert set(AUGMENTATIONS) == set(POLICIES)
 
 
 def test_the_reports_schedule():
