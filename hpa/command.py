@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hpa.errors import BadInput, Failure
 from hpa.models.variants import MODELS, VARIANTS
+from hpa.tasks import HPA, TASKS, Task, read_task
 from hpa.training.stages import LOSSES, STAGES
 
 
@@ -89,7 +90,7 @@ def add_folders(parser: argparse.ArgumentParser, data: bool = True, runs: bool =
             type=Path,
             default=Path("data"),
             metavar="FOLDER",
-            help="folder in the competition's layout: train/, train.csv, test/, sample_submission.csv",
+            help="folder of the data: train/ with train.csv or class folders, test/, sample_submission.csv",
         )
     if runs:
         parser.add_argument(
@@ -99,6 +100,17 @@ def add_folders(parser: argparse.ArgumentParser, data: bool = True, runs: bool =
             metavar="FOLDER",
             help="folder of the run folders and the packed images",
         )
+
+
+def add_task(parser: argparse.ArgumentParser) -> None:
+    """Add `--task`; `options.task` is the `Task` itself."""
+    parser.add_argument(
+        "--task",
+        type=task,
+        default=HPA.name,
+        metavar=f"{'|'.join(TASKS)}|FILE.toml",
+        help="what is classified: a known task, or a file that names classes, channels and labels",
+    )
 
 
 def add_choice(parser: argparse.ArgumentParser) -> None:
@@ -130,6 +142,16 @@ def variant_of(options: argparse.Namespace) -> int | None:
     if options.variant is not None:
         raise BadInput(f"--model {options.model} has no variants; leave --variant out")
     return None
+
+
+def task(text: str) -> Task:
+    """Read the option `--task`."""
+    if text in TASKS:
+        return TASKS[text]
+    try:
+        return read_task(Path(text))
+    except BadInput as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def positive_number(text: str) -> float:

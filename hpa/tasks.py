@@ -1,6 +1,13 @@
-"""What is classified: the classes, the channels, and how a sample's files are named."""
+"""What is classified: the classes, the channels, how a sample's files are named, and one label a sample or many."""
 
+import difflib
+import tomllib
 from dataclasses import dataclass
+from pathlib import Path
+
+from hpa.errors import BadInput, refuse
+
+LABELS = ("one", "many")
 
 
 @dataclass(frozen=True)
@@ -10,12 +17,16 @@ class Task:
     Attributes:
         name: short name, written into stores and run folders.
         classes: class names; a class number is an index into them.
-        channels: channel names in the order of the last image axis. A sample's files are `<id>_<channel>.png`.
+        channels: channel names in the order of the last image axis.
+        suffixes: for each channel what follows the id in the name of its file, before the extension.
+        labels: `"one"` class a sample (softmax) or `"many"` (sigmoids).
     """
 
     name: str
     classes: tuple[str, ...]
     channels: tuple[str, ...]
+    suffixes: tuple[str, ...]
+    labels: str
 
 
 HPA = Task(
@@ -51,4 +62,87 @@ HPA = Task(
         "Rods & rings",
     ),
     channels=("red", "green", "blue", "yellow"),
+    suffixes=("_red", "_green", "_blue", "_yellow"),
+    labels="many",
 )
+
+HEP2 = Task(
+    name="hep2",
+    classes=("Centromere", "Golgi", "Homogeneous", "NuMem", "Nucleolar", "Speckled"),
+    channels=("grey",),
+    suffixes=("",),
+    labels="one",
+)
+
+TASKS = {task.name: task for task in (HPA, HEP2)}
+
+
+def read_task(path: Path) -> Task:
+    """Read a user's own task from a TOML file.
+
+    Its keys are `classes` (a list of names), `channels` (a list of names in the order of the image's last axis), `labels`
+    ("one" or "many") and, where they differ from the file's name and from `_<channel>`, `name` and `suffixes`.
+
+    Raises:
+        BadInput: naming every key that is missing, unknown or holds something else than it should.
+    """
+    try:
+        with open(path, "rb") as file:
+            found = tomllib.load(file)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); a task is {', '.join(TASKS)} or such a file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: not a TOML file ({error})") from error
+    refuse(path, _key_faults(found))
+    channels = tuple(found["channels"])
+    task = Task(
+        name=found.get("name", Path(path).stem),
+        classes=tuple(found["classes"]),
+        channels=channels,
+        suffixes=tuple(found.get("suffixes", (f"_{channel}" for channel in channels))),
+        labels=found["labels"],
+    )
+    refuse(path, _task_faults(task))
+    return task
+
+
+def _key_faults(found: dict) -> list[str]:
+    kinds = {"name": str, "labels": str, "classes": list, "channels": list, "suffixes": list}
+    faults = []
+    for key in found.keys() - kinds.keys():
+        near = difflib.get_close_matches(key, kinds, 1)
+        faults.append(f"unknown key {key}; {f'is {near[0]} meant?' if near else 'the keys are ' + ', '.join(kinds)}")
+    for key in ("labels", "classes", "channels"):
+        if key not in found:
+            faults.append(f"no key {key}; add it")
+    for key, kind in kinds.items():
+        value = found.get(key, kind())
+        if not isinstance(value, kind) or (kind is list and not all(isinstance(each, str) for each in value)):
+            faults.append(f"{key} must be a {'list of texts' if kind is list else 'text'}, found {value!r}")
+    return sorted(faults)
+
+
+def _task_faults(task: Task) -> list[str]:
+    faults = []
+    if not task.name or not task.name.replace("-", "").replace("_", "").isalnum():
+        faults.append(f"name '{task.name}' must consist of letters, digits, - and _")
+    if task.labels not in LABELS:
+        faults.append(f"labels is '{task.labels}'; it is one or many")
+    if len(task.classes) < 2:
+        faults.append(f"classes has {len(task.classes)} names; there are at least two")
+    if not task.channels:
+        faults.append("channels is empty; name at least one")
+    if len(task.suffixes) != len(task.channels):
+        faults.append(f"{len(task.suffixes)} suffixes for {len(task.channels)} channels; give one for each")
+    for key in ("classes", "channels", "suffixes"):
+        names = getattr(task, key)
+        faults += [f"{key} names '{name}' twice" for name in dict.fromkeys(names) if names.count(name) > 1]
+        faults += [
+            f"{key} holds '{name}', which cannot be part of a file's name"
+            for name in names
+            if set(name) & set("/\\\0|") or name.startswith(".") or name != name.strip() or not (name or key == "suffixes")
+        ]
+    for number, name in enumerate(task.classes):
+        if name.isdecimal() and name != str(number):
+            faults.append(f"class {number} is called '{name}', which tables would take for a class number")
+    return faults

@@ -11,24 +11,45 @@ from hpa.errors import BadInput, refuse
 from hpa.files import written_whole
 from hpa.tasks import Task
 
+# What OpenCV decodes without loss, then what may have lost; of two files of one name the first counts.
+EXTENSIONS = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
+
+
+def find_folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder, by name; hidden ones are passed over.
+
+    Raises:
+        BadInput: if the folder cannot be listed.
+    """
+    return sorted(entry for entry in _listed(folder) if entry.is_dir())
+
+
+def list_ids(folder: Path, task: Task) -> list[str]:
+    """Return the sorted ids of the samples in a folder and its class folders: those with a file of the first channel."""
+    suffix = task.suffixes[0]
+    return sorted(stem.removesuffix(suffix) for stem in _image_files(folder) if stem.endswith(suffix))
+
 
 def find_files(folder: Path, ids: Iterable[str], task: Task) -> list[list[Path]]:
     """Return the channel files of every sample, in the order of `task.channels`.
 
+    They lie in the folder itself or in its class folders. An id that is a number is also found with other leading zeros.
+
     Raises:
         BadInput: naming every sample that lacks a file, and the channels it lacks.
     """
-    try:
-        present = set(os.listdir(folder))
-    except OSError as error:
-        raise BadInput(f"{folder}: cannot be listed ({error.strerror}); the images belong there") from error
+    present = _image_files(folder)
+    unpadded = {stem.lstrip("0"): stem for stem in present if stem[:1].isdecimal()}
     files, faults = [], []
     for identifier in ids:
-        names = [f"{identifier}_{channel}.png" for channel in task.channels]
-        missing = [name for name in names if name not in present]
+        stems = [f"{identifier}{suffix}" for suffix in task.suffixes]
+        if identifier.isdecimal():
+            stems = [stem if stem in present else unpadded.get(stem.lstrip("0"), stem) for stem in stems]
+        missing = [f"{stem}.png" for stem in stems if stem not in present]
         if missing:
             faults.append(f"id {identifier}: no {', '.join(missing)}")
-        files.append([Path(folder, name) for name in names])
+        else:
+            files.append([present[stem] for stem in stems])
     refuse(folder, faults)
     return files
 
@@ -100,3 +121,20 @@ def _one_filled_channel(file: Path, image: np.ndarray) -> np.ndarray:
     if len(filled) > 1 and any(not np.array_equal(channel, filled[0]) for channel in filled):
         raise BadInput(f"{file.name} is a colour image with {len(filled)} filled channels; save the one channel as grey")
     return filled[0] if filled else image[..., 0]
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return [Path(entry) for entry in os.scandir(folder) if not entry.name.startswith(".")]
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be listed ({error.strerror}); the images belong there") from error
+
+
+def _image_files(folder: Path) -> dict[str, Path]:
+    """Return the image files in a folder and in the folders in it, by their names without extension."""
+    entries = _listed(folder)
+    for class_folder in (entry for entry in entries if not entry.suffix and entry.is_dir()):
+        entries = entries + _listed(class_folder)
+    rank = {extension: place for place, extension in enumerate(EXTENSIONS)}
+    images = [entry for entry in entries if entry.suffix.lower() in rank]
+    return {image.stem: image for image in sorted(images, key=lambda image: -rank[image.suffix.lower()])}

@@ -51,7 +51,7 @@ def pack(folder: Path, source: Path, ids: np.ndarray, task: Task, size: int) -> 
 
     Args:
         folder: the store.
-        source: the folder of the PNG files.
+        source: the folder of the images, or of their class folders.
         ids: the samples, in the order of the rows.
         task: gives the channels.
         size: side in pixels of the packed images.
@@ -73,7 +73,7 @@ def pack(folder: Path, source: Path, ids: np.ndarray, task: Task, size: int) -> 
         if not _fits(folder, request, stamps):
             partial = folder.with_name(f"{folder.name}.partial")
             _begin(partial, request)
-            _pack_rows(partial, files, stamps, size)
+            _pack_rows(partial, request, files, stamps)
             shutil.rmtree(folder, ignore_errors=True)
             os.rename(partial, folder)
         return ImageStore(folder, np.asarray(ids), np.load(folder / "images.npy", mmap_mode="r"))
@@ -116,10 +116,11 @@ def _begin(partial: Path, request: dict) -> None:
     write_json(partial / "store.json", request)
 
 
-def _pack_rows(partial: Path, files: list[list[Path]], stamps: np.ndarray, size: int) -> None:
+def _pack_rows(partial: Path, request: dict, files: list[list[Path]], stamps: np.ndarray) -> None:
     images = np.load(partial / "images.npy", mmap_mode="r")
     done = np.load(partial / "stamps.npy", mmap_mode="r+")
     rows = np.flatnonzero(done != stamps)
+    size = request["size"]
     cores = len(os.sched_getaffinity(0))
     faults: list[str] = []
     with (
@@ -132,7 +133,7 @@ def _pack_rows(partial: Path, files: list[list[Path]], stamps: np.ndarray, size:
             try:
                 _write_at(file.fileno(), images.offset + row * images[0].nbytes, read_image(files[row], size))
             except BadInput as error:
-                faults.append(f"id {files[row][0].name.rpartition('_')[0]}: {error}")
+                faults.append(f"id {request['ids'][row]}: {error}")
                 return False
             except OSError as error:
                 raise OSError(error.errno, error.strerror, str(partial)) from error
@@ -155,7 +156,7 @@ def _pack_rows(partial: Path, files: list[list[Path]], stamps: np.ndarray, size:
             written = chunk, good
         if written:
             commit(*written)
-    refuse(files[0][0].parent, sorted(faults))
+    refuse(request["source"], sorted(faults))
 
 
 def _write_at(descriptor: int, offset: int, image: np.ndarray) -> None:

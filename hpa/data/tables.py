@@ -1,16 +1,22 @@
-"""train.csv and sample_submission.csv: from rows of text to ids and multi-hot targets."""
+"""Tables and class folders: from rows of text and names of folders to ids and targets.
+
+A labelled set is a folder of images with a table `<folder>.csv` beside it, or a folder of class folders.
+"""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from hpa.data.images import find_folders, list_ids
 from hpa.errors import BadInput, refuse
 from hpa.tasks import Task
 
 NAMED_IDS = 3
+LABEL_COLUMNS = (("Id", "Target"), ("Image ID", "Image class"))
 
 
 @dataclass(frozen=True)
@@ -29,26 +35,84 @@ class SampleTable:
         return len(self.ids)
 
 
-def read_training_table(path: Path, task: Task) -> SampleTable:
-    """Read a CSV with the columns `Id` and `Target`, class numbers parted by spaces in any order.
+def read_labelled(folder: Path, task: Task, table: Path | None = None) -> SampleTable:
+    """Read the labels of the images in a folder.
+
+    They are in `table`; if none is given, in the names of the class folders where `folder` has folders in it, and else in
+    `<folder>.csv` beside it. Class folders are read in the order of their ids.
 
     Raises:
-        BadInput: naming every faulty row: an id that is empty, repeated or holds a path; a target that is empty or
-            names a class that the task does not have.
+        BadInput: for a faulty table (see `read_training_table`), a folder that is not named after a class or holds no
+            image, and an id that is in two class folders.
     """
-    frame = read_columns(path, ["Id", "Target"])
+    class_folders = [] if table else find_folders(folder)
+    if not class_folders:
+        return read_training_table(table or folder.with_name(f"{folder.name}.csv"), task)
+    faults, class_of = [], {}
+    for class_folder in class_folders:
+        if class_folder.name not in task.classes:
+            faults.append(f"folder {class_folder.name} is not one of the classes {', '.join(task.classes)}; rename it")
+            continue
+        ids = list_ids(class_folder, task)
+        if not ids:
+            faults.append(f"class folder {class_folder.name} holds no image; fill it or delete it")
+        for identifier in ids:
+            if identifier in class_of:
+                faults.append(f"id {identifier} is in {class_of[identifier]} and in {class_folder.name}; keep one of them")
+            class_of[identifier] = class_folder.name
+    refuse(folder, faults)
+    ids = sorted(class_of)
+    targets = np.zeros((len(ids), len(task.classes)), np.uint8)
+    targets[np.arange(len(ids)), [task.classes.index(class_of[identifier]) for identifier in ids]] = 1
+    return SampleTable(np.array(ids, dtype=str), targets)
+
+
+def read_samples(data: Path, name: str, task: Task) -> SampleTable:
+    """Read the labelled set `<data>/<name>`, as `read_labelled` does."""
+    return read_labelled(data / name, task)
+
+
+def read_ids(data: Path, task: Task) -> np.ndarray:
+    """Return the ids of the test set: those of sample_submission.csv where that is there, else of the files in `test/`.
+
+    Raises:
+        BadInput: if there is neither, or the table is faulty.
+    """
+    sample_submission = data / "sample_submission.csv"
+    if sample_submission.exists() or not (data / "test").is_dir():
+        return read_sample_submission(sample_submission).ids
+    return np.array(list_ids(data / "test", task), dtype=str)
+
+
+def read_training_table(path: Path, task: Task) -> SampleTable:
+    """Read a CSV with the columns `Id` and `Target`, or `Image ID` and `Image class`.
+
+    Classes stand there as numbers parted by spaces or as names parted by `|`, in any order.
+
+    Raises:
+        BadInput: naming every faulty row: an id that is empty, repeated or holds a path; classes that are empty, unknown
+            to the task, or more than one where the task has one label a sample.
+    """
+    frame = read_columns(path, *LABEL_COLUMNS)
+    column = frame.columns[1]
+    frame.columns = ["Id", "Target"]
     faults = _id_faults(frame["Id"])
     targets = np.zeros((len(frame), len(task.classes)), np.uint8)
+    number_of = {name: number for number, name in enumerate(task.classes)} | {
+        str(number): number for number in range(len(task.classes))
+    }
     for row, (identifier, text) in enumerate(zip(frame["Id"], frame["Target"], strict=True)):
-        numbers = text.split()
-        wrong = [number for number in numbers if not _is_class(number, task)]
-        if not numbers:
-            faults.append((row, f"id {identifier}: Target is empty; give at least one class number"))
+        named = [text] if text in number_of else [part.strip() for part in text.split("|")] if "|" in text else text.split()
+        wrong = [name for name in named if name not in number_of]
+        if not named:
+            faults.append((row, f"id {identifier}: {column} is empty; give at least one class number"))
         elif wrong:
-            named = ", ".join(f"'{number}'" for number in wrong)
-            faults.append((row, f"id {identifier}: Target holds {named}; class numbers are 0 to {len(task.classes) - 1}"))
+            listed = ", ".join(f"'{name}'" for name in wrong)
+            faults.append((row, f"id {identifier}: {column} holds {listed}; {_describe_classes(task)}"))
+        elif task.labels == "one" and len(set(named)) > 1:
+            faults.append((row, f"id {identifier}: {column} names {len(named)} classes; this task has one a sample"))
         else:
-            targets[row, [int(number) for number in numbers]] = 1
+            targets[row, [number_of[name] for name in named]] = 1
     refuse(path, [f"line {row + 2}: {fault}" for row, fault in sorted(faults)])
     return SampleTable(frame["Id"].to_numpy(dtype=str), targets)
 
@@ -64,8 +128,10 @@ def read_sample_submission(path: Path) -> SampleTable:
     return SampleTable(frame["Id"].to_numpy(dtype=str))
 
 
-def read_columns(path: Path, columns: list[str]) -> pd.DataFrame:
-    """Read the named columns of a CSV as text; a byte order mark and CRLF line ends are accepted.
+def read_columns(path: Path, columns: Sequence[str], *alternatives: Sequence[str]) -> pd.DataFrame:
+    """Read the named columns of a CSV as text, or the first of the `alternatives` that is there in their place.
+
+    A byte order mark and CRLF line ends are accepted.
 
     Raises:
         BadInput: if the file is absent, not a UTF-8 CSV, lacks a column or has no rows.
@@ -76,6 +142,7 @@ def read_columns(path: Path, columns: list[str]) -> pd.DataFrame:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise BadInput(f"{path}: not a CSV table in UTF-8 ({str(error).strip()})") from error
+    columns = next((list(each) for each in (columns, *alternatives) if set(each) <= set(frame.columns)), columns)
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise BadInput(f"{path}: no column {', '.join(missing)}; the first line has {', '.join(frame.columns)}")
@@ -125,5 +192,6 @@ def _id_faults(ids: pd.Series) -> list[tuple[int, str]]:
     return faults
 
 
-def _is_class(text: str, task: Task) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) < 10 and int(text) < len(task.classes)
+def _describe_classes(task: Task) -> str:
+    named = "" if len(task.classes) > 10 else f" or {', '.join(task.classes)}"
+    return f"class numbers are 0 to {len(task.classes) - 1}{named}"
