@@ -11,6 +11,7 @@ import pytest
 from hpa import command
 from hpa.__main__ import COMMANDS
 from hpa.errors import BadInput, Failure
+from hpa.tasks import HEP2, HPA
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {"numpy", "pandas", "cv2", "matplotlib", "sklearn", "imgaug", "keras", "tensorflow"}
@@ -90,6 +91,53 @@ def test_bad_options_are_refused(read, texts):
     for text in texts:
         with pytest.raises(argparse.ArgumentTypeError, match=re.escape(f"found '{text}'")):
             read(text)
+
+
+def task_of(*options):
+    parser = command.parser("thing", "Does a thing.")
+    command.add_task(parser)
+    return parser.parse_args(map(str, options)).task
+
+
+def test_a_task_is_known_or_a_file(tmp_path):
+    assert task_of() is HPA
+    assert task_of("--task", "hep2") is HEP2
+    path = tmp_path / "yeast.toml"
+    path.write_text('classes = ["budding", "shmoo"]\nchannels = ["light", "dark"]\nlabels = "one"\n')
+    task = task_of("--task", path)
+    assert (task.name, task.classes, task.suffixes, task.labels) == (
+        "yeast",
+        ("budding", "shmoo"),
+        ("_light", "_dark"),
+        "one",
+    )
+
+
+def test_every_fault_of_a_task_file_is_told(tmp_path, capsys):
+    path = tmp_path / "yeast.toml"
+    path.write_text('clases = ["budding", "shmoo"]\nchannels = []\nlabels = 2\n')
+    with pytest.raises(SystemExit) as caught:
+        task_of("--task", path)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.split("error: ")[1].splitlines() == [
+        f"argument --task: {path}: 3 faults",
+        "  labels must be a text, found 2",
+        "  no key classes; add it",
+        "  unknown key clases; is classes meant?",
+    ]
+
+
+def test_a_task_that_is_neither_known_nor_a_file(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "page.toml").write_text("<html>404</html>")
+    for name, fault in (
+        ("hep3", "hep3: cannot be read (No such file or directory); a task is hpa, hep2 or such a file"),
+        ("page.toml", "page.toml: not a TOML file (Invalid statement (at line 1, column 1))"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            task_of("--task", name)
+        assert caught.value.code == 2
+        assert capsys.readouterr().err.endswith(f"argument --task: {fault}\n")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

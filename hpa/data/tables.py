@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hpa.data.images import find_folders, list_ids
+from hpa.data.images import find_folders, list_ids, list_images
 from hpa.errors import BadInput, refuse
 from hpa.tasks import Task
 
@@ -38,16 +38,17 @@ class SampleTable:
 def read_labelled(folder: Path, task: Task, table: Path | None = None) -> SampleTable:
     """Read the labels of the images in a folder.
 
-    They are in `table`; if none is given, in the names of the class folders where `folder` has folders in it, and else in
-    `<folder>.csv` beside it. Class folders are read in the order of their ids.
+    They are in `table`; if none is given, in the names of the class folders where `folder` has folders in it and a sample
+    one label, and else in `<folder>.csv` beside it. Class folders are read in the order of their ids.
 
     Raises:
         BadInput: for a faulty table (see `read_training_table`), a folder that is not named after a class or holds no
-            image, and an id that is in two class folders.
+            image, an id that is in two class folders, and an image that lies beside them.
     """
-    class_folders = [] if table else find_folders(folder)
+    class_folders = [] if table or task.labels == "many" else find_folders(folder)
     if not class_folders:
-        return read_training_table(table or folder.with_name(f"{folder.name}.csv"), task)
+        named = folder if folder.name else folder.absolute()  # the current folder is '.'
+        return read_training_table(table or named.with_name(f"{named.name}.csv"), task)
     faults, class_of = [], {}
     for class_folder in class_folders:
         if class_folder.name not in task.classes:
@@ -60,6 +61,8 @@ def read_labelled(folder: Path, task: Task, table: Path | None = None) -> Sample
             if identifier in class_of:
                 faults.append(f"id {identifier} is in {class_of[identifier]} and in {class_folder.name}; keep one of them")
             class_of[identifier] = class_folder.name
+    loose = [image.name for image in list_images(folder) if image.parent == folder]
+    faults += [f"{name} lies beside the class folders; move it into one of them" for name in loose]
     refuse(folder, faults)
     ids = sorted(class_of)
     targets = np.zeros((len(ids), len(task.classes)), np.uint8)
@@ -72,16 +75,24 @@ def read_samples(data: Path, name: str, task: Task) -> SampleTable:
     return read_labelled(data / name, task)
 
 
+def has_test_set(data: Path) -> bool:
+    """Tell whether the data has a test set; data without a training set counts as having one, so that it will be missed."""
+    return any((data / name).exists() for name in ("sample_submission.csv", "test")) or not (data / "train").exists()
+
+
 def read_ids(data: Path, task: Task) -> np.ndarray:
     """Return the ids of the test set: those of sample_submission.csv where that is there, else of the files in `test/`.
 
     Raises:
-        BadInput: if there is neither, or the table is faulty.
+        BadInput: if there is neither, the table is faulty, or the folder holds no image.
     """
     sample_submission = data / "sample_submission.csv"
     if sample_submission.exists() or not (data / "test").is_dir():
         return read_sample_submission(sample_submission).ids
-    return np.array(list_ids(data / "test", task), dtype=str)
+    ids = list_ids(data / "test", task)
+    if not ids:
+        raise BadInput(f"{data / 'test'}: holds no image (<id>{task.suffixes[0]}.png); fill it")
+    return np.array(ids, dtype=str)
 
 
 def read_training_table(path: Path, task: Task) -> SampleTable:
@@ -102,17 +113,19 @@ def read_training_table(path: Path, task: Task) -> SampleTable:
         str(number): number for number in range(len(task.classes))
     }
     for row, (identifier, text) in enumerate(zip(frame["Id"], frame["Target"], strict=True)):
+        text = text.strip()
         named = [text] if text in number_of else [part.strip() for part in text.split("|")] if "|" in text else text.split()
         wrong = [name for name in named if name not in number_of]
+        numbers = list({number_of[name] for name in named if name in number_of})
         if not named:
             faults.append((row, f"id {identifier}: {column} is empty; give at least one class number"))
         elif wrong:
             listed = ", ".join(f"'{name}'" for name in wrong)
             faults.append((row, f"id {identifier}: {column} holds {listed}; {_describe_classes(task)}"))
-        elif task.labels == "one" and len(set(named)) > 1:
-            faults.append((row, f"id {identifier}: {column} names {len(named)} classes; this task has one a sample"))
+        elif task.labels == "one" and len(numbers) > 1:
+            faults.append((row, f"id {identifier}: {column} names {len(numbers)} classes; this task has one a sample"))
         else:
-            targets[row, [number_of[name] for name in named]] = 1
+            targets[row, numbers] = 1
     refuse(path, [f"line {row + 2}: {fault}" for row, fault in sorted(faults)])
     return SampleTable(frame["Id"].to_numpy(dtype=str), targets)
 

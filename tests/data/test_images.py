@@ -1,5 +1,6 @@
 import struct
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hpa.data.images import find_files, read_channel, read_image
+from hpa.data.images import find_files, find_folders, list_ids, list_images, read_channel, read_image
+from hpa.data.store import pack
 from hpa.errors import BadInput
-from hpa.tasks import HPA
+from hpa.tasks import HEP2, HPA
 
 
 def save(path, pixels, **options):
@@ -221,6 +223,103 @@ def test_few_bits_are_spread_over_the_whole_range(tmp_path):
 def test_16_bit_colour_with_one_filled_channel(tmp_path):
     file = write_png(tmp_path / "a.png", 16, 2, 2, 1, b"\0" + struct.pack(">6H", 0, 257 * 9, 0, 0, 65535, 0))
     assert read_channel(file).tolist() == [[9, 255]]
+
+
+def touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def found(folder, ids, task=HEP2):
+    return [file.relative_to(folder).as_posix() for (file,) in find_files(folder, ids, task)]
+
+
+def test_files_lie_in_the_folder_or_in_class_folders(tmp_path):
+    touch(tmp_path, "a.png", "Golgi/b.tif", "NuMem 2.0/c.JPG", "Golgi/deeper/d.png", ".hidden/e.png", ".f.png", "g.gif")
+    (tmp_path / "h.png").mkdir()
+    assert found(tmp_path, ["c", "a", "b"]) == ["NuMem 2.0/c.JPG", "a.png", "Golgi/b.tif"]
+    assert [folder.name for folder in find_folders(tmp_path)] == ["Golgi", "NuMem 2.0", "h.png"]
+    assert list_ids(tmp_path, HEP2) == ["a", "b", "c"]
+    with pytest.raises(BadInput) as caught:
+        find_files(tmp_path, "defgh", HEP2)
+    assert str(caught.value).splitlines()[1:] == [f"  id {name}: no {name}.png" for name in "defgh"]
+
+
+def test_of_two_files_of_one_name_the_lossless_one_counts(tmp_path):
+    touch(tmp_path, "a.jpg", "a.png", "a.tif", "b.jpeg", "b.bmp")
+    assert found(tmp_path, ["a", "b"]) == ["a.png", "b.bmp"]
+    assert list_ids(tmp_path, HEP2) == ["a", "b"]
+    assert [image.name for image in list_images(tmp_path)] == ["b.jpeg", "a.jpg", "b.bmp", "a.tif", "a.png"]
+
+
+def test_a_sample_is_listed_even_if_it_lacks_a_channel(tmp_path):
+    touch(tmp_path, *(f"a_{channel}.png" for channel in HPA.channels), "b_yellow.png", "other.png")
+    assert list_ids(tmp_path, HPA) == ["a", "b"]
+    with pytest.raises(BadInput, match=r"id b: no b_red.png, b_green.png, b_blue.png"):
+        find_files(tmp_path, ["a", "b"], HPA)
+
+
+def test_of_two_suffixes_that_fit_the_longer_one_is_meant(tmp_path):
+    task = replace(HPA, channels=("cell", "mask"), suffixes=("", "_mask"))
+    touch(tmp_path, "a.png", "a_mask.png", "b_mask.png", "b.png")
+    assert list_ids(tmp_path, task) == ["a", "b"]
+    assert [[file.name for file in files] for files in find_files(tmp_path, ["a", "b"], task)] == [
+        ["a.png", "a_mask.png"],
+        ["b.png", "b_mask.png"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "ids", "files"),
+    [
+        (["00001.png", "00020.png"], ["1", "20"], ["00001.png", "00020.png"]),
+        (["1.png", "20.png"], ["00001", "00020"], ["1.png", "20.png"]),
+        (["1.png", "01.png", "0.png"], ["01", "1", "000"], ["01.png", "1.png", "0.png"]),
+    ],
+)
+def test_leading_zeros(tmp_path, names, ids, files):
+    touch(tmp_path, *names)
+    assert found(tmp_path, ids) == files
+
+
+def test_leading_zeros_before_suffixes(tmp_path):
+    touch(tmp_path, *(f"007_{channel}.png" for channel in HPA.channels))
+    assert [file.name for file in find_files(tmp_path, ["7"], HPA)[0]] == [f"007_{channel}.png" for channel in HPA.channels]
+
+
+def test_zeros_before_what_is_no_number_count(tmp_path):
+    touch(tmp_path, "0a.png", "10.png")
+    for identifier in ("a", "00a", "1", "100"):
+        with pytest.raises(BadInput, match=f"id {identifier}: no {identifier}.png"):
+            find_files(tmp_path, [identifier], HEP2)
+
+
+def test_an_id_that_could_mean_two_files_or_a_file_that_is_taken(tmp_path):
+    touch(tmp_path, "1.png", "01.png", "2.png")
+    with pytest.raises(BadInput, match=r"id 001: no 001.png"):
+        find_files(tmp_path, ["001"], HEP2)
+    with pytest.raises(BadInput, match=r"id 02: 2.png is that of id 2 already; keep one of them"):
+        find_files(tmp_path, ["2", "02"], HEP2)
+
+
+def test_a_grey_task_takes_images_of_any_size_and_refuses_colour(tmp_path, grey):
+    folder = tmp_path / "train" / "Golgi"
+    folder.mkdir(parents=True)
+    large = np.kron(np.arange(64, dtype=np.uint8).reshape(8, 8), np.ones((500, 500), np.uint8))
+    for identifier, pixels in (("1", [[77]]), ("2", large), ("3", grey)):
+        save(folder / f"{identifier}.png", np.array(pixels, np.uint8), compress_level=1)
+    store = pack(tmp_path / "store", tmp_path / "train", ["1", "2", "3"], HEP2, 8)
+    assert store.images.shape == (3, 8, 8, 1)
+    assert (store.images[0] == 77).all()
+    assert np.array_equal(store.images[1, ..., 0], large[::500, ::500])
+    colour = save(folder / "4.png", np.dstack([grey, 0 * grey, grey[::-1]]))
+    with pytest.raises(
+        BadInput, match=r"id 4: 4.png is a colour image with 2 filled channels; save the one channel as grey"
+    ):
+        pack(tmp_path / "store", tmp_path / "train", ["1", "2", "3", "4"], HEP2, 8)
+    save(colour, np.dstack([grey] * 3))
+    assert len(pack(tmp_path / "store", tmp_path / "train", ["1", "2", "3", "4"], HEP2, 8).ids) == 4
 
 
 def test_real_files_are_decoded_as_pil_does(shared_data):

@@ -1,9 +1,15 @@
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from hpa.data.tables import read_sample_submission, read_training_table
+from hpa.data.images import find_files
+from hpa.data.tables import read_ids, read_labelled, read_sample_submission, read_samples, read_training_table
 from hpa.errors import BadInput
-from hpa.tasks import HPA
+from hpa.tasks import HEP2, HPA
 
 
 @pytest.fixture
@@ -14,6 +20,20 @@ def write(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def touch(tmp_path):
+    """A function that makes empty files, which is all that reading tables and class folders looks at."""
+
+    def touch(*names):
+        for name in names:
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        return tmp_path
+
+    return touch
 
 
 def labels_of(table):
@@ -149,3 +169,188 @@ def test_the_tables_of_the_competition(shared_data):
     assert np.bincount(table.targets.sum(axis=1)).tolist() == [0, 15126, 12485, 3160, 299, 2]
     assert table.targets.sum(axis=0, dtype=int)[[0, 10, 15, 25, 27]].tolist() == [12885, 28, 21, 8228, 11]
     assert len(read_sample_submission(shared_data / "kaggle_csv/sample_submission.csv")) == 11702
+
+
+def names_of(table, task=HEP2):
+    """The classes of a table with one class a row, by id."""
+    assert (table.targets.sum(axis=1) == 1).all()
+    return {str(identifier): task.classes[row.argmax()] for identifier, row in zip(table.ids, table.targets, strict=True)}
+
+
+def test_classes_by_name_and_by_number(write):
+    table = read_training_table(write("Image ID,Image class\n00002,Golgi\n7,NuMem\n00011,3\n4, Golgi \n"), HEP2)
+    assert names_of(table) == {"00002": "Golgi", "7": "NuMem", "00011": "NuMem", "4": "Golgi"}
+    assert table.targets.shape == (4, 6)
+
+
+def test_names_with_spaces_and_several_of_them(write):
+    table = read_training_table(
+        write("Id,Target\na,Nuclear membrane|Rods & rings\nb, Lipid droplets\nc,Cytosol | 3|3\n"), HPA
+    )
+    assert labels_of(table) == [{1, 27}, {20}, {25, 3}]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sets(st.integers(0, 27), min_size=1), min_size=1, max_size=8), st.data())
+def test_names_and_numbers_say_the_same(tmp_path_factory, rows, data):
+    path = tmp_path_factory.getbasetemp() / "mixed.csv"
+    texts = []
+    for numbers in rows:
+        spelled = [
+            data.draw(st.sampled_from((str(number), HPA.classes[number])))
+            for number in data.draw(st.permutations(sorted(numbers)))
+        ]
+        blank = all(name.isdecimal() for name in spelled) and data.draw(st.booleans())
+        texts.append((" " if blank else data.draw(st.sampled_from(("|", " | ")))).join(spelled))
+    path.write_text("Id,Target\n" + "".join(f'{number},"{text}"\n' for number, text in enumerate(texts)), encoding="utf-8")
+    assert labels_of(read_training_table(path, HPA)) == rows
+
+
+@pytest.mark.parametrize("target", ["Golgi|NuMem", "1 3", "Golgi|3", "1 1 3"])
+def test_two_classes_where_there_is_one(write, target):
+    path = write(f"Image ID,Image class\n1,Golgi\n2,{target}\n")
+    assert message_of(read_training_table, path, HEP2) == (
+        f"{path}: line 3: id 2: Image class names 2 classes; this task has one a sample"
+    )
+    assert labels_of(read_training_table(path, replace(HEP2, labels="many"))) == [{1}, {1, 3}]
+
+
+def test_one_class_said_twice_is_one(write):
+    assert labels_of(read_training_table(write("Id,Target\na,1 1\nb,Golgi|1\n"), HEP2)) == [{1}, {1}]
+
+
+@pytest.mark.parametrize("target", ["golgi", "Golgi body", "6", "Golgi|Rods", "Golgi|", "|"])
+def test_a_class_name_that_is_unknown(write, target):
+    path = write(f"Image ID,Image class\n00001,Golgi\n00002,{target}\n")
+    message = message_of(read_training_table, path, HEP2)
+    assert message.startswith(f"{path}: line 3: id 00002: Image class holds '")
+    assert f"'{target.replace('|', ' ').split(' ')[-1]}'" in message
+    assert message.endswith("class numbers are 0 to 5 or Centromere, Golgi, Homogeneous, NuMem, Nucleolar, Speckled")
+
+
+def test_all_unknown_class_names_come_at_once(write):
+    path = write("Image ID,Image class\n" + "".join(f"{number},Nope\n" for number in range(12)))
+    lines = message_of(read_training_table, path, HEP2).splitlines()
+    assert lines[0] == f"{path}: 12 faults"
+    assert lines[-1] == "  ... and 2 more"
+
+
+def test_the_columns_of_either_table(write):
+    assert read_training_table(write("Image class,Note,Image ID\nGolgi,x,1\n"), HEP2).ids.tolist() == ["1"]
+    message = message_of(read_training_table, write("Image ID,Class\n1,Golgi\n"), HEP2)
+    assert "no column Id, Target; the first line has Image ID, Class" in message
+
+
+def test_class_folders(touch):
+    data = touch("train/NuMem/00010.png", "train/Golgi/00002.png", "train/Golgi/00003.tif", "train/Speckled/00001.jpg")
+    table = read_samples(data, "train", HEP2)
+    assert list(names_of(table).items()) == [
+        ("00001", "Speckled"),
+        ("00002", "Golgi"),
+        ("00003", "Golgi"),
+        ("00010", "NuMem"),
+    ]
+    assert table.targets.dtype == np.uint8
+    assert table.targets.shape == (4, 6)
+    assert [files[0].relative_to(data / "train").as_posix() for files in find_files(data / "train", table.ids, HEP2)] == [
+        "Speckled/00001.jpg",
+        "Golgi/00002.png",
+        "Golgi/00003.tif",
+        "NuMem/00010.png",
+    ]
+
+
+def test_hidden_and_other_files_are_passed_over(touch):
+    folder = touch(
+        "Golgi/1.png", "Golgi/Thumbs.db", "Golgi/.2.png", "Golgi/notes.txt", "Golgi/png", ".cache/3.png", "readme.md"
+    )
+    assert names_of(read_labelled(folder, HEP2)) == {"1": "Golgi"}
+    (folder / "Golgi/1.png").unlink()
+    assert "class folder Golgi holds no image" in message_of(read_labelled, folder, HEP2)
+
+
+def test_class_folders_of_samples_with_several_files(touch):
+    task = replace(HPA, labels="one", classes=("v1.5", "Rods & rings"))
+    channels = [f"{place}_{channel}.png" for place in ("v1.5/a", "Rods & rings/b_red") for channel in HPA.channels]
+    folder = touch(*channels)
+    table = read_labelled(folder, task)
+    assert names_of(table, task) == {"a": "v1.5", "b_red": "Rods & rings"}
+    assert [len(files) for files in find_files(folder, table.ids, task)] == [4, 4]
+
+
+def test_faulty_class_folders_are_all_named(touch):
+    folder = touch("Golgi/1.png", "Golgi/2.png", "NuMem/1.png", "Nucleoli/3.png", "nucleoli2/4.png")
+    (folder / "Speckled").mkdir()
+    lines = message_of(read_labelled, folder, HEP2).splitlines()
+    assert lines[0] == f"{folder}: 4 faults"
+    assert lines[1:] == [
+        "  id 1 is in Golgi and in NuMem; keep one of them",
+        "  folder Nucleoli is not one of the classes Centromere, Golgi, Homogeneous, NuMem, Nucleolar, Speckled; rename it",
+        "  class folder Speckled holds no image; fill it or delete it",
+        "  folder nucleoli2 is not one of the classes Centromere, Golgi, Homogeneous, NuMem, Nucleolar, Speckled; rename it",
+    ]
+
+
+def test_images_beside_the_class_folders(touch):
+    folder = touch("Golgi/1.png", "2.png", "notes.txt")
+    fault = "2.png lies beside the class folders; move it into one of them"
+    assert message_of(read_labelled, folder, HEP2) == f"{folder}: {fault}"
+
+
+def test_an_id_in_two_class_folders_with_its_files_apart(touch):
+    folder = touch("Nucleoli/a_red.png", "Cytosol/a_green.png")
+    assert "id a is in Cytosol and in Nucleoli" in message_of(read_labelled, folder, HPA)
+
+
+@pytest.mark.parametrize(("in_table", "in_folder"), [("00001", "1"), ("1", "00001"), ("1", "1"), ("00001", "00001")])
+def test_a_flat_folder_with_a_table_beside_it(touch, in_table, in_folder):
+    data = touch(f"train/{in_folder}.png", "train/00010.png")
+    (data / "train.csv").write_text(f"Image ID,Image class\n00010,NuMem\n{in_table},Golgi\n")
+    table = read_samples(data, "train", HEP2)
+    assert names_of(table) == {"00010": "NuMem", in_table: "Golgi"}
+    assert [file.name for (file,) in find_files(data / "train", table.ids, HEP2)] == ["00010.png", f"{in_folder}.png"]
+
+
+def test_a_table_that_is_named_counts_before_class_folders(touch):
+    folder = touch("Golgi/1.png", "odd/2.png")
+    (folder / "other.csv").write_text("Image ID,Image class\n2,NuMem\n1,NuMem\n")
+    assert names_of(read_labelled(folder, HEP2, folder / "other.csv")) == {"2": "NuMem", "1": "NuMem"}
+
+
+def test_a_flat_folder_without_a_table(touch):
+    folder = touch("train/1.png") / "train"
+    assert message_of(read_labelled, folder, HEP2) == f"{folder}.csv: cannot be read (No such file or directory)"
+    assert "nowhere: cannot be listed" in message_of(read_labelled, folder / "nowhere", HEP2)
+
+
+def test_the_folder_that_one_is_in(touch, monkeypatch):
+    data = touch("train/1.png")
+    (data / "train.csv").write_text("Id,Target\n1,2\n")
+    monkeypatch.chdir(data / "train")
+    assert names_of(read_labelled(Path("."), HEP2)) == {"1": "Homogeneous"}
+
+
+def test_the_ids_of_the_test_set(touch):
+    data = touch("test/2.png", "test/00010.png", "test/.3.png", "test/notes.txt")
+    assert read_ids(data, HEP2).tolist() == ["00010", "2"]
+    (data / "sample_submission.csv").write_text("Id,Predicted\n2,\n")
+    assert read_ids(data, HEP2).tolist() == ["2"]
+
+
+def test_a_test_set_that_is_absent_or_empty(touch):
+    data = touch("elsewhere/1.png")
+    assert "sample_submission.csv: cannot be read" in message_of(read_ids, data, HEP2)
+    (data / "test").mkdir()
+    assert message_of(read_ids, data, HEP2) == f"{data / 'test'}: holds no image (<id>.png); fill it"
+    assert message_of(read_ids, data, HPA) == f"{data / 'test'}: holds no image (<id>_red.png); fill it"
+
+
+def test_the_hep2_cells(shared_data):
+    hep2 = shared_data / "hep2"
+    given = read_training_table(hep2 / "gt_training.csv", HEP2)
+    assert given.targets.sum(axis=0).tolist() == [2254, 559, 1971, 1767, 2069, 2256]  # as awk counts them
+    class_of = names_of(given)
+    for name, count in (("train", 8701), ("validation", 2175)):
+        found = names_of(read_samples(hep2, name, HEP2))
+        assert len(found) == count
+        assert found.items() <= class_of.items()

@@ -1,0 +1,155 @@
+import json
+import string
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpa.errors import BadInput
+from hpa.tasks import HEP2, HPA, TASKS, Task, read_task
+
+YEAST = """
+classes = ["budding", "shmoo", "dead cell"]
+channels = ["light", "marker"]
+labels = "one"
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content):
+        path = tmp_path / "yeast.toml"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def faults_of(path):
+    with pytest.raises(BadInput) as caught:
+        read_task(path)
+    first, *more = str(caught.value).splitlines()
+    assert first.startswith(f"{path}: ")
+    return [line.strip() for line in more] or [first.removeprefix(f"{path}: ")]
+
+
+def test_the_known_tasks():
+    assert TASKS == {"hpa": HPA, "hep2": HEP2}
+    assert (len(HPA.classes), HPA.labels) == (28, "many")
+    assert HPA.classes[8] == "Peroxisomes"
+    assert HPA.suffixes == ("_red", "_green", "_blue", "_yellow")
+    assert (HEP2.channels, HEP2.suffixes, HEP2.labels) == (("grey",), ("",), "one")
+    assert list(HEP2.classes) == sorted(HEP2.classes)  # the order that class folders give
+
+
+def test_name_and_suffixes_follow_from_the_file_and_the_channels(write):
+    assert read_task(write(YEAST)) == Task(
+        name="yeast",
+        classes=("budding", "shmoo", "dead cell"),
+        channels=("light", "marker"),
+        suffixes=("_light", "_marker"),
+        labels="one",
+    )
+
+
+def test_name_and_suffixes_can_be_given(write):
+    task = read_task(write(YEAST + 'name = "Hefe-2"\nsuffixes = ["", "-488"]\n'))
+    assert (task.name, task.suffixes) == ("Hefe-2", ("", "-488"))
+
+
+letters = st.text(string.ascii_letters + "äß中 &.,'\"-+()", min_size=1, max_size=8).map(str.strip)
+names = letters.filter(lambda name: name and not name.startswith("."))
+
+
+def distinct(least):
+    return st.lists(names, min_size=least, max_size=6, unique=True).map(tuple)
+
+
+@settings(max_examples=60, deadline=None)
+@given(distinct(2), distinct(1), st.sampled_from(("one", "many")))
+def test_what_a_file_says_is_what_is_read(tmp_path_factory, classes, channels, labels):
+    task = Task("any", classes, channels, tuple(f"-{channel}" for channel in channels), labels)
+    path = tmp_path_factory.getbasetemp() / "any.toml"
+    lines = [f"{key} = {json.dumps(getattr(task, key), ensure_ascii=False)}" for key in task.__dataclass_fields__]
+    path.write_text("\n".join(lines), encoding="utf-8")  # what JSON writes for a text or a list is TOML too
+    assert read_task(path) == task
+
+
+@pytest.mark.parametrize(
+    ("typo", "meant"), [("clases", "classes"), ("channel", "channels"), ("label", "labels"), ("Classes", "classes")]
+)
+def test_a_typo_in_a_key(write, typo, meant):
+    missing, unknown = faults_of(write(YEAST.replace(meant, typo)))
+    assert missing == f"no key {meant}; add it"
+    assert unknown == f"unknown key {typo}; is {meant} meant?"
+
+
+def test_a_key_like_no_other(write):
+    assert faults_of(write(YEAST + "size = 64\n")) == [
+        "unknown key size; the keys are name, labels, classes, channels, suffixes"
+    ]
+
+
+def test_an_empty_file_lacks_every_key(write):
+    assert faults_of(write("")) == [f"no key {key}; add it" for key in ("channels", "classes", "labels")]
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("name = 3", "name must be a text, found 3"),
+        ('suffixes = "_a"', "suffixes must be a list of texts, found '_a'"),
+        ('suffixes = ["_a", 1]', "suffixes must be a list of texts, found ['_a', 1]"),
+        ('suffixes = ["_a"]', "1 suffixes for 2 channels; give one for each"),
+        ('suffixes = ["_a", "_a"]', "suffixes names '_a' twice"),
+        ('suffixes = ["", "../"]', "suffixes holds '../', which cannot be part of a file's name"),
+        ('name = "../yeast"', "name '../yeast' must consist of letters, digits, - and _"),
+        ('name = ""', "name '' must consist of letters, digits, - and _"),
+    ],
+)
+def test_a_key_that_can_be_left_out_but_is_wrong(write, line, fault):
+    assert faults_of(write(f"{YEAST}{line}\n")) == [fault]
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ('classes = ["a", "b", "a"]', "classes names 'a' twice"),
+        ('classes = ["a"]', "classes has 1 names; there are at least two"),
+        ("classes = []", "classes has 0 names; there are at least two"),
+        ('classes = "a"', "classes must be a list of texts, found 'a'"),
+        ('classes = ["a", ""]', "classes holds '', which cannot be part of a file's name"),
+        ('classes = ["a", "b/c"]', "classes holds 'b/c', which cannot be part of a file's name"),
+        ('classes = ["a", "b|c"]', "classes holds 'b|c', which cannot be part of a file's name"),
+        ('classes = ["a", ".."]', "classes holds '..', which cannot be part of a file's name"),
+        ('classes = ["a", " b"]', "classes holds ' b', which cannot be part of a file's name"),
+        ('classes = ["1", "0"]', "class 0 is called '1', which tables would take for a class number"),
+        ("channels = []", "channels is empty; name at least one"),
+        ('channels = ["a", "a"]', "channels names 'a' twice"),
+        ('labels = "two"', "labels is 'two'; it is one or many"),
+        ("labels = 1", "labels must be a text, found 1"),
+    ],
+)
+def test_a_key_that_is_wrong(write, line, fault):
+    key = line.split()[0]
+    others = [each for each in YEAST.splitlines() if not each.startswith(key)]
+    assert fault in faults_of(write("\n".join([*others, line])))
+
+
+def test_class_names_may_be_their_own_numbers(write):
+    digits = json.dumps([str(digit) for digit in range(10)])
+    assert read_task(write(f'classes = {digits}\nchannels = ["ink"]\nlabels = "one"')).classes[3] == "3"
+
+
+@pytest.mark.parametrize(
+    "content", ["classes = [", "classes", '{"classes": []}', 'labels = "one"\nlabels = "many"', "é = 1".encode("latin-1")]
+)
+def test_what_is_not_toml(write, content):
+    (fault,) = faults_of(write(content))
+    assert fault.startswith("not a TOML file (")
+
+
+def test_what_is_no_file(tmp_path):
+    (fault,) = faults_of(tmp_path / "hep3")
+    assert fault == "cannot be read (No such file or directory); a task is hpa, hep2 or such a file"
+    assert "Is a directory" in faults_of(tmp_path)[0]
