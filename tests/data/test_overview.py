@@ -1,0 +1,35 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from hpa.data.augment import POLICIES, as_colour, augment
+from hpa.data.mixing import MIXINGS
+from hpa.data.overview import GAP, LABEL_WIDTH, VARIATIONS, write_overview
+from hpa.errors import BadInput
+
+
+@pytest.mark.parametrize(("channels", "rows"), [(3, 15), (1, 13), (4, 13), (6, 13)])
+def test_a_row_for_each_augmentation(tmp_path, channels, rows):
+    images = np.random.default_rng(0).integers(0, 256, (5, 24, 24, channels), np.uint8)
+    path = tmp_path / "new folder" / "overview.png"
+    write_overview(path, images, np.eye(5, dtype=np.float32), seed=3)
+    picture = np.array(Image.open(path))
+    tile = 24 + GAP
+    assert picture.shape == (rows * tile, LABEL_WIDTH + (1 + VARIATIONS) * tile, 3)
+    picture = picture.reshape(rows, tile, -1, 3)[:, :24]
+    labels, tiles = picture[:, :, :LABEL_WIDTH], picture[:, :, LABEL_WIDTH:].reshape(rows, 24, -1, tile, 3)[:, :, :, :24]
+    tiles = tiles.swapaxes(1, 2)
+    assert len({label.tobytes() for label in labels}) == rows
+    assert labels.max(axis=(1, 2, 3)).min() > 200
+    assert all(np.array_equal(row[0], as_colour(images[0])) for row in tiles)
+    names = [name for name in POLICIES if channels == 3 or name not in ("hue", "saturation")] + list(MIXINGS)
+    varied = augment(np.repeat(images[:1], VARIATIONS, axis=0), np.arange(VARIATIONS), "cells", 3, 0)
+    assert np.array_equal(tiles[names.index("cells")][1:], as_colour(varied))
+    for name, row in zip(names, tiles, strict=True):
+        assert (len({each.tobytes() for each in row}) == 1) == (name == "none")
+
+
+def test_a_name_that_is_no_pictures(tmp_path):
+    with pytest.raises(BadInput, match=r"\.png"):
+        write_overview(tmp_path / "overview.abc", np.zeros((1, 8, 8, 1), np.uint8), np.ones((1, 2), np.float32), seed=0)
+    assert not list(tmp_path.iterdir())
