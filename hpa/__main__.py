@@ -8,11 +8,17 @@ import hpa
 COMMANDS = {
     "demo": "the whole way on drawn cells, from drawing to a scored submission",
     "draw": "draw cells in the competition's own layout, or a picture of the 28 classes",
+    "sort": "sort a flat folder of images into class folders by a table",
+    "duplicates": "find copies of images within and across the sets",
+    "augmentations": "one picture of every augmentation on a training sample",
     "split": "share the training table out over folds and show how evenly",
     "pack": "decode, stack and resize the images, once",
     "train": "train a base model",
     "finetune": "fine-tune a model from the stage before, one part frozen",
-    "predict": "predict the test set with all chosen models in one pass",
+    "svm": "put a support vector machine in the place of a trained network's dense head",
+    "search": "search for better settings with Optuna on a part of the data",
+    "predict": "predict the test set, or a folder, with all chosen models in one pass",
+    "evaluate": "score models on labelled images, with pictures of what they mistake",
     "ensemble": "blend the models into a submission",
     "submit": "check a submission and upload it to Kaggle",
 }
@@ -24,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="hpa",
         usage="python -m hpa.<command> [options]",
         description=f"hpa {hpa.__version__}. Each command tells its options with --help.",
-        epilog="\n".join(f"  python -m hpa.{name:9} {what}" for name, what in COMMANDS.items()),
+        epilog="\n".join(f"  python -m hpa.{name:13} {what}" for name, what in COMMANDS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
     )

@@ -23,7 +23,8 @@ def work(options: argparse.Namespace) -> None:
     import numpy as np
 
     from hpa.data.augment import POLICIES, policies_for
-    from hpa.data.images import find_files, read_image
+    from hpa.data.images import read_image
+    from hpa.data.layout import find_files
     from hpa.data.overview import VARIATIONS, write_overview
     from hpa.data.tables import read_samples
 

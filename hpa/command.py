@@ -113,34 +113,55 @@ def add_task(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_groups(parser: argparse.ArgumentParser) -> None:
+    """Add `--groups`."""
+    parser.add_argument(
+        "--groups",
+        metavar="neighbours-N|FILE.csv",
+        help="rows that stay on one side of the split: ranges of N neighbouring ids, or a CSV with columns Id and group",
+    )
+
+
 def add_choice(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose run folders."""
     parser.add_argument("--variants", type=comma_separated, metavar="N,N,...", help="the runs, in place of all present ones")
     parser.add_argument("--stage", choices=("last", "all", *STAGES), default="last", help="which stage of every run")
 
 
+def add_views(parser: argparse.ArgumentParser) -> None:
+    """Add `--views`."""
+    parser.add_argument(
+        "--views",
+        type=int,
+        choices=(1, 2, 4, 8),
+        default=1,
+        help="take the mean over this many views of each image: itself, mirrored (2), quarter turns (4), or all of them (8)",
+    )
+
+
 def add_training(parser: argparse.ArgumentParser) -> None:
     """Add the options that training from new weights and fine-tuning share."""
-    parser.add_argument("--model", choices=MODELS, default="gapnet", help="the network")
+    parser.add_argument("--model", choices=MODELS, help="the network")
     parser.add_argument(
         "--variant",
         type=int,
         choices=range(len(VARIANTS)),
         help="which of the eight settings of kernel, filters and dropout; 0 if not given",
     )
-    parser.add_argument("--fold", type=whole_number, default=0, help="fold that is held out for validation")
+    parser.add_argument("--fold", type=whole_number, help="fold that is held out for validation; 0 if not given")
+    parser.add_argument("--name", type=run_name, help="name of the run; made of model, variant and fold if not given")
     parser.add_argument("--epochs", type=positive_integer, help="passes over the training rows")
     parser.add_argument("--batch-size", type=positive_integer, help="images in a step")
-    parser.add_argument("--learning-rate", type=positive_number, help="learning rate of Adam")
+    parser.add_argument("--learning-rate", type=positive_number, help="learning rate of the optimizer, at its highest")
     parser.add_argument("--loss", choices=LOSSES, help="what training minimises")
 
 
-def variant_of(options: argparse.Namespace) -> int | None:
+def variant_of(model: str, variant: int | None) -> int | None:
     """Return the variant that `--model` and `--variant` ask for, None for a model without variants."""
-    if MODELS[options.model]:
-        return options.variant or 0
-    if options.variant is not None:
-        raise BadInput(f"--model {options.model} has no variants; leave --variant out")
+    if MODELS[model]:
+        return variant or 0
+    if variant is not None:
+        raise BadInput(f"--model {model} has no variants; leave --variant out")
     return None
 
 
@@ -152,6 +173,29 @@ def task(text: str) -> Task:
         return read_task(Path(text))
     except BadInput as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def run_name(text: str) -> str:
+    """Read an option that names a run's folder."""
+    if text in ("stores", "presets") or not text.replace("-", "").replace("_", "").isalnum():
+        raise argparse.ArgumentTypeError(f"expected letters, digits, - and _, found '{text}'")
+    return text
+
+
+def share(text: str) -> float:
+    """Read an option that is a number from 0 to below 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to below 1, found '{text}'")
+    return number
+
+
+def positive_integers(text: str) -> tuple[int, ...]:
+    """Read an option such as `32,64,128`."""
+    return tuple(positive_integer(part.strip()) for part in text.split(","))
 
 
 def positive_number(text: str) -> float:

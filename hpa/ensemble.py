@@ -17,6 +17,8 @@ from hpa import command
 from hpa.errors import BadInput
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from hpa.scoring.blend import Ensemble
     from hpa.scoring.members import Members
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of `python -m hpa.ensemble`."""
     parser = command.parser("ensemble", "Blend the predictions of several models into one submission.")
+    command.add_task(parser)
     command.add_folders(parser)
     command.add_choice(parser)
     add = parser.add_argument
@@ -49,18 +52,42 @@ def work(options: argparse.Namespace) -> None:
         raise BadInput("--members names the folders itself; leave out --variants and --stage")
     if options.out.suffix != ".csv":
         raise BadInput(f"--out {options.out}: the name of a submission ends in .csv")
-    from hpa.data.tables import read_sample_submission
     from hpa.scoring.blend import blend_members
     from hpa.scoring.members import read_members
-    from hpa.scoring.submission import write_submission
     from hpa.training.runs import run_folders
 
     folders = options.members or run_folders(options.runs, options.variants, options.stage)
-    ids = read_sample_submission(options.sample_submission or options.data / "sample_submission.csv").ids
+    ids = _test_ids(options)
     members = read_members(folders, ids)
     ensemble = blend_members(members, options.weights, options.shift, options.threshold)
-    write_submission(options.out, ids, ensemble.predicted, _about(options, members, ensemble))
+    _write(options, ids, members, ensemble)
     _print_result(options, members, ensemble)
+
+
+def _test_ids(options: argparse.Namespace) -> np.ndarray | None:
+    """Return the ids of the test set, None if the data has none."""
+    from hpa.data.tables import has_test_set, read_ids, read_sample_submission
+
+    if options.sample_submission:
+        return read_sample_submission(options.sample_submission).ids
+    return read_ids(options.data, options.task) if has_test_set(options.data) else None
+
+
+def _write(options: argparse.Namespace, ids: np.ndarray | None, members: Members, ensemble: Ensemble) -> None:
+    """Write the CSV, in Kaggle's form for many labels and for people where a sample has one, and the JSON."""
+    from hpa.files import write_json
+    from hpa.scoring.evaluation import write_prediction_table
+    from hpa.scoring.predictions import Predictions
+    from hpa.scoring.submission import write_submission
+
+    about = _about(options, members, ensemble)
+    if ids is not None and members.labels == "many":
+        write_submission(options.out, ids, ensemble.predicted, about)
+        return
+    if ids is not None:
+        predictions = Predictions(ids, members.classes, ensemble.probabilities, labels=members.labels)
+        write_prediction_table(options.out, predictions, ensemble.thresholds)
+    write_json(options.out.with_suffix(".json"), about)
 
 
 def _about(options: argparse.Namespace, members: Members, ensemble: Ensemble) -> dict:
@@ -70,9 +97,10 @@ def _about(options: argparse.Namespace, members: Members, ensemble: Ensemble) ->
         "members": [{"folder": name, "validation_f1": f1, "weight": weight} for name, f1, weight in rows],
         "weights": options.weights,
         "shift": options.shift if options.weights == "shifted" else None,
-        "threshold": options.threshold,
+        "threshold": "strongest" if members.labels == "one" else options.threshold,
         "thresholds": dict(zip(members.classes, ensemble.thresholds.tolist(), strict=True)),
         "validation_f1": ensemble.f1,
+        "validation_accuracy": ensemble.accuracy,
         "test_rows": len(ensemble.predicted),
         "test_rows_given_their_strongest_class": ensemble.fallbacks,
     }
@@ -89,7 +117,15 @@ def _print_result(options: argparse.Namespace, members: Members, ensemble: Ensem
         print(f"weight 0, as F1 is not above the shift {options.shift}: {', '.join(ignored)}")
     best_name, best_f1, _ = max(rows, key=lambda row: row[1])
     print(f"blend: validation macro F1 {ensemble.f1:.4f}; best single member {best_f1:.4f} ({best_name})")
+    if members.labels == "one":
+        print(f"blend: validation accuracy {ensemble.accuracy:.4f}")
     test_rows, fallbacks = len(ensemble.predicted), ensemble.fallbacks
+    if not test_rows:
+        print(f"no test set; wrote {options.out.with_suffix('.json')}")
+        return
+    if members.labels == "one":
+        print(f"test: {test_rows} rows; wrote {options.out}")
+        return
     print(
         f"test: {ensemble.predicted.sum() / test_rows:.2f} classes a row; {fallbacks} of {test_rows} rows "
         f"({fallbacks / test_rows:.1%}) had no class above its threshold and took the strongest"

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hpa import command
-from hpa.tasks import HPA
 from hpa.training.stages import STAGES, run_name
 
 
@@ -26,14 +25,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 def work(options: argparse.Namespace) -> None:
     """Fine-tune."""
-    from hpa.training.runs import read_settings
+    from hpa.training.runs import read_settings, read_task_of
 
     stage = STAGES[options.stage]
-    start = options.runs / run_name(options.model, command.variant_of(options), options.fold) / stage.start
+    model = options.model or "gapnet"
+    name = options.name or run_name(model, command.variant_of(model, options.variant), options.fold or 0)
+    start = options.runs / name / stage.start
     settings = read_settings(start)
     settings = replace(
         settings,
         stage=stage.name,
+        part=stage.part,
+        schedule="constant",
         epochs=options.epochs or stage.epochs,
         batch_size=options.batch_size or settings.batch_size,
         learning_rate=options.learning_rate or stage.learning_rate,
@@ -42,7 +45,7 @@ def work(options: argparse.Namespace) -> None:
     with command.quiet_import():
         from hpa.training.train import train
 
-    train(settings, HPA, options.data, options.runs)
+    train(settings, read_task_of(start), options.data, options.runs, name)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,28 +12,33 @@ from hpa import command
 def build_parser() -> argparse.ArgumentParser:
     """Return the options."""
     parser = command.parser("pack", "Decode, stack and resize the images of the training and test set, once.")
+    command.add_task(parser)
     command.add_folders(parser)
     parser.add_argument("--size", type=command.positive_integer, default=256, help="side of the packed images in pixels")
-    parser.add_argument("--set", choices=("train", "test", "both"), default="both", help="which images")
+    parser.add_argument(
+        "--set", choices=("train", "test", "both"), default="both", help="which images; train takes a validation set along"
+    )
     return parser
 
 
 def work(options: argparse.Namespace) -> None:
     """Pack the stores `<runs>/stores/<set>-<size>`."""
-    from hpa.data.images import find_files
+    from hpa.data.layout import find_files
     from hpa.data.store import pack
-    from hpa.data.tables import read_sample_submission, read_training_table
-    from hpa.tasks import HPA
+    from hpa.data.tables import read_ids, read_samples
+    from hpa.training.sides import has_validation_set
 
-    ids = {}
+    task, ids = options.task, {}
     if options.set != "test":
-        ids["train"] = read_training_table(options.data / "train.csv", HPA).ids
+        ids["train"] = read_samples(options.data, "train", task).ids
+        if has_validation_set(options.data):
+            ids["validation"] = read_samples(options.data, "validation", task).ids
     if options.set != "train":
-        ids["test"] = read_sample_submission(options.data / "sample_submission.csv").ids
+        ids["test"] = read_ids(options.data, task)
     for name in ids:  # a missing file of the test set shows before an hour goes into the training set
-        find_files(options.data / name, ids[name], HPA)
+        find_files(options.data / name, ids[name], task)
     for name in ids:
-        store = pack(options.runs / "stores" / f"{name}-{options.size}", options.data / name, ids[name], HPA, options.size)
+        store = pack(options.runs / "stores" / f"{name}-{options.size}", options.data / name, ids[name], task, options.size)
         print(f"{store.folder}: {len(store.ids)} images of {'x'.join(map(str, store.images.shape[1:]))}")
 
 

@@ -1,17 +1,29 @@
-"""`python -m hpa.predict`: write `test.npz` into the run folders, reading each test image once for all of them."""
+"""Predict with trained models, reading each image once for all of them.
+
+`python -m hpa.predict` writes `test.npz` into the run folders, for `hpa.ensemble`. `python -m hpa.predict --images FOLDER`
+writes one readable CSV for the images of any folder.
+"""
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from hpa import command
-from hpa.tasks import HPA
+from hpa.errors import BadInput
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the options."""
-    parser = command.parser("predict", "Predict the test set with the models of the chosen runs.")
+    parser = command.parser(
+        "predict", "Predict the test set, or the images of a folder, with the models of the chosen runs."
+    )
     command.add_folders(parser)
     command.add_choice(parser)
+    command.add_views(parser)
+    parser.add_argument(
+        "--images", type=Path, metavar="FOLDER", help="predict the images of this folder, in place of --data"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE.csv", help="with --images: the table to write")
     return parser
 
 
@@ -20,10 +32,39 @@ def work(options: argparse.Namespace) -> None:
     from hpa.training.runs import run_folders
 
     folders = run_folders(options.runs, options.variants, options.stage)
+    if (options.images is None) != (options.out is None):
+        raise BadInput("--images and --out go together: the folder to predict, and the table to write")
+    if options.images:
+        predict_folder(folders, options.images, options.out, options.views)
+        return
     with command.quiet_import():
         from hpa.training.predict import predict
 
-    predict(folders, HPA, options.data, options.runs)
+    predict(folders, options.data, options.runs, options.views)
+
+
+def predict_folder(folders: Sequence[Path], images: Path, out: Path, views: int) -> None:
+    """Write the mean prediction of some runs for all images of a folder."""
+    import numpy as np
+
+    from hpa.data.layout import find_files, list_ids
+    from hpa.scoring.blend import blend, validation_thresholds
+    from hpa.scoring.evaluation import write_prediction_table
+    from hpa.scoring.predictions import Predictions
+
+    with command.quiet_import():
+        from hpa.training.predict import common_task, predict_files
+
+    task = common_task(folders)
+    ids = list_ids(images, task)
+    if not ids:
+        raise BadInput(f"{images}: no image here whose name ends in {task.suffixes[0]}.png")
+    probabilities = predict_files(folders, find_files(images, ids, task), views)
+    mean = blend(probabilities, np.full(len(folders), 1 / len(folders)))
+    thresholds = validation_thresholds(folders, task.labels, len(task.classes))
+    predictions = Predictions(np.array(ids), task.classes, mean, labels=task.labels, views=views)
+    write_prediction_table(out, predictions, thresholds)
+    print(f"{out}: {len(ids)} samples, the mean of {len(folders)} model{'s' if len(folders) > 1 else ''}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

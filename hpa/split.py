@@ -13,11 +13,13 @@ from hpa import command
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of `python -m hpa.split`."""
     parser = command.parser("split", "Share the rows of train.csv out over folds, every class evenly, and write a CSV.")
+    command.add_task(parser)
     command.add_folders(parser, runs=False)
     parser.add_argument("--folds", type=command.positive_integer, default=5, metavar="NUMBER", help="how many folds")
     parser.add_argument(
         "--split-seed", type=command.whole_number, default=0, metavar="NUMBER", help="another seed, other folds"
     )
+    command.add_groups(parser)
     parser.add_argument("--out", type=Path, default=Path("runs/split.csv"), metavar="FILE.csv", help="columns Id and fold")
     return parser
 
@@ -26,13 +28,12 @@ def work(options: argparse.Namespace) -> None:
     """Split the table, print the shares and write the file."""
     import numpy as np
 
-    from hpa.data.splits import share_table, stratified_folds, write_split
-    from hpa.data.tables import read_training_table
-    from hpa.tasks import HPA
+    from hpa.data.splits import make_folds, share_table, write_split
+    from hpa.data.tables import read_samples
 
-    table = read_training_table(options.data / "train.csv", HPA)
-    fold_of_row = stratified_folds(table.targets, options.folds, options.split_seed)
-    shares = share_table(table.targets, fold_of_row, HPA.classes)
+    table = read_samples(options.data, "train", options.task)
+    fold_of_row = make_folds(table, options.folds, options.split_seed, options.groups)
+    shares = share_table(table.targets, fold_of_row, options.task.classes)
     write_split(options.out, table.ids, fold_of_row)
     print(shares.to_string(float_format="%.1f"))
     print(f"rows per fold: {' '.join(map(str, np.bincount(fold_of_row)))}")

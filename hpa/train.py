@@ -2,34 +2,63 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from hpa import command
 from hpa.errors import BadInput
-from hpa.tasks import HPA
-from hpa.training.stages import AUGMENTATIONS, STAGES, Settings
+from hpa.tasks import Task
+from hpa.training.presets import PRESETS, find_preset
+from hpa.training.stages import AUGMENTATIONS, MIXINGS, OPTIMIZERS, PARTS, SCHEDULES, Settings, run_name
+
+FOLDS = 5
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the options."""
-    base = STAGES["base"]
-    parser = command.parser("train", "Train a base model. Its run folder is <runs>/<variant>/base.")
+    parser = command.parser(
+        "train",
+        "Train a base model. Its run folder is <runs>/<name>/base. What no option sets is as the preset says: "
+        + "; ".join(f"{name}: {_in_words(preset)}" for name, preset in PRESETS.items()),
+    )
+    command.add_task(parser)
     command.add_folders(parser)
+    add = parser.add_argument
+    add(
+        "--preset",
+        metavar="NAME",
+        help=f"{', '.join(PRESETS)}, or the name of a search; if not given, cells for one label a sample, else report",
+    )
     command.add_training(parser)
-    parser.set_defaults(epochs=base.epochs, batch_size=128, learning_rate=base.learning_rate, loss=base.loss)
-    parser.add_argument("--size", type=command.positive_integer, default=256, help="side of the images in pixels")
-    parser.add_argument("--folds", type=command.positive_integer, default=5, help="number of folds of the training table")
-    parser.add_argument(
+    add("--size", type=command.positive_integer, help="side of the images in pixels")
+    add(
+        "--folds",
+        type=command.positive_integer,
+        help=f"number of folds of the training set; if not given, the data's validation set is used, or else {FOLDS} folds",
+    )
+    add(
         "--split-seed",
         type=command.whole_number,
-        default=0,
         help="seed of the folds; apart from --seed, so that models of different seeds share their validation rows",
     )
-    parser.add_argument(
-        "--seed", type=command.whole_number, default=0, help="seed of weights, order, augmentation and dropout"
-    )
-    parser.add_argument("--augmentation", choices=AUGMENTATIONS, default="report", help="how training images vary")
-    parser.add_argument(
+    command.add_groups(parser)
+    add("--rows", type=command.positive_integer, help="how many rows to learn from; all if not given")
+    add("--seed", type=command.whole_number, help="seed of weights, order, augmentation and dropout")
+    add("--filters", type=command.positive_integers, metavar="N,N,...", help="filters of each stage of a cellnet")
+    add("--blocks", type=command.positive_integers, metavar="N,N,...", help="residual blocks of each stage of a cellnet")
+    add("--kernel", type=command.positive_integer, help="side of a cellnet's kernels in pixels")
+    add("--dropout", type=command.share, help="dropout rate of a cellnet")
+    add("--activation", choices=("relu", "mish"), help="activation inside the network")
+    add("--weights", metavar="FILE|imagenet", help="weights to start from, for alexnet and Keras' own networks")
+    add("--part", choices=PARTS, help="what learns; the rest is frozen")
+    add("--optimizer", choices=OPTIMIZERS, help="the optimizer")
+    add("--schedule", choices=SCHEDULES, help="how the learning rate falls")
+    add("--weight-decay", type=command.share, help="weight decay of the optimizer")
+    add("--averaging", type=command.share, help="momentum of the moving average of the weights; 0 for none")
+    add("--label-smoothing", type=command.share, help="share of each target that is spread over all classes")
+    add("--augmentation", choices=AUGMENTATIONS, help="how training images vary")
+    add("--mixing", choices=MIXINGS, help="how half of the batches are mixed")
+    add(
         "--show-augmentation",
         type=Path,
         metavar="FILE.png",
@@ -40,42 +69,70 @@ def build_parser() -> argparse.ArgumentParser:
 
 def work(options: argparse.Namespace) -> None:
     """Train, or write the picture of the augmentation."""
+    settings = settings_of(options)
     if options.show_augmentation:
-        show_augmentation(options)
+        show_augmentation(options.show_augmentation, settings, options.task, options.data)
         return
-    if options.fold >= options.folds:
-        raise BadInput(f"--fold {options.fold} of --folds {options.folds}: folds count from 0")
-    settings = Settings(
-        model=options.model,
-        variant=command.variant_of(options),
-        stage="base",
-        size=options.size,
-        folds=options.folds,
-        fold=options.fold,
-        split_seed=options.split_seed,
-        seed=options.seed,
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-        loss=options.loss,
-        augmentation=options.augmentation,
-    )
+    name = options.name or run_name(settings.model, settings.variant, settings.fold)
     with command.quiet_import():
         from hpa.training.train import train
 
-    train(settings, HPA, options.data, options.runs)
+    train(settings, options.task, options.data, options.runs, name)
 
 
-def show_augmentation(options: argparse.Namespace) -> None:
+def settings_of(options: argparse.Namespace) -> Settings:
+    """Return the preset's settings with those that options give in their place.
+
+    Raises:
+        BadInput: if options do not go together, or with the task or the model.
+    """
+    from hpa.training.sides import has_validation_set
+
+    preset = find_preset(options.preset, options.task, options.runs)
+    given = {field.name: getattr(options, field.name, None) for field in fields(Settings)}
+    chosen = preset | {name: value for name, value in given.items() if value is not None}
+    if chosen["folds"] is None and not has_validation_set(options.data):
+        chosen["folds"] = FOLDS
+    chosen["variant"] = command.variant_of(chosen["model"], options.variant)
+    settings = Settings(**chosen)
+    _require_sense(settings, options.task)
+    return settings
+
+
+def _require_sense(settings: Settings, task: Task) -> None:
+    if settings.folds is None and settings.fold:
+        raise BadInput(f"--fold {settings.fold}: the data has a validation set of its own; ask for --folds to split train/")
+    if settings.folds is not None and settings.fold >= settings.folds:
+        raise BadInput(f"--fold {settings.fold} of --folds {settings.folds}: folds count from 0")
+    wrong = {"one": "binary-crossentropy", "many": "categorical-crossentropy"}[task.labels]
+    if settings.loss == wrong:
+        raise BadInput(f"--loss {wrong} is not for tasks with {task.labels} label a sample; take another --loss or --preset")
+    topology = (settings.filters, settings.blocks, settings.kernel, settings.dropout)
+    if settings.model == "cellnet" and (None in topology or len(settings.filters) != len(settings.blocks)):
+        raise BadInput(
+            "--model cellnet needs --filters and --blocks of the same length, --kernel and --dropout, or --preset cells"
+        )
+    if settings.model != "cellnet" and any(each is not None for each in topology):
+        raise BadInput(
+            f"--model {settings.model}: --filters, --blocks, --kernel and --dropout are for cellnet; leave them out"
+        )
+
+
+def _in_words(preset: dict) -> str:
+    return ", ".join(f"{name.replace('_', '-')} {value}" for name, value in preset.items() if value not in (None, 0, "none"))
+
+
+def show_augmentation(path: Path, settings: Settings, task: Task, data: Path) -> None:
     """Write the picture of the first sample's augmentation."""
     from hpa.data.augment import write_picture
-    from hpa.data.images import find_files, read_image
-    from hpa.data.tables import read_training_table
+    from hpa.data.images import read_image
+    from hpa.data.layout import find_files
+    from hpa.data.tables import read_samples
 
-    ids = read_training_table(options.data / "train.csv", HPA).ids[:1]
-    [files] = find_files(options.data / "train", ids, HPA)
-    write_picture(options.show_augmentation, read_image(files, options.size), options.augmentation, options.seed)
-    print(f"{options.show_augmentation}: sample {ids[0]} and sixteen augmentations of it")
+    ids = read_samples(data, "train", task).ids[:1]
+    [files] = find_files(data / "train", ids, task)
+    write_picture(path, read_image(files, settings.size), settings.augmentation, settings.seed)
+    print(f"{path}: sample {ids[0]} and sixteen augmentations of it")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,11 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from kaggle_server import Kaggle
 from PIL import Image
 
 from hpa.data.drawn import write_dataset
 from hpa.tasks import HPA
+
+# How long a test takes depends on what else the machine does.
+settings.register_profile("hpa", deadline=None)
+settings.load_profile("hpa")
 
 
 @pytest.fixture(scope="session")

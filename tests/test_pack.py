@@ -13,7 +13,8 @@ import pytest
 from hpa import pack
 from hpa.data import store
 from hpa.data.drawn import write_dataset
-from hpa.data.images import find_files, read_image
+from hpa.data.images import read_image
+from hpa.data.layout import find_files
 from hpa.data.tables import read_sample_submission, read_training_table
 from hpa.tasks import HPA
 

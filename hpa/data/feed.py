@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from hpa.data.augment import augment
+from hpa.data.mixing import mix
 
 
 def training_batches(
@@ -12,13 +13,14 @@ def training_batches(
     rows: np.ndarray,
     batch_size: int,
     augmentation: str,
+    mixing: str,
     seed: int,
     epochs: range,
 ) -> tf.data.Dataset:
     """Return the batches of some epochs, one epoch after the other, each in an order of its own.
 
-    The order of an epoch and the augmentation of an item depend on the seed, the epoch and the item alone, so a feed
-    that starts at a later epoch gives what an uninterrupted one gives from there on.
+    The order of an epoch and the augmentation of an item depend on the seed, the epoch and the item alone, and the mixing
+    of a batch on its items too, so a feed that starts at a later epoch gives what an uninterrupted one gives from there on.
 
     Args:
         images: uint8 array [n, S, S, C]; a memory map will do.
@@ -26,6 +28,7 @@ def training_batches(
         rows: integer array [m], the rows to learn from.
         batch_size: rows in a batch; the last batch of an epoch may be smaller.
         augmentation: a name in `hpa.data.augment.POLICIES`.
+        mixing: a name in `hpa.data.mixing.MIXINGS`, or "none".
         seed: the run's seed.
         epochs: the numbers of the epochs.
 
@@ -38,7 +41,11 @@ def training_batches(
         return np.random.default_rng([seed, epoch]).permutation(rows)
 
     def load(epoch: int, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return augment(images[chosen], chosen, augmentation, seed, epoch), targets[chosen].astype(np.float32)
+        varied = augment(images[chosen], chosen, augmentation, seed, epoch)
+        truth = targets[chosen].astype(np.float32)
+        if mixing == "none":
+            return varied, truth
+        return mix(varied, truth, mixing, np.random.default_rng([seed, epoch, *chosen]))
 
     def batches_of(epoch: tf.Tensor) -> tf.data.Dataset:
         order = tf.data.Dataset.from_tensor_slices(tf.numpy_function(shuffled, [epoch], tf.int64))

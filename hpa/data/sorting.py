@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from hpa.data.images import find_files, find_folders, list_images
+from hpa.data.layout import find_files, find_folders, list_images
 from hpa.data.tables import read_training_table
 from hpa.errors import BadInput, refuse
 from hpa.files import locked, written_whole

@@ -6,6 +6,7 @@ every label set; only what division leaves over is free. Those rows are dealt at
 or two label sets at a time, while that lowers the squared deviation of the class counts from their ideal share.
 """
 
+import warnings
 from collections.abc import Sequence
 from itertools import combinations
 from math import isqrt
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hpa.data.tables import id_differences, read_columns
+from hpa.data.tables import SampleTable, id_differences, read_columns
 from hpa.errors import BadInput, refuse
 from hpa.files import written_whole
 
@@ -66,6 +67,76 @@ def stratified_folds(targets: np.ndarray, folds: int, seed: int) -> np.ndarray:
     fold_of_row = np.empty(len(targets), np.int64)
     fold_of_row[rows_by_set] = np.repeat(np.tile(np.arange(folds), len(label_sets)), best.ravel())
     return fold_of_row
+
+
+def make_folds(table: SampleTable, folds: int, seed: int, groups: str | None) -> np.ndarray:
+    """Share a table out over folds, int64 [n]; whole groups (see `read_groups`) if there are any, else single rows."""
+    group_of_row = read_groups(groups, table.ids)
+    if group_of_row is None:
+        return stratified_folds(table.targets, folds, seed)
+    return grouped_folds(table.targets, group_of_row, folds, seed)
+
+
+def grouped_folds(targets: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """Share whole groups of rows out over folds, as evenly as they allow.
+
+    Each label set is shared out like a class of its own by scikit-learn's StratifiedGroupKFold.
+
+    Args:
+        targets: uint8 array [n, classes] of 0 and 1.
+        groups: integer array [n], the group of every row.
+        folds: number of folds, at least 2.
+        seed: at least 0.
+
+    Returns:
+        int64 array [n], the fold of every row.
+
+    Raises:
+        BadInput: if there are fewer groups than folds.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold  # takes a second to load
+
+    count = len(np.unique(groups))
+    if not 2 <= folds <= count:
+        raise BadInput(f"{count} groups cannot fill {folds} folds; ask for 2 to {count} folds, or for smaller groups")
+    label_set = np.unique(targets, axis=0, return_inverse=True)[1]
+    fold_of_row = np.empty(len(targets), np.int64)
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # label sets with fewer rows than folds are no news
+        for fold, (_, held_out) in enumerate(splitter.split(label_set, label_set, groups)):
+            fold_of_row[held_out] = fold
+    return fold_of_row
+
+
+def read_groups(groups: str | None, ids: np.ndarray) -> np.ndarray | None:
+    """Return the group of every row, int64 [n], or None if there are no groups.
+
+    Args:
+        groups: None; `"neighbours-<n>"` for ranges of n neighbouring ids, where ids are numbers: cells of one specimen
+            have neighbouring ids, so a split by ranges keeps most specimens on one side; or a CSV with the columns `Id`
+            and `group`, such as `hpa.duplicates` writes: rows that it does not name are groups of their own.
+        ids: str array [n].
+
+    Raises:
+        BadInput: if ids are not numbers where ranges are asked for, or the file cannot be read or names an id twice.
+    """
+    if groups is None:
+        return None
+    span = groups.removeprefix("neighbours-")
+    if span != groups:
+        unsound = [identifier for identifier in ids.tolist() if not identifier.isdecimal()]
+        refuse(f"--groups {groups}", [f"id {each} is not a number, so it has no neighbours" for each in unsound])
+        if not span.isdecimal() or not int(span):
+            raise BadInput(f"--groups {groups}: expected neighbours-<how many ids a range has>, as in neighbours-300")
+        return np.array([int(identifier) // int(span) for identifier in ids.tolist()])
+    frame = read_columns(Path(groups), ["Id", "group"])
+    repeated = frame["Id"][frame["Id"].duplicated()]
+    refuse(groups, [f"line {row + 2}: id {each} is here twice; keep one of them" for row, each in repeated.items()])
+    group_of_row = pd.factorize(frame.set_index("Id")["group"].reindex(ids))[0].astype(np.int64)  # -1 for an id without
+    alone = group_of_row < 0
+    group_of_row[alone] = group_of_row.max() + 1 + np.arange(np.count_nonzero(alone))
+    return group_of_row
 
 
 def share_table(targets: np.ndarray, fold_of_row: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from hpa.data.images import find_files, read_image
+from hpa.data.images import read_image
+from hpa.data.layout import find_files
 from hpa.errors import BadInput, refuse
 from hpa.files import locked, read_json, write_json
 from hpa.tasks import Task

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hpa.data.images import find_folders, list_ids, list_images
+from hpa.data.layout import find_folders, list_ids, list_images
 from hpa.errors import BadInput, refuse
 from hpa.tasks import Task
 

@@ -12,23 +12,26 @@ from hpa.models.variants import Variant
 DENSE_PART = "dense_part_"
 
 
-def gapnet(variant: Variant, size: int, channels: int, classes: int) -> keras.Model:
+def gapnet(variant: Variant, size: int, channels: int, classes: int, output: str, activation: str) -> keras.Model:
     """Return the report's network.
 
     Args:
         variant: kernel, filters and dropout.
         size: side of the square images in pixels.
         channels: channels of the images.
-        classes: number of sigmoid outputs.
+        classes: number of outputs.
+        output: `"sigmoid"` (the report's) or `"softmax"`.
+        activation: any of Keras' activations by name; the report's is "relu".
 
     Returns:
         An uncompiled model from uint8 images [B, size, size, channels] to probabilities float32 [B, classes].
     """
-    images, blocks, _ = _blocks(variant, size, channels)
-    return _with_head(images, [layers.GlobalAveragePooling2D()(block) for block in blocks], variant, classes, "gapnet")
+    images, blocks, _ = _blocks(variant, size, channels, activation)
+    pooled = [layers.GlobalAveragePooling2D()(block) for block in blocks]
+    return _with_head(images, pooled, variant, classes, output, activation, "gapnet")
 
 
-def gapnet_fcn(variant: Variant, size: int, channels: int, classes: int) -> keras.Model:
+def gapnet_fcn(variant: Variant, size: int, channels: int, classes: int, output: str, activation: str) -> keras.Model:
     """Return GapNet with a skip connection in the manner of fully convolutional networks.
 
     The deepest map is brought to the channels of the second block by a 1x1 convolution, upsampled, and added to that
@@ -36,22 +39,22 @@ def gapnet_fcn(variant: Variant, size: int, channels: int, classes: int) -> kera
     (the earlier map) and what it is (the deep one) meet before the positions are averaged away (Long, Shelhamer and
     Darrell, CVPR 2015). Arguments and result as for `gapnet`.
     """
-    images, blocks, before_pooling = _blocks(variant, size, channels)
-    deep = layers.Conv2D(before_pooling.shape[-1], 1, activation="relu")(blocks[-1])
+    images, blocks, before_pooling = _blocks(variant, size, channels, activation)
+    deep = layers.Conv2D(before_pooling.shape[-1], 1, activation=activation)(blocks[-1])
     deep = layers.Resizing(*before_pooling.shape[1:3], interpolation="bilinear")(deep)
     joined = layers.Add()([before_pooling, deep])
     pooled = [layers.GlobalAveragePooling2D()(block) for block in (*blocks, joined)]
-    return _with_head(images, pooled, variant, classes, "gapnet_fcn")
+    return _with_head(images, pooled, variant, classes, output, activation, "gapnet_fcn")
 
 
-def _blocks(variant: Variant, size: int, channels: int) -> tuple:
+def _blocks(variant: Variant, size: int, channels: int, activation: str) -> tuple:
     """Return the input, the map after each block's dropout, and the second block's map before pooling."""
     first, second, third = variant.filters
     rate = variant.dropout[0]
 
     def convolution(x, filters: int, strides: int = 1):
         x = layers.BatchNormalization()(x)
-        return layers.Conv2D(filters, variant.kernel, strides, activation="relu")(x)
+        return layers.Conv2D(filters, variant.kernel, strides, activation=activation)(x)
 
     images = layers.Input((size, size, channels), dtype="uint8")
     x = layers.Rescaling(1 / 255)(images)
@@ -71,15 +74,15 @@ def _blocks(variant: Variant, size: int, channels: int) -> tuple:
     return images, (block_1, block_2, block_3), before_pooling
 
 
-def _with_head(images, pooled: list, variant: Variant, classes: int, name: str) -> keras.Model:
+def _with_head(images, pooled: list, variant: Variant, classes: int, output: str, activation: str, name: str) -> keras.Model:
     _, rate_1, rate_2 = variant.dropout
     x = layers.Concatenate(name=f"{DENSE_PART}features")(pooled)
     x = layers.BatchNormalization(name=f"{DENSE_PART}batch_normalization_1")(x)
-    x = layers.Dense(256, activation="relu", name=f"{DENSE_PART}dense_1")(x)
+    x = layers.Dense(256, activation=activation, name=f"{DENSE_PART}dense_1")(x)
     x = layers.Dropout(rate_1, name=f"{DENSE_PART}dropout_1")(x)
     x = layers.BatchNormalization(name=f"{DENSE_PART}batch_normalization_2")(x)
-    x = layers.Dense(256, activation="relu", name=f"{DENSE_PART}dense_2")(x)
+    x = layers.Dense(256, activation=activation, name=f"{DENSE_PART}dense_2")(x)
     x = layers.Dropout(rate_2, name=f"{DENSE_PART}dropout_2")(x)
     x = layers.Dense(classes, name=f"{DENSE_PART}dense_3")(x)
-    x = layers.Activation("sigmoid", dtype="float32", name=f"{DENSE_PART}probabilities")(x)
+    x = layers.Activation(output, dtype="float32", name=f"{DENSE_PART}probabilities")(x)
     return keras.Model(images, x, name=name)

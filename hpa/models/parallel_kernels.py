@@ -10,20 +10,22 @@ from keras import layers
 from hpa.models.gapnet import DENSE_PART
 
 
-def parallel_kernels(size: int, channels: int, classes: int) -> keras.Model:
+def parallel_kernels(size: int, channels: int, classes: int, output: str, activation: str) -> keras.Model:
     """Return the network with four parallel kernel sizes (1, 3, 5 and 7 pixels).
 
     Args:
         size: side of the square images in pixels; the report's source used 128.
         channels: channels of the images.
-        classes: number of sigmoid outputs.
+        classes: number of outputs.
+        output: `"sigmoid"` or `"softmax"`.
+        activation: any of Keras' activations by name; the kernel's is "relu".
 
     Returns:
         An uncompiled model from uint8 images [B, size, size, channels] to probabilities float32 [B, classes].
     """
 
     def convolution(x, filters: int, kernel: int, padding: str = "valid"):
-        x = layers.Conv2D(filters, kernel, padding=padding, activation="relu")(x)
+        x = layers.Conv2D(filters, kernel, padding=padding, activation=activation)(x)
         return layers.BatchNormalization()(x)
 
     def pooled(x):
@@ -40,8 +42,8 @@ def parallel_kernels(size: int, channels: int, classes: int) -> keras.Model:
         x = pooled(convolution(x, filters, 3))
 
     x = layers.Flatten(name=f"{DENSE_PART}features")(x)
-    x = layers.Dense(256, activation="relu", name=f"{DENSE_PART}dense_1")(x)
+    x = layers.Dense(256, activation=activation, name=f"{DENSE_PART}dense_1")(x)
     x = layers.Dropout(0.5, name=f"{DENSE_PART}dropout_1")(x)
     x = layers.Dense(classes, name=f"{DENSE_PART}dense_2")(x)
-    x = layers.Activation("sigmoid", dtype="float32", name=f"{DENSE_PART}probabilities")(x)
+    x = layers.Activation(output, dtype="float32", name=f"{DENSE_PART}probabilities")(x)
     return keras.Model(images, x, name="parallel_kernels")

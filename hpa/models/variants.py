@@ -1,4 +1,4 @@
-"""The settings that the eight base models differ in (the report's "eight basic models")."""
+"""The networks by name, and the settings that the eight base models differ in (the report's "eight basic models")."""
 
 from dataclasses import dataclass
 
@@ -28,6 +28,23 @@ class Variant:
         return side * 2 + self.kernel - 1  # block 1
 
 
+@dataclass(frozen=True)
+class Topology:
+    """The build of a CellNet.
+
+    Attributes:
+        filters: filters of each stage; each stage works at half the side of the one before, the first at half the image's.
+        blocks: residual blocks of each stage.
+        kernel: side of every convolution's kernel in pixels.
+        dropout: rate on the pooled features.
+    """
+
+    filters: tuple[int, ...]
+    blocks: tuple[int, ...]
+    kernel: int
+    dropout: float
+
+
 # 0 to 5 are the report's. Its 6 and 7 repeat 0 with another seed; here they are two settings that it leaves out: 4x4
 # kernels with the light dropout of 0, and 3x3 kernels with less dropout among the convolutions than any other.
 VARIANTS = (
@@ -41,15 +58,21 @@ VARIANTS = (
     Variant(3, (32, 64, 128), (0.10, 0.25, 0.10)),
 )
 
-# The networks of `hpa.models.catalog`, and whether they come in the eight variants.
-MODELS = {"gapnet": True, "gapnet-fcn": True, "parallel-kernels": False}
+# The pretrained networks that `hpa.models.backbones` takes from Keras.
+BACKBONES = (
+    "mobilenet-v2", "resnet50-v2", "densenet121", "efficientnet-v2-b0", "inception-resnet-v2", "vgg16", "convnext-tiny",
+)  # fmt: skip
 
-PARALLEL_KERNELS_SMALLEST_SIZE = 94  # pixels a side; below that its last pooling is left with nothing
+# The networks of `hpa.models.catalog`, and whether they come in the eight variants.
+MODELS = {"gapnet": True, "gapnet-fcn": True} | dict.fromkeys(("parallel-kernels", "cellnet", "alexnet", *BACKBONES), False)
+
+# Pixels a side; below that a pooling is left with nothing, or Keras refuses the backbone.
+SMALLEST_SIZE = {"parallel-kernels": 94, "cellnet": 8, "inception-resnet-v2": 75}
 
 
 def require_size(model: str, variant: int | None, size: int) -> None:
     """Raise BadInput if images of `size` pixels are too small for the convolutions of a network."""
-    smallest = PARALLEL_KERNELS_SMALLEST_SIZE if variant is None else VARIANTS[variant].smallest_size
+    smallest = SMALLEST_SIZE.get(model, 32) if variant is None else VARIANTS[variant].smallest_size
     if size < smallest:
         named = model if variant is None else f"{model} variant {variant}"
         raise BadInput(f"size {size} is too small for {named}, whose convolutions need at least {smallest} pixels")

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from hpa.errors import BadInput
-from hpa.scoring.members import Members
-from hpa.scoring.metrics import macro_f1
+from hpa.scoring.members import Members, read_members
+from hpa.scoring.metrics import accuracy, macro_f1
 from hpa.scoring.thresholds import find_thresholds, predict_classes
 
 
@@ -21,6 +22,8 @@ class Ensemble:
         weights: float64 array [members], of sum 1.
         f1: the blend's.
         thresholds: float64 array [classes], found on the blend's validation probabilities.
+        accuracy: share of the validation rows of which the blend predicts exactly the right classes.
+        probabilities: float32 array [test rows, classes], the blend's; no rows if there is no test set.
         predicted: bool array [test rows, classes].
         fallbacks: how many test rows took their strongest class because no class was above its threshold.
     """
@@ -29,6 +32,8 @@ class Ensemble:
     weights: np.ndarray
     f1: float
     thresholds: np.ndarray
+    accuracy: float
+    probabilities: np.ndarray
     predicted: np.ndarray
     fallbacks: int
 
@@ -40,16 +45,20 @@ def blend_members(members: Members, rule: str, shift: float, threshold: str | fl
         members: as `read_members` returns them.
         rule: `"shifted"` or `"equal"`, see `member_weights`.
         shift: what is taken off every F1 under the rule `"shifted"`.
-        threshold: a rule of `find_thresholds`, applied to every member and anew to the blend.
+        threshold: a rule of `find_thresholds`, applied to every member and anew to the blend; where a sample has one
+            label its strongest class is taken, whatever the rule.
 
     Raises:
         BadInput: if no member is left, see `member_weights`.
     """
+    threshold = "strongest" if members.labels == "one" else threshold
     member_f1 = np.array([validation_f1(members.targets, each, threshold)[0] for each in members.validation])
     weights = member_weights(member_f1, rule, shift, members.names)
-    f1, thresholds = validation_f1(members.targets, blend(members.validation, weights), threshold)
-    predicted, fallbacks = predict_classes(blend(members.test, weights), thresholds)
-    return Ensemble(member_f1, weights, f1, thresholds, predicted, fallbacks)
+    validation = blend(members.validation, weights)
+    f1, thresholds = validation_f1(members.targets, validation, threshold)
+    right = accuracy(members.targets, predict_classes(validation, thresholds)[0])
+    test = blend(members.test, weights) if members.test else np.empty((0, len(thresholds)), np.float32)
+    return Ensemble(member_f1, weights, f1, thresholds, right, test, *predict_classes(test, thresholds))
 
 
 def validation_f1(targets: np.ndarray, probabilities: np.ndarray, threshold: str | float) -> tuple[float, np.ndarray]:
@@ -61,6 +70,21 @@ def validation_f1(targets: np.ndarray, probabilities: np.ndarray, threshold: str
     thresholds = find_thresholds(threshold, targets, probabilities)
     predicted, _ = predict_classes(probabilities, thresholds)
     return macro_f1(targets, predicted), thresholds
+
+
+def validation_thresholds(folders: Sequence[Path], labels: str, classes: int) -> np.ndarray:
+    """Return the thresholds, float64 [classes], for the mean of some runs' probabilities.
+
+    Where samples have many labels they are the best per class on the validation rows, which the runs must share; where
+    they have one, the strongest class is to be taken, and no validation is needed.
+
+    Raises:
+        BadInput: if a run's `validation.npz` is absent or does not fit the others'.
+    """
+    if labels == "one":
+        return np.ones(classes)
+    members = read_members(folders, None)
+    return find_thresholds("per-class", members.targets, blend(members.validation, np.full(len(folders), 1 / len(folders))))
 
 
 def member_weights(f1: np.ndarray, rule: str, shift: float, names: Sequence[str]) -> np.ndarray:

@@ -23,7 +23,8 @@ class Members:
         classes: class names, the columns of all arrays.
         targets: array [validation rows, classes] of 0 and 1.
         validation: float32 arrays [validation rows, classes], probabilities.
-        test: float32 arrays [test rows, classes], probabilities.
+        test: float32 arrays [test rows, classes], probabilities; none if there is no test set.
+        labels: `"one"` or `"many"`.
     """
 
     names: list[str]
@@ -31,10 +32,13 @@ class Members:
     targets: np.ndarray
     validation: list[np.ndarray]
     test: list[np.ndarray]
+    labels: str = "many"
 
 
-def read_members(folders: Sequence[Path], test_ids: np.ndarray) -> Members:
+def read_members(folders: Sequence[Path], test_ids: np.ndarray | None) -> Members:
     """Read `validation.npz` and `test.npz` of every folder; test rows come in the order of `test_ids`.
+
+    Without `test_ids` there is no test set, and no `test.npz` is read.
 
     Rows are matched by their ids, so it does not matter in which order a member has them.
 
@@ -45,18 +49,22 @@ def read_members(folders: Sequence[Path], test_ids: np.ndarray) -> Members:
     """
     counts = Counter(folders)
     _refuse([(folder, f"named {count} times; once is enough") for folder, count in counts.items() if count > 1])
-    absent = [(folder, file) for folder in folders for file in WRITTEN_BY if not (folder / file).is_file()]
+    needed = list(WRITTEN_BY) if test_ids is not None else ["validation.npz"]
+    absent = [(folder, file) for folder in folders for file in needed if not (folder / file).is_file()]
     _refuse([(folder, f"no {file}; {WRITTEN_BY[file]} writes it") for folder, file in absent])
     # Validation and test would come from two different models.
-    outdated = [folder / "test.npz" for folder in folders if _is_older(folder / "test.npz", folder / "model.keras")]
+    with_test = folders if test_ids is not None else []
+    outdated = [folder / "test.npz" for folder in with_test if _is_older(folder / "test.npz", folder / "model.keras")]
     _refuse([(path, "older than model.keras; run python -m hpa.predict again") for path in outdated])
     validation = {folder / "validation.npz": read_predictions(folder / "validation.npz") for folder in folders}
-    test = {folder / "test.npz": read_predictions(folder / "test.npz") for folder in folders}
+    test = {folder / "test.npz": read_predictions(folder / "test.npz") for folder in with_test}
 
     (first_path, first), *_ = validation.items()
     faults = [(path, "no targets") for path, own in validation.items() if own.targets is None]
     for path, own in (validation | test).items():
         faults += [(path, each) for each in _class_differences(own.classes, first.classes, first_path)]
+        if (own.labels, own.views) != (first.labels, first.views):
+            faults.append((path, f"{_kind(own)}; {first_path} has {_kind(first)}, run python -m hpa.predict again"))
     for path, own in validation.items():
         faults += [(path, each) for each in id_differences(own.ids, first.ids, first_path)]
     for path, own in test.items():
@@ -75,6 +83,7 @@ def read_members(folders: Sequence[Path], test_ids: np.ndarray) -> Members:
         targets=first.targets,
         validation=[own.probabilities for own in validation.values()],
         test=[_in_order(own, test_ids).probabilities for own in test.values()],
+        labels=first.labels,
     )
 
 
@@ -93,6 +102,10 @@ def _class_differences(own: Sequence[str], wanted: Sequence[str], source: object
         return [f"{len(own)} classes; {source} has {len(wanted)}"]
     pairs = enumerate(zip(own, wanted, strict=True))
     return [f"class {number} is '{mine}', in {source} '{other}'" for number, (mine, other) in pairs if mine != other][:1]
+
+
+def _kind(own: Predictions) -> str:
+    return f"{own.labels} label(s) a sample, {own.views} view(s)"
 
 
 def _in_order(own: Predictions, ids: np.ndarray) -> Predictions:

@@ -18,20 +18,26 @@ class Predictions:
         classes: class names, one for each column of `probabilities`.
         probabilities: float32 array [n, classes], in [0, 1].
         targets: uint8 array [n, classes] of 0 and 1, or None where the truth is not known.
+        labels: `"one"` if each sample has one class, else `"many"`.
+        views: how many turned and mirrored views of each image the probabilities are the mean of.
     """
 
     ids: np.ndarray
     classes: tuple[str, ...]
     probabilities: np.ndarray
     targets: np.ndarray | None = None
+    labels: str = "many"
+    views: int = 1
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write the arrays `ids`, `classes`, `probabilities` and, where known, `targets` to `path`, whole or not at all."""
+    """Write the fields as arrays of the same names to `path`, whole or not at all."""
     arrays = {
         "ids": np.asarray(predictions.ids, dtype=str),
         "classes": np.asarray(predictions.classes, dtype=str),
         "probabilities": np.asarray(predictions.probabilities, np.float32),
+        "labels": np.asarray(predictions.labels),
+        "views": np.asarray(predictions.views),
     }
     if predictions.targets is not None:
         arrays["targets"] = np.asarray(predictions.targets, np.uint8)
@@ -40,7 +46,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Read a prediction file, wherever it comes from.
+    """Read a prediction file, wherever it comes from; `labels` and `views` may be absent.
 
     Raises:
         BadInput: if the file is absent or damaged, an array is missing or has another shape than the others ask for,
@@ -68,4 +74,5 @@ def read_predictions(path: Path) -> Predictions:
         raise BadInput(f"{path}: targets holds other numbers than 0 and 1")
     inside = np.all((probabilities >= 0) & (probabilities <= 1), axis=1)  # false for NaN too
     refuse(path, [f"row {row} (id {ids[row]}) holds a probability that is not in [0, 1]" for row in np.flatnonzero(~inside)])
-    return Predictions(ids, tuple(map(str, classes)), probabilities.astype(np.float32, copy=False), targets)
+    labels, views = str(arrays.get("labels", Predictions.labels)), int(arrays.get("views", Predictions.views))
+    return Predictions(ids, tuple(map(str, classes)), probabilities.astype(np.float32, copy=False), targets, labels, views)

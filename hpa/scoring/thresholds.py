@@ -14,12 +14,15 @@ def find_thresholds(rule: str | float, targets: np.ndarray, probabilities: np.nd
     """Return the threshold of every class, float64 [classes].
 
     Args:
-        rule: `"per-class"` or `"global"`, found on the arrays by the functions below, or the threshold itself.
+        rule: `"per-class"` or `"global"`, found on the arrays by the functions below; `"strongest"`, which no probability
+            passes, so that every row takes its strongest class; or the threshold itself.
         targets: bool array, or an array of 0 and 1, [n, classes].
         probabilities: float32 array [n, classes] in [0, 1].
     """
     if rule == "per-class":
         return best_class_thresholds(targets, probabilities)
+    if rule == "strongest":
+        return np.ones(targets.shape[1])
     threshold = best_global_threshold(targets, probabilities) if rule == "global" else float(rule)
     return np.full(targets.shape[1], threshold)
 

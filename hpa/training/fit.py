@@ -8,7 +8,8 @@ comes from the seed and the epoch's number, so what is done again comes out the 
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import keras
 import numpy as np
 import pandas as pd
 from keras import ops
+from keras.optimizers.schedules import CosineDecay
 from tqdm import tqdm
 
 from hpa.data.feed import evaluation_batches, training_batches
@@ -24,33 +26,57 @@ from hpa.errors import Failure
 from hpa.files import written_whole
 from hpa.models.catalog import load
 from hpa.models.gapnet import DENSE_PART
-from hpa.scoring.metrics import macro_f1
 from hpa.scoring.predictions import Predictions, write_predictions
-from hpa.scoring.thresholds import best_global_threshold
+from hpa.tasks import Task
 from hpa.training.losses import LOSS_FUNCTIONS
+from hpa.training.monitor import MONITORS, validation_scores
 from hpa.training.runs import read_history, write_history
-from hpa.training.stages import STAGES, Settings
+from hpa.training.stages import Settings
+
+OPTIMIZERS = {
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+    "sgd": lambda *rate, **options: keras.optimizers.SGD(*rate, momentum=0.9, **options),
+}
+# Counts are summed over the whole epoch; a mean of the batches' F1 would be another, lower number.
+METRICS = {
+    "many": lambda: keras.metrics.F1Score(average="macro", threshold=0.5, name="f1"),
+    "one": lambda: keras.metrics.CategoricalAccuracy(name="accuracy"),
+}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a packed set.
+
+    Attributes:
+        images: uint8 array [n, S, S, C], memory-mapped.
+        table: ids and targets of the n rows.
+        rows: integer array [m], those that count.
+    """
+
+    images: np.ndarray
+    table: SampleTable
+    rows: np.ndarray
 
 
 def fit(
     folder: Path,
     settings: Settings,
+    task: Task,
     new_model: Callable[[], keras.Model],
-    images: np.ndarray,
-    table: SampleTable,
-    classes: tuple[str, ...],
-    held_out: np.ndarray,
+    training: Rows,
+    validation: Rows,
 ) -> None:
     """Train the run in `folder` up to its last epoch, from wherever an earlier try got to.
 
     Args:
         folder: the run folder, with its config.json.
         settings: what the run is made with.
+        task: what is classified.
         new_model: a function without arguments that returns the uncompiled model that a run without epochs starts from.
-        images: uint8 array [n, S, S, C].
-        table: ids and targets of the n rows.
-        classes: class names.
-        held_out: bool array [n], true for the rows of the validation set; the others are learned from.
+        training: the rows to learn from.
+        validation: the rows to validate with.
 
     Raises:
         Failure: if the loss is no longer a finite number; the best model so far stays.
@@ -58,25 +84,21 @@ def fit(
     keras.utils.clear_session()  # layers are numbered from 0 again, so that names do not depend on earlier runs
     keras.utils.set_random_seed(settings.seed)
     done = len(read_history(folder))
+    steps = math.ceil(len(training.rows) / settings.batch_size)
     if done:
         model = load(_state_file(folder, done), compile=True)
-        compile_model(model, settings, model.optimizer)
+        compile_model(model, settings, task, model.optimizer)
     else:
         model = new_model()
-        freeze(model, STAGES[settings.stage].part)
-        compile_model(model, settings, keras.optimizers.Adam(settings.learning_rate))
-    rows, validation_rows = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-    validation = Validation(
-        SampleTable(table.ids[validation_rows], table.targets[validation_rows]),
-        classes,
-        evaluation_batches(images, validation_rows, settings.batch_size),
-    )
+        freeze(model, settings.part)
+        compile_model(model, settings, task, new_optimizer(settings, steps))
     batches = training_batches(
-        images,
-        table.targets,
-        rows,
+        training.images,
+        training.table.targets,
+        training.rows,
         settings.batch_size,
         settings.augmentation,
+        settings.mixing,
         settings.seed,
         range(done, settings.epochs),
     )
@@ -84,10 +106,10 @@ def fit(
         batches,
         initial_epoch=done,
         epochs=settings.epochs,
-        steps_per_epoch=math.ceil(len(rows) / settings.batch_size),
+        steps_per_epoch=steps,
         shuffle=False,  # the feed has done it
         verbose=0,
-        callbacks=[Epochs(folder, settings, len(rows), validation)],
+        callbacks=[Epochs(folder, settings, task, len(training.rows), validation)],
     )
 
 
@@ -105,32 +127,67 @@ def just_in_time() -> str | bool:
     return "auto" if keras.distribution.list_devices("gpu") else False
 
 
-def compile_model(model: keras.Model, settings: Settings, optimizer: keras.Optimizer) -> None:
-    """Compile a model with its stage's loss; what is frozen by then stays frozen."""
+def new_optimizer(settings: Settings, steps: int) -> keras.Optimizer:
+    """Return the optimizer that the settings ask for.
+
+    The cosine schedule rises in the first epoch and falls to a hundredth of a per cent of its height in the last step.
+
+    Args:
+        settings: give optimizer, learning rate, schedule, weight decay and averaging.
+        steps: steps an epoch.
+    """
+    rate = settings.learning_rate
+    if settings.schedule == "cosine":
+        decay = max((settings.epochs - 1) * steps, 1)
+        rate = CosineDecay(rate / 100, decay, alpha=1e-4, warmup_target=rate, warmup_steps=steps)
+    averaging = {"use_ema": True, "ema_momentum": settings.averaging} if settings.averaging else {}
+    return OPTIMIZERS[settings.optimizer](rate, weight_decay=settings.weight_decay or None, **averaging)
+
+
+def compile_model(model: keras.Model, settings: Settings, task: Task, optimizer: keras.Optimizer) -> None:
+    """Compile a model with its loss; what is frozen by then stays frozen."""
     model.compile(
         optimizer=optimizer,
-        loss=LOSS_FUNCTIONS[settings.loss],
-        # Counts are summed over the whole epoch; a mean of the batches' F1 would be another, lower number.
-        metrics=[keras.metrics.F1Score(average="macro", threshold=0.5, name="f1")],
+        loss=LOSS_FUNCTIONS[settings.loss](settings.label_smoothing),
+        metrics=[METRICS[task.labels]()],
         jit_compile=just_in_time(),
     )
 
 
-@dataclass(frozen=True)
-class Validation:
-    """The held-out rows, their class names, and their images in batches."""
-
-    table: SampleTable
-    classes: tuple[str, ...]
-    batches: Iterable
+@contextmanager
+def averaged(model: keras.Model) -> Iterator[None]:
+    """Put the moving average of the weights, if the optimizer keeps one, in their place while the block runs."""
+    if not model.optimizer.use_ema:
+        yield
+        return
+    trained = [ops.convert_to_numpy(variable) for variable in model.trainable_variables]
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    try:
+        yield
+    finally:
+        for variable, value in zip(model.trainable_variables, trained, strict=True):
+            variable.assign(value)
 
 
 class Epochs(keras.callbacks.Callback):
     """Reseeds, validates, reports and saves, epoch by epoch."""
 
-    def __init__(self, folder: Path, settings: Settings, rows: int, validation: Validation) -> None:
+    def __init__(self, folder: Path, settings: Settings, task: Task, rows: int, validation: Rows) -> None:
         super().__init__()
-        self.folder, self.settings, self.rows, self.validation = folder, settings, rows, validation
+        self.folder, self.settings, self.task, self.rows = folder, settings, task, rows
+        self.samples = SampleTable(validation.table.ids[validation.rows], validation.table.targets[validation.rows])
+        self.batches = evaluation_batches(validation.images, validation.rows, settings.batch_size)
+        self.plateau = None
+
+    def on_train_begin(self, logs=None) -> None:
+        """Show the plateau schedule all validation losses so far: Keras saves no callback's memory."""
+        if self.settings.schedule == "plateau":
+            self.plateau = keras.callbacks.ReduceLROnPlateau(monitor="validation_loss", factor=0.1, patience=5)
+            self.plateau.set_model(self.model)
+            self.plateau.on_train_begin()
+            self.model.optimizer.learning_rate = self.settings.learning_rate
+            for row in read_history(self.folder).to_dict("records"):
+                self.plateau.on_epoch_end(row["epoch"] - 1, row)
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
         """Give every dropout the random state that belongs to this epoch and start the progress bar."""
@@ -151,34 +208,34 @@ class Epochs(keras.callbacks.Callback):
         """Validate on the whole held-out set, keep the model if it is the best, and write the epoch down."""
         rate = self.rows / (time.perf_counter() - self.start)
         self.bar.close()
-        targets = self.validation.table.targets
-        probabilities = self.model.predict(self.validation.batches, verbose=0)
-        loss = float(ops.mean(LOSS_FUNCTIONS[self.settings.loss](targets.astype(np.float32), probabilities)))
-        self._require_finite(loss, "validation loss")
-        threshold = best_global_threshold(targets, probabilities)
-        row = {
-            "epoch": epoch + 1,
-            "loss": logs["loss"],
-            "f1": logs["f1"],
-            "validation_loss": loss,
-            "validation_f1": macro_f1(targets, probabilities > 0.5),
-            "validation_f1_best": macro_f1(targets, probabilities > threshold),
-            "threshold": threshold,
-        }
-        history = read_history(self.folder)
-        best = history["validation_f1_best"].max() if len(history) else -1.0
-        improved = row["validation_f1_best"] > best
-        if improved:
-            _save(self.model, self.folder / "model.keras")
-            predictions = Predictions(self.validation.table.ids, self.validation.classes, probabilities, targets)
-            write_predictions(self.folder / "validation.npz", predictions)
+        monitor, targets = MONITORS[self.task.labels], self.samples.targets
+        with averaged(self.model):
+            probabilities = self.model.predict(self.batches, verbose=0)
+            loss = float(ops.mean(LOSS_FUNCTIONS[self.settings.loss](0.0)(targets.astype(np.float32), probabilities)))
+            self._require_finite(loss, "validation loss")
+            row = {
+                "epoch": epoch + 1,
+                "learning_rate": float(ops.convert_to_numpy(self.model.optimizer.learning_rate)),
+                "loss": logs["loss"],
+                monitor.training: logs[monitor.training],
+                "validation_loss": loss,
+                **validation_scores(self.task.labels, targets, probabilities),
+            }
+            history = read_history(self.folder)
+            improved = not len(history) or row[monitor.best] > history[monitor.best].max()
+            if improved:
+                _save(self.model, self.folder / "model.keras")
+                predictions = Predictions(self.samples.ids, self.task.classes, probabilities, targets, self.task.labels)
+                write_predictions(self.folder / "validation.npz", predictions)
         _save(self.model, _state_file(self.folder, epoch + 1))
         write_history(self.folder, pd.concat([history, pd.DataFrame([row])], ignore_index=True))
         _state_file(self.folder, epoch).unlink(missing_ok=True)
+        if self.plateau:
+            self.plateau.on_epoch_end(epoch, row)
+        scores = ", ".join(f"{row[column]:.4f} {name}" for column, name in monitor.validation.items())
         print(
-            f"epoch {epoch + 1}/{self.settings.epochs}  loss {row['loss']:.4f}  F1 {row['f1']:.4f}  "
-            f"validation: loss {loss:.4f}  F1 {row['validation_f1']:.4f} at 0.5, "
-            f"{row['validation_f1_best']:.4f} at {threshold:.3f}{' *' if improved else ''}  {rate:.0f} images/s",
+            f"epoch {epoch + 1}/{self.settings.epochs}  loss {row['loss']:.4f}  {monitor.name} {row[monitor.training]:.4f}  "
+            f"validation: loss {loss:.4f}  {monitor.name} {scores}{' *' if improved else ''}  {rate:.0f} images/s",
             flush=True,
         )
 

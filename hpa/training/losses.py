@@ -1,4 +1,4 @@
-"""Losses for many labels, by name."""
+"""Losses by name."""
 
 import keras
 from keras import ops
@@ -26,4 +26,11 @@ def soft_f1_loss(targets, probabilities):
     return ops.sum(present * (1 - f1)) / ops.maximum(ops.sum(present), 1)
 
 
-LOSS_FUNCTIONS = {"binary-crossentropy": keras.losses.binary_crossentropy, "soft-f1": soft_f1_loss}
+# Each a function of the share of label smoothing, which means something to the crossentropies alone. Huber's is the
+# smooth L1 loss: of probabilities and targets in [0, 1] half the squared difference.
+LOSS_FUNCTIONS = {
+    "binary-crossentropy": lambda smoothing: keras.losses.BinaryCrossentropy(label_smoothing=smoothing),
+    "categorical-crossentropy": lambda smoothing: keras.losses.CategoricalCrossentropy(label_smoothing=smoothing),
+    "soft-f1": lambda smoothing: soft_f1_loss,
+    "smooth-l1": lambda smoothing: keras.losses.Huber(),
+}

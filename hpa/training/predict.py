@@ -1,70 +1,167 @@
-"""The test set's predictions of many runs, with each image read once for all of them."""
+"""Predictions of many runs, with each image read once for all of them."""
 
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import keras
 import numpy as np
 from tqdm import tqdm
 
+from hpa.data.images import read_image
 from hpa.data.store import ImageStore, pack
-from hpa.data.tables import read_sample_submission
+from hpa.data.tables import has_test_set, read_ids
 from hpa.errors import BadInput, refuse
 from hpa.files import locked
 from hpa.models.catalog import load
 from hpa.scoring.predictions import Predictions, read_predictions, write_predictions
 from hpa.tasks import Task
 from hpa.training.fit import just_in_time
-from hpa.training.runs import read_settings
+from hpa.training.runs import read_settings, read_task_of
+from hpa.training.sides import divide
+from hpa.training.views import mean_over_views
 
 BATCH = 64
 
 
-def predict(folders: Sequence[Path], task: Task, data: Path, runs: Path) -> None:
-    """Write `test.npz` into the run folders; those whose file is newer than their model and the images are left alone.
+def predict(folders: Sequence[Path], data: Path, runs: Path, views: int) -> None:
+    """Write `test.npz` into the run folders, and `validation.npz` anew where it was made with other views.
 
-    Runs that take images of one size share one pass over them. A pass that was interrupted goes on where it stopped.
+    What is newer than its model and its images and has the same views is left alone. Runs that take images of one size
+    share one pass over them. A pass that was interrupted goes on where it stopped.
 
     Args:
         folders: run folders with a `model.keras`.
-        task: what is classified.
-        data: folder in the competition's layout.
+        data: folder of the data. Where it has no test set, only validation rows are predicted.
         runs: the folder of all runs; packed images go to its `stores` folder.
+        views: how many turned and mirrored views of each image to take the mean of.
 
     Raises:
-        BadInput: if a run has no model, or the sample submission or an image cannot be used.
+        BadInput: if a run has no model, the runs are of several tasks, or a table or an image cannot be used.
     """
     refuse(runs, [f"{f}: no model.keras; train it first" for f in folders if not (f / "model.keras").exists()])
-    ids = read_sample_submission(data / "sample_submission.csv").ids
+    task = common_task(folders)
+    for folder in folders:
+        _predict_validation(folder, task, data, runs, views)
+    if not has_test_set(data):
+        print(f"{data}: no test set here, neither test/ nor sample_submission.csv")
+        return
+    ids = read_ids(data, task)
     folders_of_size: dict[int, list[Path]] = defaultdict(list)
     for folder in folders:
         folders_of_size[read_settings(folder).size].append(folder)
     for size, group in folders_of_size.items():
         store = pack(runs / "stores" / f"test-{size}", data / "test", ids, task, size)
         with locked(runs / "stores" / ".predict.lock", wait=True):
-            open_folders = [folder for folder in group if not _is_up_to_date(folder, store)]
+            open_folders = [folder for folder in group if not _is_up_to_date(folder, store, views)]
             for folder in set(group) - set(open_folders):
                 print(f"{folder / 'test.npz'} is up to date")
             if open_folders:
-                _predict_together(open_folders, store, task)
+                _predict_together(open_folders, store, task, views)
 
 
-def _is_up_to_date(folder: Path, store: ImageStore) -> bool:
+def predict_files(folders: Sequence[Path], files: Sequence[Sequence[Path]], views: int) -> np.ndarray:
+    """Return what the models of some runs think of some samples, reading each image once for all runs of one size.
+
+    Args:
+        folders: run folders with a `model.keras`.
+        files: the channel files of each of n samples.
+        views: how many turned and mirrored views of each image to take the mean of.
+
+    Returns:
+        float32 array [runs, n, classes].
+
+    Raises:
+        BadInput: if a run has no model, or naming every file that cannot be read.
+    """
+    refuse("--run", [f"{f}: no model.keras; train it first" for f in folders if not (f / "model.keras").exists()])
+    models = [_load(folder) for folder in folders]
+    sizes = [read_settings(folder).size for folder in folders]
+    probabilities = np.empty((len(models), len(files), models[0].output.shape[-1]), np.float32)
+    start = 0
+    for batch in _batches(files, sorted(set(sizes))):
+        stop = start + len(batch[sizes[0]])
+        for number, (model, size) in enumerate(zip(models, sizes, strict=True)):
+            probabilities[number, start:stop] = mean_over_views(model, batch[size], views)
+        start = stop
+    return probabilities
+
+
+def common_task(folders: Sequence[Path]) -> Task:
+    """Return the task of some runs.
+
+    Raises:
+        BadInput: if they are of several tasks.
+    """
+    tasks = {folder: read_task_of(folder) for folder in folders}
+    first = folders[0]
+    other = [folder for folder in folders if tasks[folder] != tasks[first]]
+    refuse("runs", [f"{folder} is of the task {tasks[folder].name}, {first} of {tasks[first].name}" for folder in other])
+    return tasks[first]
+
+
+def _batches(files: Sequence[Sequence[Path]], sizes: Sequence[int]) -> Iterator[dict[int, np.ndarray]]:
+    """Decode the samples batch by batch, on all cores: uint8 [B, S, S, C] for each size S."""
+    faults = []
+
+    def read(sample: Sequence[Path]) -> list[np.ndarray]:
+        try:
+            return [read_image(sample, size) for size in sizes]
+        except BadInput as error:
+            faults.append(str(error))
+            return []
+
+    with (
+        ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+        tqdm(total=len(files), unit="img", desc="predicting", disable=None) as bar,
+    ):
+        for start in range(0, len(files), BATCH):
+            images = list(pool.map(read, files[start : start + BATCH]))
+            if not faults:
+                yield {size: np.stack([each[place] for each in images]) for place, size in enumerate(sizes)}
+            bar.update(len(images))
+    refuse(files[0][0].parent, sorted(faults))
+
+
+def _load(folder: Path) -> keras.Model:
+    model = load(folder / "model.keras")
+    model.compile(jit_compile=just_in_time())
+    return model
+
+
+def _predict_validation(folder: Path, task: Task, data: Path, runs: Path, views: int) -> None:
+    file = folder / "validation.npz"
+    if views == (read_predictions(file).views if file.exists() else 1):
+        return
+    settings = read_settings(folder)
+    side = divide(settings, task, data, folder / "split.csv")[1]
+    store = pack(runs / "stores" / f"{side.set}-{settings.size}", data / side.set, side.table.ids, task, settings.size)
+    model, samples = _load(folder), side.samples
+    probabilities = [
+        mean_over_views(model, store.images[batch], views)
+        for batch in tqdm(np.array_split(side.rows, range(BATCH, len(side.rows), BATCH)), desc=str(file), disable=None)
+    ]
+    predictions = Predictions(samples.ids, task.classes, np.concatenate(probabilities), samples.targets, task.labels, views)
+    write_predictions(file, predictions)
+    print(f"{file} is written")
+
+
+def _is_up_to_date(folder: Path, store: ImageStore, views: int) -> bool:
     try:
         made = os.stat(folder / "test.npz").st_mtime_ns
         newest = max(os.stat(file).st_mtime_ns for file in (folder / "model.keras", store.folder / "stamps.npy"))
-        return made > newest and np.array_equal(read_predictions(folder / "test.npz").ids, store.ids)
+        predictions = read_predictions(folder / "test.npz")
+        return made > newest and np.array_equal(predictions.ids, store.ids) and predictions.views == views
     except (FileNotFoundError, BadInput):
         return False
 
 
-def _predict_together(folders: list[Path], store: ImageStore, task: Task) -> None:
-    models = [load(folder / "model.keras") for folder in folders]
-    for model in models:
-        model.compile(jit_compile=just_in_time())
-    partial = store.folder.parent / f".predictions-{_digest(folders, store)}.npy"
+def _predict_together(folders: list[Path], store: ImageStore, task: Task, views: int) -> None:
+    models = [_load(folder) for folder in folders]
+    partial = store.folder.parent / f".predictions-{_digest(folders, store, views)}.npy"
     for other in set(partial.parent.glob(".predictions-*.npy")) - {partial}:
         other.unlink()  # of a pass that was given up: one of its models or images has changed
     if not partial.exists():
@@ -78,15 +175,17 @@ def _predict_together(folders: list[Path], store: ImageStore, task: Task) -> Non
         for batch in np.array_split(rows, range(BATCH, len(rows), BATCH)):
             images = store.images[batch]
             for member, model in enumerate(models):
-                probabilities[member, batch] = model.predict_on_batch(images)
+                probabilities[member, batch] = mean_over_views(model, images, views)
             bar.update(len(batch))
     for folder, predicted in zip(folders, probabilities, strict=True):
-        write_predictions(folder / "test.npz", Predictions(store.ids, task.classes, predicted))
+        predictions = Predictions(store.ids, task.classes, predicted, labels=task.labels, views=views)
+        write_predictions(folder / "test.npz", predictions)
         print(f"{folder / 'test.npz'} is written")
     partial.unlink()
 
 
-def _digest(folders: list[Path], store: ImageStore) -> str:
+def _digest(folders: list[Path], store: ImageStore, views: int) -> str:
     """Name a pass after all that its result depends on."""
     files = [*(folder / "model.keras" for folder in folders), store.folder / "stamps.npy"]
-    return hashlib.sha256(repr([(str(file), os.stat(file).st_mtime_ns) for file in files]).encode()).hexdigest()[:16]
+    stamps = [(str(file), os.stat(file).st_mtime_ns) for file in files]
+    return hashlib.sha256(repr((views, stamps)).encode()).hexdigest()[:16]

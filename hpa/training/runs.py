@@ -1,6 +1,7 @@
 """Run folders `<runs>/<name>/<stage>/`: where they lie, which of them an option chooses, what they were made with."""
 
 import hashlib
+import json
 import platform
 from dataclasses import asdict
 from importlib.metadata import version
@@ -12,6 +13,8 @@ from hpa import __version__
 from hpa.data.tables import SampleTable
 from hpa.errors import BadInput
 from hpa.files import read_json, write_json, written_whole
+from hpa.tasks import Task
+from hpa.training.monitor import MONITORS
 from hpa.training.stages import STAGES, Settings
 
 PACKAGES = ("tensorflow", "keras", "numpy", "pyimgaug", "opencv-python")
@@ -44,10 +47,11 @@ def run_folders(runs: Path, names: list[str] | None = None, stage: str = "last")
     return folders
 
 
-def run_config(settings: Settings, task: str, table: SampleTable, start_model: Path | None) -> dict:
+def run_config(settings: Settings, task: Task, table: SampleTable, start_model: Path | None) -> dict:
     """Return all that a run's result depends on: settings, task, table, and the model of the stage that it starts from."""
     start = start_model and hashlib.sha256(start_model.read_bytes()).hexdigest()
-    return {"task": task, "table_sha256": table_digest(table), "start_sha256": start, **asdict(settings)}
+    config = {"task": asdict(task), "table_sha256": table_digest(table), "start_sha256": start, **asdict(settings)}
+    return json.loads(json.dumps(config))  # tuples become the lists that they are in the file
 
 
 def require_same_run(folder: Path, config: dict) -> None:
@@ -82,8 +86,24 @@ def read_settings(folder: Path) -> Settings:
     config = read_json(folder / "config.json")
     missing = [name for name in Settings.__dataclass_fields__ if name not in config]
     if missing:
-        raise BadInput(f"{folder / 'config.json'}: lacks {', '.join(missing)}; it was not written by hpa.train")
-    return Settings(**{name: config[name] for name in Settings.__dataclass_fields__})
+        raise BadInput(
+            f"{folder / 'config.json'}: lacks {', '.join(missing)}; this version of hpa.train did not write it; train again"
+        )
+    return Settings(**{name: _with_tuples(config[name]) for name in Settings.__dataclass_fields__})
+
+
+def read_task_of(folder: Path) -> Task:
+    """Return the task of the run in `folder`.
+
+    Raises:
+        BadInput: if there is no run, or its config.json does not hold a task.
+    """
+    if not (folder / "config.json").exists():
+        raise BadInput(f"{folder}: no such run; train it first")
+    try:
+        return Task(**{name: _with_tuples(value) for name, value in read_json(folder / "config.json")["task"].items()})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BadInput(f"{folder / 'config.json'}: holds no task; this version of hpa.train did not write it") from error
 
 
 def is_finished(folder: Path) -> bool:
@@ -92,10 +112,10 @@ def is_finished(folder: Path) -> bool:
 
 
 def describe_best(folder: Path) -> str:
-    """Return the best epoch of the run in `folder` and its validation macro F1, in words."""
-    history = read_history(folder)
-    best = history.loc[history["validation_f1_best"].idxmax()]
-    return f"best epoch {best['epoch']:.0f} of {len(history)}, validation macro F1 {best['validation_f1_best']:.4f}"
+    """Return the best epoch of the run in `folder` and its validation score, in words."""
+    history, monitor = read_history(folder), MONITORS[read_task_of(folder).labels]
+    best = history.loc[history[monitor.best].idxmax()]
+    return f"best epoch {best['epoch']:.0f} of {len(history)}, validation {monitor.name} {best[monitor.best]:.4f}"
 
 
 def table_digest(table: SampleTable) -> str:
@@ -114,7 +134,8 @@ def read_history(folder: Path) -> pd.DataFrame:
         return pd.DataFrame()
     try:
         history = pd.read_csv(file, float_precision="round_trip")
-        if history["epoch"].tolist() == list(range(1, len(history) + 1)) and history["validation_f1_best"].notna().all():
+        scored = any(monitor.best in history for monitor in MONITORS.values())
+        if scored and history["epoch"].tolist() == list(range(1, len(history) + 1)) and history.notna().all(axis=None):
             return history
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, KeyError):
         pass
@@ -125,6 +146,10 @@ def write_history(folder: Path, history: pd.DataFrame) -> None:
     """Write history.csv, whole or not at all; the numbers can be read back exactly."""
     with written_whole(folder / "history.csv") as temporary:
         history.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def _with_tuples(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _stages(folder: Path) -> list[str]:

@@ -1,9 +1,17 @@
-"""The four stages that each network goes through, and the settings that a run is made with."""
+"""The stages that a network goes through, and the settings that a run is made with."""
 
 from dataclasses import dataclass
 
-LOSSES = ("binary-crossentropy", "soft-f1")
-AUGMENTATIONS = ("report", "none")
+# What each name stands for is written where it is carried out (losses, fit, augment, mixing); these lists are here so
+# that the option parser need not load those.
+LOSSES = ("binary-crossentropy", "categorical-crossentropy", "soft-f1", "smooth-l1")
+OPTIMIZERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("constant", "cosine", "plateau")
+AUGMENTATIONS = (
+    "report", "cells", "alexnet", "crop", "rotation", "flip", "hue", "saturation", "exposure", "aspect", "blur", "none",
+)  # fmt: skip
+MIXINGS = ("none", "mix-up", "cutmix", "mosaic")
+PARTS = ("all", "convolutional", "dense")
 
 
 @dataclass(frozen=True)
@@ -13,9 +21,9 @@ class Stage:
     Attributes:
         name: also the name of its run folder.
         start: the stage whose best model it starts from; None starts from new weights.
-        part: what learns, "all", "convolutional" or "dense"; the rest is frozen.
+        part: what learns, one of `PARTS`; the rest is frozen.
         epochs: the default number of epochs.
-        learning_rate: the default learning rate of Adam.
+        learning_rate: the default learning rate.
         loss: the default loss, one of `LOSSES`.
     """
 
@@ -46,32 +54,62 @@ class Settings:
     Attributes:
         model: a name in `hpa.models.variants.MODELS`.
         variant: 0 to 7, or None where the model has no variants.
+        filters: filters of each stage of a CellNet; this and the next three are None for other models.
+        blocks: residual blocks of each stage.
+        kernel: side of the kernels in pixels.
+        dropout: rate on the pooled features.
+        activation: Keras' name of the activation inside the network; the pretrained backbones have their own.
+        weights: file of weights to start from, or "imagenet"; None for new ones.
         stage: a name in `STAGES`.
+        part: what learns, one of `PARTS`.
         size: side of the images in pixels.
-        folds: number of folds of the training table.
+        folds: number of folds of the training table; None where the data has a validation set of its own.
         fold: the fold that is held out for validation.
         split_seed: seed of the folds; apart from `seed`, so that models of different seeds share their validation rows.
+        groups: what keeps rows on one side of the split: None, "neighbours-<n>" or a file, see `hpa.data.splits`.
+        rows: how many of the training rows are learned from, chosen by the seed of the split; None for all.
         seed: seed of the weights, the order, the augmentation and the dropout.
         epochs: number of epochs.
         batch_size: rows a step.
-        learning_rate: learning rate of Adam.
+        optimizer: one of `OPTIMIZERS`.
+        learning_rate: the optimizer's, at its highest.
+        schedule: one of `SCHEDULES`.
+        weight_decay: the optimizer's.
+        averaging: momentum of the moving average of the weights that is validated and kept; 0 for none.
+        label_smoothing: share of each crossentropy target that is spread over all classes.
         loss: one of `LOSSES`.
         augmentation: one of `AUGMENTATIONS`.
+        mixing: one of `MIXINGS`.
     """
 
     model: str
     variant: int | None
+    filters: tuple[int, ...] | None
+    blocks: tuple[int, ...] | None
+    kernel: int | None
+    dropout: float | None
+    activation: str
+    weights: str | None
     stage: str
+    part: str
     size: int
-    folds: int
+    folds: int | None
     fold: int
     split_seed: int
+    groups: str | None
+    rows: int | None
     seed: int
     epochs: int
     batch_size: int
+    optimizer: str
     learning_rate: float
+    schedule: str
+    weight_decay: float
+    averaging: float
+    label_smoothing: float
     loss: str
     augmentation: str
+    mixing: str
 
 
 def run_name(model: str, variant: int | None, fold: int) -> str:

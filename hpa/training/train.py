@@ -3,17 +3,19 @@
 from pathlib import Path
 
 import keras
+import numpy as np
 
-from hpa.data.splits import read_split, stratified_folds, write_split
+from hpa.data.augment import require_channels
 from hpa.data.store import pack
-from hpa.data.tables import SampleTable, read_training_table
+from hpa.data.tables import SampleTable
 from hpa.errors import BadInput
 from hpa.files import locked, read_json
 from hpa.models.catalog import build, load
-from hpa.models.variants import require_size
+from hpa.models.variants import Topology, require_size
 from hpa.tasks import Task
 from hpa.training.curves import write_curves
-from hpa.training.fit import fit
+from hpa.training.fit import Rows, fit
+from hpa.training.monitor import MONITORS
 from hpa.training.runs import (
     describe_best,
     is_finished,
@@ -24,59 +26,80 @@ from hpa.training.runs import (
     run_config,
     table_digest,
 )
-from hpa.training.stages import STAGES, Settings, run_name
+from hpa.training.sides import divide, write_sides
+from hpa.training.stages import STAGES, Settings
+
+OUTPUTS = {"one": "softmax", "many": "sigmoid"}
 
 
-def train(settings: Settings, task: Task, data: Path, runs: Path) -> Path:
+def train(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> Path:
     """Make the run that the settings ask for, or go on with it, or find it finished.
 
     Args:
         settings: what the run is made with.
         task: what is classified.
-        data: folder in the competition's layout.
+        data: folder of the data.
         runs: the folder of all runs; packed images go to its `stores` folder.
+        name: the run's name.
 
     Returns:
-        The run folder.
+        The run folder, `<runs>/<name>/<stage>`.
 
     Raises:
-        BadInput: if the table, the images, the start run or the run folder do not fit the settings.
+        BadInput: if the tables, the images, the start run or the run folder do not fit the settings.
         Failure: if training diverges.
     """
-    name = run_name(settings.model, settings.variant, settings.fold)
     folder = runs / name / settings.stage
     previous = STAGES[settings.stage].start
-    start_model = previous and folder.parent / previous / "model.keras"
-    table = read_training_table(data / "train.csv", task)
-    if start_model:
-        _require_finished(start_model.parent, table)
-        fold_of_row = read_split(start_model.parent / "split.csv", table.ids)
-    else:
+    start = previous and folder.parent / previous
+    if not start:
         require_size(settings.model, settings.variant, settings.size)
-        fold_of_row = stratified_folds(table.targets, settings.folds, settings.split_seed)
+    require_channels(settings.augmentation, len(task.channels))
+    sides = divide(settings, task, data, start and start / "split.csv")
+    tables = {side.set: side.table for side in sides}
+    table = SampleTable(
+        *(np.concatenate(arrays) for arrays in zip(*((t.ids, t.targets) for t in tables.values()), strict=True))
+    )
+    if start:
+        _require_finished(start, table)
 
     def new_model() -> keras.Model:
-        if start_model:
-            return load(start_model)
-        return build(settings.model, settings.variant, settings.size, len(task.channels), len(task.classes))
+        if start:
+            return load(start / "model.keras")
+        return build(
+            settings.model,
+            settings.variant,
+            settings.size,
+            len(task.channels),
+            len(task.classes),
+            OUTPUTS[task.labels],
+            settings.activation,
+            settings.filters and Topology(settings.filters, settings.blocks, settings.kernel, settings.dropout),
+            settings.weights,
+        )
 
-    config = run_config(settings, task.name, table, start_model)
+    config = run_config(settings, task, table, start and start / "model.keras")
     require_same_run(folder, config)
     if is_finished(folder) and (folder / "curves.png").exists() and not list(folder.glob("state-*.keras")):
         print(f"{folder} is finished already: {describe_best(folder)}")
         return folder
-    store = pack(runs / "stores" / f"train-{settings.size}", data / "train", table.ids, task, settings.size)
+    images = {
+        set: pack(runs / "stores" / f"{set}-{settings.size}", data / set, own.ids, task, settings.size).images
+        for set, own in tables.items()
+    }
     with locked(folder / ".lock", wait=False):
         open_run(folder, config, data)
-        write_split(folder / "split.csv", table.ids, fold_of_row)
+        write_sides(folder / "split.csv", settings, sides)
         try:
             if not is_finished(folder):
-                fit(folder, settings, new_model, store.images, table, task.classes, fold_of_row == settings.fold)
+                training, validation = (Rows(images[side.set], side.table, side.rows) for side in sides)
+                fit(folder, settings, task, new_model, training, validation)
             for state in folder.glob("state-*.keras"):
                 state.unlink()
         finally:
-            if len(read_history(folder)):
-                write_curves(folder / "curves.png", read_history(folder), f"{name} {settings.stage}")
+            history = read_history(folder)
+            if len(history):
+                write_curves(folder / "curves.png", history, f"{name} {settings.stage}", MONITORS[task.labels])
     print(f"{folder} is done: {describe_best(folder)}")
     return folder
 

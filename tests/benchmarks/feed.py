@@ -23,9 +23,10 @@ from hpa.data.tables import read_training_table  # noqa: E402
 from hpa.models.catalog import build  # noqa: E402
 from hpa.tasks import HPA  # noqa: E402
 from hpa.training.fit import compile_model  # noqa: E402
+from hpa.training.presets import REPORT  # noqa: E402
 from hpa.training.stages import Settings  # noqa: E402
 
-SETTINGS = Settings("gapnet", 0, "base", 256, 5, 0, 0, 0, 1, 16, 1e-3, "binary-crossentropy", "report")
+SETTINGS = Settings(**REPORT | {"variant": 0, "batch_size": 16})
 ROWS = 192
 STEPS = 6
 REPEATS = 5
@@ -41,10 +42,10 @@ def main() -> None:
 
         def feed(augmentation: str, epochs: range):
             rows = range(ROWS)
-            return training_batches(store.images, table.targets, rows, SETTINGS.batch_size, augmentation, 0, epochs)
+            return training_batches(store.images, table.targets, rows, SETTINGS.batch_size, augmentation, "none", 0, epochs)
 
         model = build(SETTINGS.model, SETTINGS.variant, SETTINGS.size, len(HPA.channels), len(HPA.classes))
-        compile_model(model, SETTINGS, keras.optimizers.Adam(SETTINGS.learning_rate))
+        compile_model(model, SETTINGS, HPA, keras.optimizers.Adam(SETTINGS.learning_rate))
         images, targets = next(iter(feed("report", range(1))))
         model.train_on_batch(images, targets)  # traces the step; not what is measured
         rates = {"the feed, augmented": [], "the feed, not augmented": [], "training": []}

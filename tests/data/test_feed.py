@@ -24,7 +24,7 @@ def read(dataset):
 
 
 def feed(images, epochs, batch_size=10, augmentation="report", seed=3, rows=ROWS):
-    return read(training_batches(images, TARGETS, rows, batch_size, augmentation, seed, epochs))
+    return read(training_batches(images, TARGETS, rows, batch_size, augmentation, "none", seed, epochs))
 
 
 def same(first, second):
@@ -34,7 +34,7 @@ def same(first, second):
 
 
 def test_types_and_shapes_are_known(images):
-    dataset = training_batches(images, TARGETS, ROWS, 10, "report", 0, range(1))
+    dataset = training_batches(images, TARGETS, ROWS, 10, "report", "none", 0, range(1))
     batch, truth = dataset.element_spec
     assert (batch.dtype, batch.shape.as_list()) == ("uint8", [None, 16, 16, 4])
     assert (truth.dtype, truth.shape.as_list()) == ("float32", [None, BITS])
@@ -78,7 +78,7 @@ def test_a_feed_that_starts_later_continues_the_one_that_started_first(images):
 
 
 def test_the_same_feed_twice_is_the_same(images):
-    dataset = training_batches(images, TARGETS, ROWS, 4, "report", 3, range(3))
+    dataset = training_batches(images, TARGETS, ROWS, 4, "report", "none", 3, range(3))
     first = read(dataset)
     assert same(first, read(dataset))
     assert same(first, feed(images, range(3), 4))

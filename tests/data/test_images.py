@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hpa.data.images import find_files, find_folders, list_ids, list_images, read_channel, read_image
+from hpa.data.images import read_channel, read_image
+from hpa.data.layout import find_files, find_folders, list_ids, list_images
 from hpa.data.store import pack
 from hpa.errors import BadInput
 from hpa.tasks import HEP2, HPA

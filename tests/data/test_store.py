@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from hpa.data import store
-from hpa.data.images import find_files, read_image
+from hpa.data.images import read_image
+from hpa.data.layout import find_files
 from hpa.data.store import pack
 from hpa.errors import BadInput
 from hpa.tasks import HPA

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
-from hypothesis import given
+import sklearn.metrics
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn.metrics import f1_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, precision_score, recall_score
 
-from hpa.scoring.metrics import class_f1, macro_f1
+from hpa.scoring import metrics
+from hpa.scoring.metrics import accuracy, class_f1, class_precision, class_recall, macro_f1, mean_class_accuracy, micro_f1
 
 
 @st.composite
@@ -14,11 +16,38 @@ def tables(draw):
     return draw(arrays(np.uint8, shape, elements=st.integers(0, 1))), draw(arrays(bool, shape))
 
 
+@st.composite
+def class_numbers(draw):
+    """The number of classes, and the true and the predicted class of some rows."""
+    classes, rows = draw(st.integers(2, 6)), draw(st.integers(1, 15))
+    numbers = arrays(np.int64, rows, elements=st.integers(0, classes - 1))
+    return classes, draw(numbers), draw(numbers)
+
+
+@settings(max_examples=40, deadline=None)
 @given(tables())
-def test_equals_scikit_learn(table):
+def test_many_labels_equal_scikit_learn(table):
     targets, predicted = table
     np.testing.assert_allclose(class_f1(targets, predicted), f1_score(targets, predicted, average=None, zero_division=0))
     assert macro_f1(targets, predicted) == pytest.approx(f1_score(targets, predicted, average="macro", zero_division=0))
+    assert micro_f1(targets, predicted) == pytest.approx(f1_score(targets, predicted, average="micro", zero_division=0))
+    assert accuracy(targets, predicted) == pytest.approx(accuracy_score(targets, predicted))
+    for own, theirs in ((class_precision, precision_score), (class_recall, recall_score)):
+        np.testing.assert_allclose(own(targets, predicted), theirs(targets, predicted, average=None, zero_division=np.nan))
+
+
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+@pytest.mark.filterwarnings("ignore:A single label was found")
+@settings(max_examples=60, deadline=None)
+@given(class_numbers())
+def test_one_label_equals_scikit_learn(numbers):
+    classes, true, predicted = numbers
+    hot = np.eye(classes, dtype=np.uint8)
+    own = hot[true], hot[predicted].astype(bool)
+    assert accuracy(*own) == pytest.approx(accuracy_score(true, predicted))
+    assert mean_class_accuracy(*own) == pytest.approx(balanced_accuracy_score(true, predicted))
+    expected = sklearn.metrics.confusion_matrix(true, predicted, labels=range(classes))
+    np.testing.assert_array_equal(metrics.confusion_matrix(*own), expected)
 
 
 def test_hand_worked():
@@ -26,7 +55,11 @@ def test_hand_worked():
     predicted = np.array([[1, 1, 0], [0, 1, 0], [0, 0, 0], [1, 0, 0]], bool)
     # class 0: 1 hit, 2 positives, 2 predictions; class 1: likewise; class 2: neither positives nor predictions
     np.testing.assert_array_equal(class_f1(targets, predicted), [0.5, 0.5, 0.0])
+    np.testing.assert_array_equal(class_recall(targets, predicted), [0.5, 0.5, np.nan])
+    np.testing.assert_array_equal(class_precision(targets, predicted), [0.5, 0.5, np.nan])
     assert macro_f1(targets, predicted) == pytest.approx(1 / 3)
+    assert mean_class_accuracy(targets, predicted) == 0.5
+    assert accuracy(targets, predicted) == 0.0
 
 
 def test_counts_over_the_whole_set_and_not_over_batches():
@@ -37,10 +70,25 @@ def test_counts_over_the_whole_set_and_not_over_batches():
 
 def test_counts_do_not_overflow_the_type_of_the_targets():
     ones = np.ones((1000, 2), np.uint8)
-    assert macro_f1(ones, ones) == 1.0
+    assert macro_f1(ones, ones) == micro_f1(ones, ones) == 1.0
+    one = np.tile(np.array([0, 1], np.uint8), (1000, 1))
+    assert metrics.confusion_matrix(one, one).tolist() == [[0, 0], [0, 1000]]
 
 
+@pytest.mark.parametrize("row", [[0, 0], [1, 1]])
+def test_a_confusion_matrix_takes_one_class_a_row(row):
+    one, other = np.array([[0, 1], [1, 0]]), np.array([[0, 1], row])
+    for pair in ((one, other), (other, one)):
+        with pytest.raises(ValueError, match="one class a row"):
+            metrics.confusion_matrix(*pair)
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [class_f1, class_recall, class_precision, accuracy, micro_f1, metrics.confusion_matrix],
+    ids=lambda m: m.__name__,
+)
 @pytest.mark.parametrize("shape", [(3,), (3, 2), (2, 3, 1)])
-def test_other_shapes_are_refused(shape):
+def test_other_shapes_are_refused(metric, shape):
     with pytest.raises(ValueError, match=r"\[n, classes\]"):
-        class_f1(np.zeros((2, 3)), np.zeros(shape))
+        metric(np.zeros((2, 3)), np.zeros(shape))

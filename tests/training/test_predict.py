@@ -12,13 +12,14 @@ from hpa.models.catalog import build
 from hpa.scoring.predictions import read_predictions
 from hpa.tasks import HPA
 from hpa.training import predict
+from hpa.training.presets import REPORT
 from hpa.training.stages import Settings
 
 
 def make_run(folder, variant, size=48):
     """Write a run folder with a new model: predicting does not ask whether it has learned anything."""
-    settings = Settings("gapnet", variant, "base", size, 5, 0, 0, 0, 1, 16, 1e-3, "binary-crossentropy", "report")
-    write_json(folder / "config.json", vars(settings))
+    settings = Settings(**REPORT | {"variant": variant, "size": size, "folds": 5})
+    write_json(folder / "config.json", vars(settings) | {"task": vars(HPA)})
     keras.utils.set_random_seed(variant)
     build("gapnet", variant, size, 4, 28).save(folder / "model.keras")
 

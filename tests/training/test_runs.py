@@ -7,6 +7,8 @@ import pytest
 from hpa.data.augment import POLICIES
 from hpa.data.tables import SampleTable
 from hpa.errors import BadInput
+from hpa.tasks import HPA
+from hpa.training.presets import REPORT
 from hpa.training.runs import (
     describe_best,
     is_finished,
@@ -20,12 +22,12 @@ from hpa.training.runs import (
 )
 from hpa.training.stages import AUGMENTATIONS, STAGES, Settings, run_name
 
-SETTINGS = Settings("gapnet", 0, "base", 128, 5, 0, 0, 0, 2, 16, 1e-3, "binary-crossentropy", "report")
+SETTINGS = Settings(**REPORT | {"variant": 0, "size": 128, "folds": 5, "epochs": 2, "batch_size": 16})
 TABLE = SampleTable(np.array(["a", "b"]), np.eye(2, 28, dtype=np.uint8))
 
 
 def make_run(folder, settings=SETTINGS, table=TABLE, start_model=None):
-    open_run(folder, run_config(settings, "hpa", table, start_model), folder)
+    open_run(folder, run_config(settings, HPA, table, start_model), folder)
 
 
 @pytest.fixture
@@ -71,7 +73,7 @@ def test_no_runs_at_all(tmp_path):
 def test_settings_come_back_from_the_folder(tmp_path):
     make_run(tmp_path / "run")
     assert read_settings(tmp_path / "run") == SETTINGS
-    open_run(tmp_path / "run", run_config(SETTINGS, "hpa", TABLE, None), tmp_path / "moved")  # the same data elsewhere
+    open_run(tmp_path / "run", run_config(SETTINGS, HPA, TABLE, None), tmp_path / "moved")  # the same data elsewhere
 
 
 @pytest.mark.parametrize(
@@ -94,10 +96,10 @@ def test_a_stage_knows_the_model_that_it_started_from(tmp_path):
     start = tmp_path / "model.keras"
     start.write_bytes(b"first")
     make_run(tmp_path / "cnn", start_model=start)
-    require_same_run(tmp_path / "cnn", run_config(SETTINGS, "hpa", TABLE, start))
+    require_same_run(tmp_path / "cnn", run_config(SETTINGS, HPA, TABLE, start))
     start.write_bytes(b"trained again")
     with pytest.raises(BadInput, match="start_sha256"):
-        require_same_run(tmp_path / "cnn", run_config(SETTINGS, "hpa", TABLE, start))
+        require_same_run(tmp_path / "cnn", run_config(SETTINGS, HPA, TABLE, start))
 
 
 @pytest.mark.parametrize(

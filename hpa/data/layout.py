@@ -1,0 +1,85 @@
+"""Where the files of samples lie: in one folder, or in class folders; which of them belong to which id."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from hpa.errors import BadInput, refuse
+from hpa.tasks import Task
+
+# What OpenCV decodes without loss, then what may have lost; of two files of one name the first counts.
+EXTENSIONS = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
+
+
+def find_folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder, by name; hidden ones are passed over.
+
+    Raises:
+        BadInput: if the folder cannot be listed.
+    """
+    return sorted(Path(entry) for entry in _listed(folder) if entry.is_dir())
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Return the image files in a folder and in its class folders, hidden ones passed over.
+
+    They are in the order of `EXTENSIONS` from its end, so that of two files of one name the one that counts comes last.
+    """
+    entries = _listed(folder)
+    for class_folder in [entry for entry in entries if entry.is_dir()]:
+        entries += _listed(class_folder)
+    rank = {extension: -place for place, extension in enumerate(EXTENSIONS)}
+    images = [
+        (rank[extension], entry.path)
+        for entry in entries
+        if (extension := os.path.splitext(entry.name)[1].lower()) in rank and not entry.is_dir()
+    ]
+    return [Path(path) for _, path in sorted(images)]
+
+
+def list_ids(folder: Path, task: Task) -> list[str]:
+    """Return the sorted ids of the samples that have a file in a folder or its class folders, if only of one channel."""
+    ids = set()
+    for stem in {image.stem for image in list_images(folder)}:
+        suffixes = [suffix for suffix in task.suffixes if stem.endswith(suffix)]
+        if suffixes:  # of two that fit, "" and "_mask" say, the longer one is meant
+            ids.add(stem.removesuffix(max(suffixes, key=len)))
+    return sorted(ids)
+
+
+def find_files(folder: Path, ids: Iterable[str], task: Task) -> list[list[Path]]:
+    """Return the channel files of every sample, in the order of `task.channels`.
+
+    They lie in the folder itself or in its class folders. An id that is a number is also found with other leading zeros.
+
+    Raises:
+        BadInput: naming every sample that lacks a file, and the channels it lacks, or has the files of another one.
+    """
+    present = {image.stem: image for image in list_images(folder)}
+    unpadded: dict[str, str] = {}
+    for stem in present:
+        if stem[:1].isdecimal():
+            bare = stem.lstrip("0")
+            unpadded[bare] = "" if bare in unpadded else stem  # of 1 and 01, neither is 001
+    files, faults, owners = [], [], {}
+    for identifier in ids:
+        stems = [f"{identifier}{suffix}" for suffix in task.suffixes]
+        if identifier.isdecimal():
+            stems = [stem if stem in present else unpadded.get(stem.lstrip("0")) or stem for stem in stems]
+        missing = [f"{stem}.png" for stem in stems if stem not in present]
+        owner = owners.setdefault(stems[0], identifier)
+        if missing:
+            faults.append(f"id {identifier}: no {', '.join(missing)}")
+        elif owner != identifier:
+            faults.append(f"id {identifier}: {present[stems[0]].name} is that of id {owner} already; keep one of them")
+        else:
+            files.append([present[stem] for stem in stems])
+    refuse(folder, faults)
+    return files
+
+
+def _listed(folder: Path) -> list[os.DirEntry]:
+    try:
+        return [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be listed ({error.strerror}); the images belong there") from error

@@ -1,0 +1,91 @@
+"""`python -m hpa.duplicates --data FOLDER`: find exact and near-exact copies of images, within and across the sets.
+
+Looks at those of `train/`, `validation/` and `test/` that are there, and says whether the copies agree in their labels. What
+counts as near-exact is told at the top of `hpa/data/duplicates.py`. With the CSV, `python -m hpa.train --groups FILE.csv`
+keeps copies on one side of the split.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpa import command
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CLASHES_SHOWN = 10
+IMAGES_SHOWN = 160
+SIDE_SHOWN = 128
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of `python -m hpa.duplicates`."""
+    parser = command.parser("duplicates", "Find exact and near-exact copies of images, within and across the sets.")
+    command.add_folders(parser, runs=False)
+    command.add_task(parser)
+    parser.add_argument("--out", type=Path, metavar="FILE.csv", help="write the copies: columns Id, group, set and kind")
+    parser.add_argument(
+        "--contact-sheet", type=Path, metavar="FILE.png", help=f"draw the first {IMAGES_SHOWN}, near ones first"
+    )
+    return parser
+
+
+def work(options: argparse.Namespace) -> None:
+    """Find the copies, print how many there are and which labels clash, and write what is asked for."""
+    from hpa.data.duplicates import copies_table, read_sets
+    from hpa.files import written_whole
+
+    sets = read_sets(options.data, options.task)
+    copies = copies_table(options.data, sets, options.task)
+    print(f"looked at {', '.join(f'{name} ({len(table)} images)' for name, table in sets.items())}")
+    print_summary(copies)
+    if options.out:
+        with written_whole(options.out) as temporary:
+            copies[["Id", "group", "set", "kind"]].to_csv(temporary, index=False)
+        print(f"wrote {options.out}")
+    if options.contact_sheet and len(copies):
+        write_sheet(options.contact_sheet, copies)
+        print(f"wrote {options.contact_sheet}")
+
+
+def print_summary(copies: "pd.DataFrame") -> None:
+    """Print the number of groups by kind and sets, and the groups whose labels clash."""
+    if copies.empty:
+        print("no copies")
+        return
+    groups = copies.groupby("group").agg(
+        kind=("kind", "first"), sets=("set", lambda names: " + ".join(names.unique())), images=("Id", "size")
+    )
+    print(groups.groupby(["kind", "sets"])["images"].agg(groups="size", images="sum").reset_index().to_string(index=False))
+    labelled = copies[copies["label"] != ""]
+    clashing = labelled[labelled.groupby("group")["label"].transform("nunique") > 1].groupby("group")
+    if not clashing.ngroups:
+        print("all copies that have labels agree in them")
+        return
+    print(f"{clashing.ngroups} groups in which labels clash")
+    for group, rows in list(clashing)[:CLASHES_SHOWN]:
+        print(f"  {group}: {', '.join(f'{row.set} {row.Id} {row.label}' for row in rows.itertuples())}")
+
+
+def write_sheet(path: Path, copies: "pd.DataFrame") -> None:
+    """Write a picture of the copies, group by group, near ones first."""
+    import numpy as np
+
+    from hpa.data.images import read_image
+    from hpa.scoring.plots import draw_sheet, write_figure
+
+    shown = copies.sort_values("kind", ascending=False, kind="stable").head(IMAGES_SHOWN)
+    images = np.stack([read_image(files, SIDE_SHOWN) for files in shown["files"]])
+    captions = [f"{row.kind} {row.group}\n{row.set} {row.Id}\n{row.label}" for row in shown.itertuples()]
+    write_figure(path, draw_sheet(images, captions))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    return command.run(build_parser(), work, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,78 @@
+"""Score trained models on a labelled folder, whether class folders or a flat folder with a table.
+
+    python -m hpa.evaluate --run runs/hep2/base --data data/test
+
+Several runs are blended with equal weights. Writes the scores, the scores of every class, the predictions with their
+probabilities, the confusion matrix (for many labels the F1 of every class) and the worst mistakes as pictures.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from hpa import command
+from hpa.errors import BadInput, refuse
+
+MISTAKE_SIZE = 192
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of `python -m hpa.evaluate`."""
+    parser = command.parser("evaluate", "Score trained models on a labelled folder.")
+    add = parser.add_argument
+    add("--run", type=Path, nargs="+", required=True, metavar="FOLDER", help="run folders; several are blended")
+    add("--data", type=Path, required=True, metavar="FOLDER", help="the images, in class folders or with a table")
+    add("--table", type=Path, metavar="FILE.csv", help="the classes, in place of class folders or the CSV beside --data")
+    add("--out", type=Path, metavar="FOLDER", help="where to write; <run>/evaluation for a single run if not given")
+    command.add_views(parser)
+    return parser
+
+
+def work(options: argparse.Namespace) -> None:
+    """Predict the labelled images with every run's model, blend, write and print what came of it."""
+    twice = [str(folder) for folder in dict.fromkeys(options.run) if options.run.count(folder) > 1]
+    refuse("--run", [f"{folder} is named twice; once is enough" for folder in twice])
+    if options.out is None and len(options.run) > 1:
+        raise BadInput(f"--run names {len(options.run)} folders; say with --out where to write")
+    out = options.out or options.run[0] / "evaluation"
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"--out {out}: is a file; name a folder")
+    import numpy as np
+
+    from hpa.data.images import read_image
+    from hpa.data.layout import find_files
+    from hpa.data.tables import read_labelled
+    from hpa.scoring.blend import blend, validation_thresholds
+    from hpa.scoring.evaluation import describe, evaluate, write_evaluation
+    from hpa.scoring.predictions import Predictions
+
+    with command.quiet_import():
+        from hpa.training.predict import common_task, predict_files
+
+    task = common_task(options.run)
+    table = read_labelled(options.data, task, options.table)
+    files = find_files(options.data, table.ids, task)
+
+    members = {str(folder): [folder] for folder in options.run}
+    if len(options.run) > 1:
+        members[f"blend of {len(options.run)}"] = options.run
+    thresholds = [validation_thresholds(folders, task.labels, len(task.classes)) for folders in members.values()]
+    probabilities = list(predict_files(options.run, files, options.views))
+    if len(options.run) > 1:
+        probabilities.append(blend(probabilities, np.full(len(options.run), 1 / len(options.run))))
+    evaluations = {
+        name: evaluate(Predictions(table.ids, task.classes, own, table.targets, task.labels, options.views), cuts)
+        for name, own, cuts in zip(members, probabilities, thresholds, strict=True)
+    }
+    write_evaluation(out, evaluations, lambda rows: np.stack([read_image(files[row], MISTAKE_SIZE) for row in rows]))
+    print(describe(evaluations))
+    print(f"\n{len(files)} images; wrote {out}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    return command.run(build_parser(), work, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,128 @@
+"""Networks of `keras.applications` with a new classifier, for images of any number of channels."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import keras
+import numpy as np
+from keras import applications, layers
+
+from hpa.errors import BadInput
+from hpa.models.alexnet import IMAGENET_DEVIATION, IMAGENET_MEAN
+from hpa.models.gapnet import DENSE_PART
+
+IMAGENET = "imagenet"
+
+
+@dataclass(frozen=True)
+class Family:
+    """One network of `keras.applications`.
+
+    Attributes:
+        constructor: its function there.
+        mean, deviation: of the pixels 0 to 255 that it expects to be normalised by, for red, green and blue.
+        blue_first: whether its published weights expect the channels as blue, green, red.
+    """
+
+    constructor: Callable[..., keras.Model]
+    mean: tuple[float, float, float] = (127.5, 127.5, 127.5)
+    deviation: tuple[float, float, float] = (127.5, 127.5, 127.5)
+    blue_first: bool = False
+
+
+# The numbers behind the modes "torch" and "caffe" of keras.applications; the defaults above are the mode "tf".
+_torch = {
+    "mean": tuple(255 * value for value in IMAGENET_MEAN),
+    "deviation": tuple(255 * value for value in IMAGENET_DEVIATION),
+}
+_caffe = {"mean": (123.68, 116.779, 103.939), "deviation": (1.0, 1.0, 1.0), "blue_first": True}
+
+FAMILIES = {
+    "mobilenet-v2": Family(applications.MobileNetV2),
+    "resnet50-v2": Family(applications.ResNet50V2),
+    "densenet121": Family(applications.DenseNet121, **_torch),
+    "efficientnet-v2-b0": Family(partial(applications.EfficientNetV2B0, include_preprocessing=False), **_torch),
+    "inception-resnet-v2": Family(applications.InceptionResNetV2),
+    "vgg16": Family(applications.VGG16, **_caffe),
+    "convnext-tiny": Family(partial(applications.ConvNeXtTiny, include_preprocessing=False), **_torch),
+}
+
+
+def backbone(name: str, size: int, channels: int, classes: int, output: str, weights: str | None = None) -> keras.Model:
+    """Return a network of `keras.applications` under global average pooling, dropout and a dense layer.
+
+    Pixels are normalised inside, as the family expects. One grey channel is repeated three times after that, by each
+    colour's own mean and deviation, so that a grey image gives exactly what the same image in three equal channels gives.
+    (Summing the first kernel over the colours is the same function, but for unequal means only away from the zero
+    padding at the border.) From the fourth channel on, mean and deviation are the means over the three colours.
+
+    With weights and neither one nor three channels the first convolution's kernel is inflated: the first three channels
+    keep theirs, each further one takes the mean of the three, all times 3 / channels so that the activations keep
+    their scale.
+
+    Args:
+        name: a key of `FAMILIES`.
+        size: side of the square images in pixels.
+        channels: channels of the images; the first three are taken for red, green and blue.
+        classes: number of outputs.
+        output: `"softmax"` or `"sigmoid"`.
+        weights: None for new weights, "imagenet" to have Keras download ImageNet's, or the path of a Keras weights file
+            for the three-channel network without its top (`.h5`, as Keras publishes it, or `.weights.h5`).
+
+    Returns:
+        An uncompiled model from uint8 images [B, size, size, channels] to probabilities float32 [B, classes].
+
+    Raises:
+        BadInput: if the weights cannot be downloaded, or the file is absent, damaged or another network's.
+    """
+    family = FAMILIES[name]
+    pretrained = _pretrained(name, size, weights) if weights else None
+
+    images = layers.Input((size, size, channels), dtype="uint8")
+    x = layers.Concatenate()([images, images, images]) if channels == 1 else images
+    mean, deviation = (_per_channel(np.array(values), x.shape[-1]) for values in (family.mean, family.deviation))
+    x = layers.Rescaling((1 / deviation).tolist(), (-mean / deviation).tolist(), name="normalised")(x)
+    convolutional = family.constructor(include_top=False, weights=None, input_tensor=x)
+    x = layers.GlobalAveragePooling2D(name=f"{DENSE_PART}features")(convolutional.output)
+    x = layers.Dropout(0.3, name=f"{DENSE_PART}dropout")(x)
+    x = layers.Dense(classes, name=f"{DENSE_PART}dense")(x)
+    x = layers.Activation(output, dtype="float32", name=f"{DENSE_PART}probabilities")(x)
+
+    if pretrained:
+        first, *others = pretrained.get_weights()
+        first = first[:, :, ::-1] if family.blue_first else first
+        convolutional.set_weights([inflated(first, convolutional.weights[0].shape[2]), *others])
+    return keras.Model(images, x, name=name.replace("-", "_"))
+
+
+def inflated(kernel: np.ndarray, channels: int) -> np.ndarray:
+    """Return a first convolution's kernel [height, width, 3, filters] for another number of channels; see `backbone`."""
+    return np.moveaxis(_per_channel(np.moveaxis(kernel, 2, 0), channels), 0, 2) * (3 / channels)
+
+
+def _per_channel(values: np.ndarray, channels: int) -> np.ndarray:
+    """Return `values` [3, ...] of the colours for `channels` channels: the first three, then their mean."""
+    further = np.repeat(values.mean(axis=0, keepdims=True), max(channels - 3, 0), axis=0)
+    return np.concatenate([values, further])[:channels]
+
+
+def _pretrained(name: str, size: int, weights: str) -> keras.Model:
+    """Return the three-channel network without its top and with the weights that are asked for."""
+    constructor = partial(FAMILIES[name].constructor, include_top=False, input_shape=(size, size, 3))
+    if weights == IMAGENET:
+        try:
+            return constructor(weights=IMAGENET)
+        except Exception as error:  # Keras raises no narrower class for a failed download; its text names the address
+            mend = "download that file where there is internet and give its path as the weights"
+            raise BadInput(f"weights of {name}: {error}; {mend}") from error
+    model = constructor(weights=None)
+    model.set_weights([np.full(weight.shape, np.nan) for weight in model.weights])  # Keras may pass over some silently
+    try:
+        model.load_weights(weights)
+        if not all(np.isfinite(weight).all() for weight in model.get_weights()):
+            raise ValueError("it leaves weights without a finite value")
+    except (ValueError, OSError, KeyError) as error:
+        reason = f"{error}".splitlines()[0]
+        raise BadInput(f"{weights}: absent, damaged or not the weights of {name} without its top ({reason})") from error
+    return model

@@ -1,0 +1,179 @@
+"""What predictions are worth on labelled samples: scores, tables and pictures, from probabilities that are already there."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import compress
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hpa.files import write_json, written_whole
+from hpa.scoring.metrics import (
+    accuracy,
+    class_f1,
+    class_precision,
+    class_recall,
+    confusion_matrix,
+    macro_f1,
+    mean_class_accuracy,
+    micro_f1,
+)
+from hpa.scoring.plots import draw_class_f1, draw_confusion, draw_sheet, write_figure
+from hpa.scoring.predictions import Predictions
+from hpa.scoring.thresholds import predict_classes
+
+SCORES = {
+    "one": {"accuracy": accuracy, "mean class accuracy": mean_class_accuracy, "macro F1": macro_f1},
+    "many": {"macro F1": macro_f1, "micro F1": micro_f1, "exact match": accuracy},
+}
+SHOWN_MISTAKES = 40
+CAPTION_LETTERS = 22
+PICTURES = ("confusion.png", "classes.png", "mistakes.png")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What some probabilities are worth.
+
+    Attributes:
+        predictions: the probabilities, with targets.
+        thresholds: float64 array [classes].
+        predicted: bool array [n, classes].
+        scores: the `SCORES` of the labels' kind by name.
+    """
+
+    predictions: Predictions
+    thresholds: np.ndarray
+    predicted: np.ndarray
+    scores: dict[str, float]
+
+
+def evaluate(predictions: Predictions, thresholds: np.ndarray) -> Evaluation:
+    """Predict classes and score them.
+
+    Args:
+        predictions: with targets.
+        thresholds: float64 array [classes]; ones where each sample has one label, which leaves the strongest class.
+    """
+    predicted, _ = predict_classes(predictions.probabilities, thresholds)
+    scores = {name: score(predictions.targets, predicted) for name, score in SCORES[predictions.labels].items()}
+    return Evaluation(predictions, np.asarray(thresholds), predicted, scores)
+
+
+def class_table(evaluation: Evaluation) -> pd.DataFrame:
+    """Return a row for each class: its name, its number of samples, precision, recall (NaN where undefined) and F1."""
+    targets, predicted = evaluation.predictions.targets, evaluation.predicted
+    return pd.DataFrame(
+        {
+            "class": evaluation.predictions.classes,
+            "rows": np.count_nonzero(targets, axis=0),
+            "precision": class_precision(targets, predicted),
+            "recall": class_recall(targets, predicted),
+            "f1": class_f1(targets, predicted),
+        }
+    )
+
+
+def describe(evaluations: Mapping[str, Evaluation]) -> str:
+    """Return two tables for the screen: the scores of each evaluation by its name, and the classes of the last one."""
+    *_, last = evaluations.values()
+    scores = pd.DataFrame.from_dict({name: each.scores for name, each in evaluations.items()}, orient="index")
+    classes = class_table(last).rename(columns={"f1": "F1"}).set_index("class")
+    return "\n\n".join(
+        table.rename_axis(index=None, columns=corner).to_string(float_format="{:.4f}".format, na_rep="-")
+        for corner, table in (("model", scores), ("class", classes))
+    )
+
+
+def worst_mistakes(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows with the worst mistakes, the worst first, and the class of each, integer arrays [k], k at most 40.
+
+    A mistake is as bad as the probability is far from the truth. With one label a sample the class is the one predicted
+    in place of the true one, else the row's worst one, be it predicted wrongly or missed.
+    """
+    targets = evaluation.predictions.targets.astype(bool)
+    wrong = evaluation.predicted & ~targets if evaluation.predictions.labels == "one" else evaluation.predicted != targets
+    errors = np.where(wrong, np.abs(targets - evaluation.predictions.probabilities), -1)
+    rows = np.argsort(-errors.max(axis=1), kind="stable")
+    rows = rows[wrong[rows].any(axis=1)][:SHOWN_MISTAKES]
+    return rows, errors[rows].argmax(axis=1)
+
+
+def write_evaluation(
+    folder: Path, evaluations: Mapping[str, Evaluation], images_of: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    """Write scores.json, classes.csv, predictions.csv, mistakes.png and confusion.png or, for many labels, classes.png.
+
+    scores.json is written last, so where it is, everything else fits it. There is no mistakes.png if there is no mistake.
+
+    Args:
+        folder: where to write; pictures of an earlier evaluation in it are deleted.
+        evaluations: by name, of the models and, last, of their blend if there are several. The last one is what is written;
+            of the others scores.json has the scores.
+        images_of: takes row numbers [k], returns the images uint8 [k, S, S, C] of these rows.
+    """
+    *_, evaluation = evaluations.values()
+    predictions = evaluation.predictions
+    rows, numbers = worst_mistakes(evaluation)
+    table = class_table(evaluation)
+    title = ", ".join(f"{name} {score:.4f}" for name, score in evaluation.scores.items())
+    figures = {}
+    if len(rows):
+        captions = [_caption(evaluation, row, number) for row, number in zip(rows, numbers, strict=True)]
+        figures["mistakes.png"] = draw_sheet(images_of(rows), captions)
+    if predictions.labels == "one":
+        matrix = confusion_matrix(predictions.targets, evaluation.predicted)
+        figures["confusion.png"] = draw_confusion(matrix, predictions.classes, title)
+    else:
+        figures["classes.png"] = draw_class_f1(table, title)
+
+    for name in ("scores.json", *PICTURES):
+        (folder / name).unlink(missing_ok=True)
+    with written_whole(folder / "classes.csv") as temporary:
+        table.to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
+    write_prediction_table(folder / "predictions.csv", predictions, evaluation.thresholds)
+    for name, figure in figures.items():
+        write_figure(folder / name, figure)
+    about = {"rows": len(predictions.ids), "views": predictions.views, "scores": evaluation.scores}
+    about["models"] = {name: each.scores for name, each in evaluations.items()}
+    if predictions.labels == "many":
+        about["thresholds"] = dict(zip(predictions.classes, evaluation.thresholds.tolist(), strict=True))
+    write_json(folder / "scores.json", about)
+
+
+def write_prediction_table(path: Path, predictions: Predictions, thresholds: np.ndarray) -> None:
+    """Write a CSV for people: `Id`, `Predicted`, `Target` where known, and the probability of every class.
+
+    Classes are named, several parted by ` | `, as `hpa.data.tables.read_training_table` reads them. Thresholds are as for
+    `evaluate`.
+    """
+    predicted, _ = predict_classes(predictions.probabilities, thresholds)
+    columns = {"Id": predictions.ids, "Predicted": _names(predictions.classes, predicted)}
+    if predictions.targets is not None:
+        columns["Target"] = _names(predictions.classes, predictions.targets)
+    # Side by side rather than in one dict: a class may be called Target too.
+    table = pd.concat([pd.DataFrame(columns), pd.DataFrame(predictions.probabilities, columns=predictions.classes)], axis=1)
+    with written_whole(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
+
+
+def _names(classes: tuple[str, ...], chosen: np.ndarray) -> list[str]:
+    return [" | ".join(compress(classes, row)) for row in chosen.tolist()]
+
+
+def _caption(evaluation: Evaluation, row: int, number: int) -> str:
+    """Say in three lines which sample this is and what is wrong with its class `number`."""
+    predictions = evaluation.predictions
+
+    def shown(class_number: int) -> str:
+        return f"{_shortened(predictions.classes[class_number])} {predictions.probabilities[row, class_number]:.3f}"
+
+    identifier = _shortened(str(predictions.ids[row]), 2 * CAPTION_LETTERS - 8)
+    if predictions.labels == "one":
+        return f"{identifier}\ntrue {shown(predictions.targets[row].argmax())}\npredicted {shown(number)}"
+    return f"{identifier}\n{'missed' if predictions.targets[row, number] else 'predicted, but not true'}\n{shown(number)}"
+
+
+def _shortened(text: str, letters: int = CAPTION_LETTERS) -> str:
+    return text if len(text) <= letters else text[: letters - 1] + "…"

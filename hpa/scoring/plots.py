@@ -1,0 +1,98 @@
+"""The pictures of an evaluation: confusion matrix, F1 of every class, and a sheet of the worst mistakes.
+
+matplotlib is imported where a figure is made, so that what only reckons need not load it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from hpa.files import written_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHEET_COLUMNS = 8
+
+
+def draw_confusion(matrix: np.ndarray, classes: Sequence[str], title: str) -> Figure:
+    """Draw a confusion matrix: counts in the cells (none for 0), colour for their share of the row.
+
+    Args:
+        matrix: integer array [classes, classes], rows true and columns predicted.
+        classes: the names of the classes.
+        title: what stands above it.
+    """
+    count = len(classes)
+    rows = matrix.sum(axis=1)
+    shares = matrix / np.maximum(rows, 1)[:, np.newaxis]
+    figure = _figure(4 + 0.5 * count, 3 + 0.5 * count)
+    figure.suptitle(title, size=10)
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.argwhere(matrix):
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, matrix[row, column], ha="center", va="center", color=colour, size=8)
+    axes.set_xticks(range(count), classes, rotation=90, parse_math=False)
+    axes.set_yticks(range(count), [f"{name} ({n})" for name, n in zip(classes, rows, strict=True)], parse_math=False)
+    axes.set(xlabel="predicted class", ylabel="true class (images)")
+    figure.colorbar(image, label="share of the true class", shrink=0.8)
+    return figure
+
+
+def draw_class_f1(table: pd.DataFrame, title: str) -> Figure:
+    """Draw a bar for the F1 of every class, and their mean, the macro F1, as a dashed line.
+
+    Args:
+        table: one row a class, with the columns `class`, `rows` and `f1`.
+        title: what stands above it.
+    """
+    count = len(table)
+    figure = _figure(8, 1.5 + 0.25 * count)
+    axes = figure.subplots()
+    bars = axes.barh(range(count), table["f1"])
+    axes.bar_label(bars, fmt="%.3f", padding=3, size=8)
+    axes.axvline(table["f1"].mean(), color="C1", linestyle="--")
+    labels = [f"{name} ({rows})" for name, rows in zip(table["class"], table["rows"], strict=True)]
+    axes.set_yticks(range(count), labels, parse_math=False)
+    axes.set(xlabel="F1", ylabel="class (images)", title=title, xlim=(0, 1.1), ylim=(count - 0.4, -0.6))
+    return figure
+
+
+def draw_sheet(images: np.ndarray, captions: Sequence[str]) -> Figure:
+    """Draw images with captions, eight a row.
+
+    Args:
+        images: uint8 array [k, S, S, C], k at least 1; coloured by `as_colour`.
+        captions: what stands above each, three lines of up to about 38 letters.
+    """
+    from hpa.data.augment import as_colour
+
+    columns, rows = min(len(images), SHEET_COLUMNS), math.ceil(len(images) / SHEET_COLUMNS)
+    figure = _figure(2.4 * columns, 3 * rows, layout=None)  # forty axes would take the layout engine seconds
+    for place, (image, caption) in enumerate(zip(as_colour(images), captions, strict=True)):
+        row, column = divmod(place, columns)
+        axes = figure.add_axes(((column + 0.03) / columns, 1 - (row + 0.98) / rows, 0.94 / columns, 0.78 / rows))
+        axes.imshow(image)
+        axes.set_axis_off()
+        axes.set_title(caption, size=8, parse_math=False)
+    return figure
+
+
+def write_figure(path: Path, figure: Figure) -> None:
+    """Write a figure as a PNG of 100 dots an inch, whole or not at all."""
+    with written_whole(path) as temporary:
+        figure.savefig(temporary, dpi=100)
+
+
+def _figure(width: float, height: float, layout: str | None = "constrained") -> Figure:
+    """Return an empty figure of `width` times `height` inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=100, layout=layout)

@@ -1,0 +1,68 @@
+"""`python -m hpa.search`: search for better settings with short runs on a part of the training data.
+
+Trials are validated on a fifth of `train/`, never on the data's own validation set. The best setting becomes a preset: with
+`python -m hpa.train --preset NAME` it is trained at full length on all rows. The same command goes on where it stopped.
+"""
+
+import argparse
+import shlex
+from collections.abc import Sequence
+
+from hpa import command
+from hpa.errors import BadInput
+from hpa.tasks import TASKS
+from hpa.train import FOLDS, settings_of
+from hpa.training.presets import PRESETS, preset_file
+from hpa.training.stages import LOSSES, STAGES
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the options."""
+    parser = command.parser(
+        "search",
+        "Search for better settings with short runs on a part of the training data. Trials, table and picture are in "
+        "<runs>/searches/<name>; the best setting becomes the preset <name>.",
+    )
+    command.add_task(parser)
+    command.add_folders(parser)
+    add = parser.add_argument
+    add("--name", type=command.run_name, default="search", help="name of the search, and of the preset that it finds")
+    add("--preset", metavar="NAME", help="where to start from; if not given, cells for one label a sample, else report")
+    add("--loss", choices=LOSSES, help="what training minimises at the start, in place of what the preset says")
+    add("--size", type=command.positive_integer, help="side of the images in pixels; the preset's if not given")
+    add("--trials", type=command.positive_integer, default=20, help="settings to try in all, those tried before included")
+    add("--epochs", type=command.positive_integer, default=10, help="passes of each trial over its training rows")
+    add("--rows", type=command.positive_integer, default=2000, help="how many rows each trial learns from")
+    add("--seed", type=command.whole_number, default=0, help="seed of the search and of every trial")
+    parser.set_defaults(variant=None, folds=FOLDS)
+    return parser
+
+
+def work(options: argparse.Namespace) -> None:
+    """Search, and say how the best setting is trained."""
+    if options.name in (*PRESETS, *STAGES, options.preset):
+        raise BadInput(f"--name {options.name}: is the name of a preset or a stage already; choose another")
+    start = settings_of(options)
+    with command.quiet_import():
+        from hpa.training.search import search
+
+    best = search(start, options.task, options.data, options.runs, options.name, options.trials)
+    named = {
+        "--task": options.task.name if options.task in TASKS.values() else "FILE.toml",
+        "--data": options.data,
+        "--runs": options.runs,
+        "--preset": options.name,
+        "--name": options.name,
+    }
+    again = ["python", "-m", "hpa.train", *(str(part) for pair in named.items() for part in pair)]
+    print(f"trial {best.number} is the best, with {best.value:.4f}: {preset_file(options.runs, options.name)}")
+    print(f"train it at full length: {shlex.join(again)}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return command.run(build_parser(), work, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,40 @@
+"""`python -m hpa.svm --name NAME`: put a support vector machine in the place of a finished run's dense head."""
+
+import argparse
+from collections.abc import Sequence
+
+from hpa import command
+from hpa.training.stages import STAGES
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the options."""
+    parser = command.parser(
+        "svm",
+        "Put a linear support vector machine in the place of a finished run's dense head. What comes of it is the run "
+        "<runs>/<name>-svm/base, which is predicted with, blended and evaluated like any other.",
+    )
+    command.add_folders(parser)
+    parser.add_argument("--name", type=command.run_name, required=True, help="name of the run that gives the features")
+    parser.add_argument("--stage", choices=("last", *STAGES), default="last", help="which stage of it")
+    return parser
+
+
+def work(options: argparse.Namespace) -> None:
+    """Fit the support vector machine."""
+    from hpa.training.runs import run_folders
+
+    [source] = run_folders(options.runs, [options.name], options.stage)
+    with command.quiet_import():
+        from hpa.training.svm import replace_head
+
+    replace_head(source, options.data, options.runs)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return command.run(build_parser(), work, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,105 @@
+"""Named bundles of settings: the two reports' ways and our own for single cells. An option overrides what a preset says."""
+
+from dataclasses import fields
+from pathlib import Path
+
+from hpa.errors import BadInput, refuse
+from hpa.files import read_json
+from hpa.tasks import Task
+from hpa.training.stages import Settings
+
+REPORT = {
+    "model": "gapnet",
+    "variant": None,
+    "filters": None,
+    "blocks": None,
+    "kernel": None,
+    "dropout": None,
+    "activation": "relu",
+    "weights": None,
+    "stage": "base",
+    "part": "all",
+    "size": 256,
+    "folds": None,
+    "fold": 0,
+    "split_seed": 0,
+    "groups": None,
+    "rows": None,
+    "seed": 0,
+    "epochs": 40,
+    "batch_size": 128,
+    "optimizer": "adam",
+    "learning_rate": 1e-3,
+    "schedule": "constant",
+    "weight_decay": 0.0,
+    "averaging": 0.0,
+    "label_smoothing": 0.0,
+    "loss": "binary-crossentropy",
+    "augmentation": "report",
+    "mixing": "none",
+}
+PRESETS = {
+    # The first report's base models.
+    "report": REPORT,
+    # The second report's AlexNet.
+    "alexnet": REPORT
+    | {
+        "model": "alexnet",
+        "batch_size": 4,
+        "optimizer": "sgd",
+        "schedule": "plateau",
+        "loss": "categorical-crossentropy",
+        "augmentation": "alexnet",
+    },
+    # Our way for single cells with one label each.
+    "cells": REPORT
+    | {
+        "model": "cellnet",
+        "filters": (32, 64, 128),
+        "blocks": (1, 2, 2),
+        "kernel": 3,
+        "dropout": 0.3,
+        "size": 64,
+        "batch_size": 64,
+        "optimizer": "adamw",
+        "learning_rate": 3e-3,
+        "schedule": "cosine",
+        "weight_decay": 1e-2,
+        "averaging": 0.99,
+        "label_smoothing": 0.05,
+        "loss": "categorical-crossentropy",
+        "augmentation": "cells",
+        "mixing": "mix-up",
+    },
+}
+
+
+def find_preset(name: str | None, task: Task, runs: Path) -> dict:
+    """Return the settings of a preset.
+
+    Args:
+        name: a name in `PRESETS`, or of a setting that `hpa.search` found (`<runs>/presets/<name>.json`); None for the
+            task's own: "cells" where a sample has one label, else "report".
+        task: what is classified.
+        runs: the folder of all runs.
+
+    Raises:
+        BadInput: if there is no such preset, or its file does not hold settings.
+    """
+    if name is None:
+        name = "cells" if task.labels == "one" else "report"
+    if name in PRESETS:
+        return PRESETS[name]
+    file = preset_file(runs, name)
+    if not file.exists():
+        found = ", ".join(sorted(each.stem for each in file.parent.glob("*.json")))
+        raise BadInput(f"no preset {name}; there are {', '.join(PRESETS)}{' and, from a search, ' + found if found else ''}")
+    preset = read_json(file)
+    known = {field.name for field in fields(Settings)}
+    refuse(file, [f"no setting {key}; delete the file and search again" for key in preset.keys() - known])
+    return REPORT | {key: tuple(value) if isinstance(value, list) else value for key, value in preset.items()}
+
+
+def preset_file(runs: Path, name: str) -> Path:
+    """Return the file in which a search leaves its best setting."""
+    return runs / "presets" / f"{name}.json"

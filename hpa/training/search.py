@@ -1,0 +1,280 @@
+"""A search for better settings by Optuna's tree-structured Parzen estimator, on a part of the training data.
+
+Trial 0 is the setting to start from; each further one is proposed from the seed, its number and the trials before it, and
+from nothing else. Only tried settings enter the study, so a process that dies in the middle of a trial leaves nothing
+half-written: the same setting is proposed again, and its run goes on from its last epoch.
+"""
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pandas as pd
+from matplotlib.figure import Figure
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy import URL
+from sqlalchemy.exc import SQLAlchemyError
+
+from hpa.errors import BadInput, Failure
+from hpa.files import locked, write_json, written_whole
+from hpa.models.catalog import load
+from hpa.models.variants import MODELS, VARIANTS, require_size
+from hpa.scoring.plots import write_figure
+from hpa.tasks import Task
+from hpa.training.monitor import MONITORS
+from hpa.training.presets import preset_file
+from hpa.training.runs import open_run, read_history, require_same_run, run_config
+from hpa.training.sides import divide
+from hpa.training.stages import MIXINGS, Settings
+from hpa.training.train import train
+
+Space = dict[str, BaseDistribution]
+
+CROSSENTROPIES = {"one": "categorical-crossentropy", "many": "binary-crossentropy"}
+# Settings of a trial that say how it was measured, not what was found.
+OF_THE_SEARCH = ("stage", "folds", "fold", "split_seed", "groups", "rows", "seed", "epochs")
+PANEL_COLUMNS = 4
+
+
+def space(start: Settings, task: Task) -> Space:
+    """Return what is searched around a setting: the parameters' names and where their values come from.
+
+    The optimizer's numbers are looked for within a factor of ten of those to start from. A CellNet doubles its filters
+    from stage to stage; `later_blocks` are those of each stage after the first.
+    """
+    searched = {
+        "learning_rate": FloatDistribution(start.learning_rate / 10, start.learning_rate * 10, log=True),
+        "label_smoothing": FloatDistribution(0, 0.2),
+        "augmentation": CategoricalDistribution(
+            tuple(dict.fromkeys((start.augmentation, "cells", "report", "rotation", "flip")))
+        ),
+        "mixing": CategoricalDistribution(MIXINGS),
+    }
+    if start.weight_decay:
+        searched["weight_decay"] = FloatDistribution(start.weight_decay / 10, start.weight_decay * 10, log=True)
+    if start.model == "cellnet":
+        searched |= {
+            "stages": IntDistribution(2, 4),
+            "first_filters": CategoricalDistribution((16, 24, 32, 48)),
+            "first_blocks": IntDistribution(1, 2),
+            "later_blocks": IntDistribution(1, 3),
+            "kernel": CategoricalDistribution((3, 5)),
+            "dropout": FloatDistribution(0, 0.6),
+            "activation": CategoricalDistribution(("relu", "mish")),
+        }
+    if MODELS[start.model]:
+        fitting = tuple(number for number, variant in enumerate(VARIANTS) if start.size >= variant.smallest_size)
+        searched |= {
+            "variant": CategoricalDistribution(fitting),
+            "loss": CategoricalDistribution((CROSSENTROPIES[task.labels], "soft-f1", "smooth-l1")),
+        }
+    return searched
+
+
+def parameters_of(settings: Settings, searched: Space) -> dict:
+    """Return the values of the searched parameters in a setting."""
+    values = asdict(settings)
+    if settings.model == "cellnet":
+        values |= {
+            "stages": len(settings.filters),
+            "first_filters": settings.filters[0],
+            "first_blocks": settings.blocks[0],
+            "later_blocks": settings.blocks[-1],
+        }
+    return {name: values[name] for name in searched}
+
+
+def with_parameters(start: Settings, parameters: dict) -> Settings:
+    """Return a setting with the searched parameters in place of its own; undoes `parameters_of`."""
+    values = dict(parameters)
+    if start.model == "cellnet":
+        stages, filters = values.pop("stages"), values.pop("first_filters")
+        values["filters"] = tuple(filters * 2**stage for stage in range(stages))
+        values["blocks"] = (values.pop("first_blocks"), *[values.pop("later_blocks")] * (stages - 1))
+    return replace(start, **values)
+
+
+def propose(start: Settings, searched: Space, tried: Sequence[FrozenTrial]) -> dict:
+    """Return the parameters to try next: those to start from first, ten trials at random, then what seems to promise most.
+
+    Args:
+        start: the setting to start from; its seed is also the search's.
+        searched: the parameters.
+        tried: all trials so far.
+    """
+    if not tried:
+        return parameters_of(start, searched)
+    seed = np.random.SeedSequence([start.seed, len(tried)]).generate_state(1)[0]
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=int(seed)))
+    study.add_trials(tried)
+    return study.ask(searched).params
+
+
+def search(start: Settings, task: Task, data: Path, runs: Path, name: str, trials: int) -> FrozenTrial:
+    """Make the trials that are still missing, or find the search finished.
+
+    In `<runs>/searches/<name>` are the study (study.db, SQLite), a run folder for each trial, of which the best keeps its
+    model, and trials.csv and trials.png. The best setting is a preset of the search's name. A trial's score is the
+    validation score of its best epoch.
+
+    Args:
+        start: the setting to start from, which also says what a trial learns from and for how long.
+        task: what is classified.
+        data: folder of the data.
+        runs: the folder of all runs.
+        name: the search's name.
+        trials: number of trials in all, failed ones and those of earlier starts included.
+
+    Returns:
+        The best trial.
+
+    Raises:
+        BadInput: if tables or images are faulty, the setting to start from is outside what is searched, the search was
+            begun with other settings or data, or its study is damaged.
+        Failure: if every trial fails, or another process is at work on this search.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    require_size(start.model, start.variant, start.size)
+    searched = space(start, task)
+    _require_within(start, searched)
+    folder = runs / "searches" / name
+    config = run_config(start, task, divide(start, task, data)[0].table, None)
+    config["space"] = {parameter: json.loads(distribution_to_json(each)) for parameter, each in searched.items()}
+    require_same_run(folder, config)
+    with locked(folder / ".lock", wait=False):
+        open_run(folder, config, data)
+        study = _open_study(folder / "study.db")
+        best = _report(study.trials, start, searched, task, runs, name)
+        if len(study.trials) >= trials:
+            print(f"{folder} is finished already: {len(study.trials)} trials")
+        for number in range(len(study.trials), trials):
+            parameters = propose(start, searched, study.trials)
+            print(f"trial {number} of 0 to {trials - 1}: {_in_words(parameters)}", flush=True)
+            settings = with_parameters(start, parameters)
+            outcome = _outcome(settings, task, data, runs, f"searches/{name}/trial-{number}")
+            study.add_trial(create_trial(params=parameters, distributions=searched, **outcome))
+            best = _report(study.trials, start, searched, task, runs, name)
+    if not best:
+        raise Failure(f"{folder}: all {len(study.trials)} trials failed; delete the folder and start from another --preset")
+    return best
+
+
+def _require_within(start: Settings, searched: Space) -> None:
+    own = parameters_of(start, searched)
+    try:
+        create_trial(params=own, distributions=searched, value=0.0)
+        within = with_parameters(start, own) == start
+    except ValueError:
+        within = False
+    if not within:
+        raise BadInput(f"the setting to start from ({_in_words(own)}) is outside what is searched; take another --preset")
+
+
+def _open_study(path: Path) -> optuna.Study:
+    try:
+        storage = optuna.storages.RDBStorage(str(URL.create("sqlite", database=str(path))))
+        study = optuna.create_study(study_name="search", storage=storage, direction="maximize", load_if_exists=True)
+        study.get_trials()
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise BadInput(
+            f"{path}: not a study that can be read ({reason}); "
+            "delete it and run the same command again, what was trained is found in the folders of the trials"
+        ) from error
+    return study
+
+
+def _outcome(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> dict:
+    """Train a trial; return its state, score, seconds and number of weights as Optuna's `create_trial` takes them."""
+    folder = runs / name / settings.stage
+    begun, start = (folder / "config.json").exists(), time.perf_counter()
+    try:
+        train(settings, task, data, runs, name)
+    except Failure as error:
+        print(f"failed: {error}", flush=True)
+        return {"state": TrialState.FAIL, "user_attrs": {"seconds": None, "parameters": None}}
+    seconds = None if begun else round(time.perf_counter() - start, 1)
+    model = folder / "model.keras"
+    parameters = load(model).count_params() if model.exists() else None
+    return {
+        "value": float(read_history(folder)[MONITORS[task.labels].best].max()),
+        "user_attrs": {"seconds": seconds, "parameters": parameters},
+    }
+
+
+def _report(
+    tried: Sequence[FrozenTrial], start: Settings, searched: Space, task: Task, runs: Path, name: str
+) -> FrozenTrial | None:
+    """Write trials.csv, trials.png and the preset, delete the models of all but the best trial, and return that one."""
+    if not tried:
+        return None
+    folder = runs / "searches" / name
+    states = {TrialState.COMPLETE: "complete", TrialState.FAIL: "failed"}
+    table = pd.DataFrame(
+        {"number": trial.number, "state": states[trial.state], "score": trial.value, **trial.params, **trial.user_attrs}
+        for trial in tried
+    ).astype({"score": float, "seconds": float, "parameters": "Int64"})
+    columns = ["number", "state", "score", *searched, "seconds", "parameters"]
+    with written_whole(folder / "trials.csv") as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n", columns=columns)
+    write_figure(folder / "trials.png", draw_trials(table, searched, f"validation {MONITORS[task.labels].name}"))
+    complete = [trial for trial in tried if trial.state == TrialState.COMPLETE]
+    best = max(complete, key=lambda trial: trial.value, default=None)  # the first of equals
+    if best:
+        settings = asdict(with_parameters(start, best.params))
+        write_json(preset_file(runs, name), {key: each for key, each in settings.items() if key not in OF_THE_SEARCH})
+        print(f"best so far: trial {best.number} with {best.value:.4f}", flush=True)
+    for trial in tried:
+        if trial is not best:
+            (folder / f"trial-{trial.number}" / start.stage / "model.keras").unlink(missing_ok=True)
+    return best
+
+
+def draw_trials(table: pd.DataFrame, searched: Space, score: str) -> Figure:
+    """Draw the trials' scores in their order with the best so far, and below them against each parameter.
+
+    Args:
+        table: a row a trial, columns `number`, `score` (NaN for a failed one) and the parameters.
+        searched: the parameters.
+        score: what the score is called.
+    """
+    rows = math.ceil(len(searched) / PANEL_COLUMNS)
+    figure = Figure(figsize=(3 * PANEL_COLUMNS, 3 + 2.2 * rows), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=(3, 2.2 * rows))
+    axes = top.subplots()
+    axes.plot(table["number"], table["score"], "C0o", label="trial")
+    axes.plot(table["number"], table["score"].cummax().ffill(), "C1-", drawstyle="steps-post", label="best so far")
+    failed = table.loc[table["score"].isna(), "number"]
+    axes.plot(failed, [0.02] * len(failed), "C3x", label="failed", transform=axes.get_xaxis_transform())
+    axes.set(xlabel="trial", ylabel=score)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    panels = bottom.subplots(rows, PANEL_COLUMNS, sharey=True, squeeze=False).flat
+    for (name, distribution), panel in zip(searched.items(), panels, strict=False):
+        panel.plot(table[name], table["score"], "C0.")
+        panel.set_xlabel(name)
+        if getattr(distribution, "log", False):
+            panel.set_xscale("log")
+        panel.grid(alpha=0.3)
+    for panel in panels:  # those that are left over
+        panel.remove()
+    return figure
+
+
+def _in_words(parameters: dict) -> str:
+    return ", ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in parameters.items()
+    )

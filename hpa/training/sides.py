@@ -1,0 +1,92 @@
+"""The two sides of a run: the rows that it learns from and those that it is validated with.
+
+Where the data has a `validation` set, that is the validation side and all of `train` is learned from. Else, or where folds
+are asked for, one fold of `train` is held out. In split.csv the validation side has the number of the fold held out.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from hpa.data.splits import make_folds, read_groups, read_split, write_split
+from hpa.data.tables import SampleTable, read_samples
+from hpa.errors import BadInput, refuse
+from hpa.tasks import Task
+from hpa.training.stages import Settings
+
+
+@dataclass(frozen=True)
+class Side:
+    """Rows of a labelled set.
+
+    Attributes:
+        set: `"train"` or `"validation"`, the set's folder in the data.
+        table: all samples of the set.
+        rows: integer array, those of the table that are on this side.
+    """
+
+    set: str
+    table: SampleTable
+    rows: np.ndarray
+
+    @property
+    def samples(self) -> SampleTable:
+        """The ids and targets of the side's own rows."""
+        return SampleTable(self.table.ids[self.rows], self.table.targets[self.rows])
+
+
+def has_validation_set(data: Path) -> bool:
+    """Tell whether the data has a validation set of its own."""
+    return (data / "validation").is_dir()
+
+
+def divide(settings: Settings, task: Task, data: Path, split: Path | None = None) -> tuple[Side, Side]:
+    """Return the training and the validation side of a run.
+
+    Rows of a group (`settings.groups`) are on one side: in one fold, or, where the validation set is given, left out of
+    the training side if the group has a row in the validation set.
+
+    Args:
+        settings: give folds, fold, seed of the split, groups and rows.
+        task: what is classified.
+        data: folder of the data.
+        split: a split.csv whose folds are taken in place of new ones.
+
+    Raises:
+        BadInput: if a table, the groups or the split is faulty, an id is in both sets, or a side is empty.
+    """
+    train = read_samples(data, "train", task)
+    if settings.folds is None:
+        sides = _given(settings, train, read_samples(data, "validation", task))
+    else:
+        if split:
+            fold_of_row = read_split(split, train.ids)
+        else:
+            fold_of_row = make_folds(train, settings.folds, settings.split_seed, settings.groups)
+        held_out = fold_of_row == settings.fold
+        sides = Side("train", train, np.flatnonzero(~held_out)), Side("train", train, np.flatnonzero(held_out))
+    if settings.rows is not None and settings.rows < len(sides[0].rows):
+        kept = np.random.default_rng(settings.split_seed).choice(sides[0].rows, settings.rows, replace=False)
+        sides = replace(sides[0], rows=np.sort(kept)), sides[1]
+    for side, purpose in zip(sides, ("learn from", "validate with"), strict=True):
+        if not len(side.rows):
+            raise BadInput(f"{data}: no row is left to {purpose}; give more rows, or other --folds, --fold or --groups")
+    return sides
+
+
+def write_sides(path: Path, settings: Settings, sides: tuple[Side, Side]) -> None:
+    """Write the sides as a CSV in the order of the tables; rows to learn from have another number than the fold held out."""
+    counts = [len(side.rows) for side in sides]
+    order = np.lexsort([np.concatenate([side.rows for side in sides]), np.repeat([side.set for side in sides], counts)])
+    ids = np.concatenate([side.samples.ids for side in sides])
+    fold_of_row = np.repeat([settings.fold + 1, settings.fold], counts)
+    write_split(path, ids[order], fold_of_row[order])
+
+
+def _given(settings: Settings, train: SampleTable, validation: SampleTable) -> tuple[Side, Side]:
+    both = np.intersect1d(train.ids, validation.ids)
+    refuse("train and validation", [f"id {identifier} is in both sets; keep one of them" for identifier in both])
+    groups = read_groups(settings.groups, np.concatenate([train.ids, validation.ids]))
+    kept = np.ones(len(train), bool) if groups is None else ~np.isin(groups[: len(train)], groups[len(train) :])
+    return Side("train", train, np.flatnonzero(kept)), Side("validation", validation, np.arange(len(validation)))

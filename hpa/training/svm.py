@@ -1,0 +1,243 @@
+"""A linear support vector machine in the place of a network's dense head, itself a dense layer of a Keras model.
+
+Its decision values are linear in the features, and so are the standardisation before it and the calibration after it, so
+that all three fold into one kernel and bias. The features of the training rows come from a network that has learned from
+these very rows: cross-validation among them is on the hopeful side, and only the validation rows tell how good it is.
+"""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+from joblib import parallel_config
+from keras import layers
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, logsumexp, softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import PredefinedSplit, cross_val_predict
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+from tqdm import tqdm
+
+from hpa.data.splits import make_folds
+from hpa.errors import refuse
+from hpa.files import locked, written_whole
+from hpa.models.catalog import load
+from hpa.models.gapnet import DENSE_PART
+from hpa.scoring.predictions import Predictions, write_predictions
+from hpa.training.fit import just_in_time
+from hpa.training.monitor import MONITORS, validation_scores
+from hpa.training.predict import BATCH
+from hpa.training.runs import (
+    describe_best,
+    is_finished,
+    open_run,
+    read_settings,
+    read_task_of,
+    require_same_run,
+    run_config,
+    write_history,
+)
+from hpa.training.sides import divide, joined, pack_sets, write_sides
+from hpa.training.train import OUTPUTS, require_finished
+
+FOLDS = 5
+REGULARISATIONS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # LinearSVC's C: the smaller, the stronger the regularisation
+LOSSES = {"one": "categorical-crossentropy", "many": "binary-crossentropy"}
+# Where a network flattens its last maps, in place of pooling them, its features are the last hidden layer's outputs.
+FEATURES = {"alexnet": "dense_3", "parallel-kernels": "dense_1"}
+
+
+@dataclass(frozen=True)
+class Head:
+    """A calibrated support vector machine for features as the network gives them.
+
+    Attributes:
+        kernel: float64 array [features, classes].
+        bias: float64 array [classes].
+        regularisation: the C that was chosen.
+        loss: its cross-validated log loss on the training rows, see `calibrate`.
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+    regularisation: float
+    loss: float
+
+
+def replace_head(source: Path, data: Path, runs: Path) -> Path:
+    """Make the run `<runs>/<name>-svm/base` from a finished run of that name, or find it made.
+
+    Its settings are those of the network but for what the fit of the head differs in: one epoch, the training rows as they
+    are, and the log loss, which the calibration minimises. Nothing in it depends on the optimizer's settings.
+
+    Args:
+        source: the run folder whose network gives the features.
+        data: folder of the data.
+        runs: the folder of all runs; packed images go to its `stores` folder.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        BadInput: if the source is not finished or was trained on another table, a class has too few rows to learn from, or
+            the run folder holds another run.
+    """
+    folder = runs / f"{source.parent.name}-svm" / "base"
+    own, task = read_settings(source), read_task_of(source)
+    plain = {"label_smoothing": 0.0, "augmentation": "none", "mixing": "none"}
+    settings = replace(own, stage="base", part="dense", epochs=1, loss=LOSSES[task.labels], **plain)
+    sides = divide(own, task, data, source / "split.csv")
+    table = joined(sides)
+    require_finished(source, table)
+    features_layer = DENSE_PART + FEATURES.get(own.model, "features")
+    config = run_config(settings, task, table, source / "model.keras")
+    config["svm"] = {
+        "source": f"{source.parent.name}/{source.name}",
+        "features": features_layer,
+        "folds": FOLDS,
+        "regularisations": list(REGULARISATIONS),
+    }
+    require_same_run(folder, config)
+    if is_finished(folder):
+        print(f"{folder} is finished already: {describe_best(folder)}")
+        return folder
+    training, validation = (side.samples for side in sides)
+    fold_of_row = make_folds(training, FOLDS, settings.split_seed, settings.groups)
+    refuse(data / sides[0].set, _class_faults(training.targets, fold_of_row, task.classes))
+    images = pack_sets(sides, data, runs, task, settings.size)
+    with locked(folder / ".lock", wait=False):
+        open_run(folder, config, data)
+        write_sides(folder / "split.csv", settings, sides)
+        network = load(source / "model.keras")
+        extractor = keras.Model(network.input, network.get_layer(features_layer).output)
+        features = [_outputs(extractor, images[side.set], side.rows, f"features, {side.set}") for side in sides]
+        head = fit_head(features[0], training.targets, task.labels, fold_of_row)
+        with written_whole(folder / "model.keras") as temporary:
+            with_head(extractor, head, task.labels, f"{network.name}_svm").save(temporary)
+        logits = [own.astype(np.float64) @ head.kernel + head.bias for own in features]
+        probabilities = [softmax(each, axis=1) if task.labels == "one" else expit(each) for each in logits]
+        write_predictions(
+            folder / "validation.npz",
+            Predictions(validation.ids, task.classes, probabilities[1], validation.targets, task.labels),
+        )
+        score = MONITORS[task.labels].training
+        row = {
+            "epoch": 1,
+            "regularisation": head.regularisation,
+            "cross_validated_loss": head.loss,
+            "loss": log_loss(logits[0], training.targets, task.labels),
+            score: validation_scores(task.labels, training.targets, probabilities[0])[f"validation_{score}"],
+            "validation_loss": log_loss(logits[1], validation.targets, task.labels),
+            **validation_scores(task.labels, validation.targets, probabilities[1]),
+        }
+        write_history(folder, pd.DataFrame([row]))  # last: its row says that the run is finished
+    print(f"{source} has: {describe_best(source)}")
+    print(f"{folder} is done: {describe_best(folder)}")
+    return folder
+
+
+def with_head(extractor: keras.Model, head: Head, labels: str, name: str) -> keras.Model:
+    """Return the network of the features [B, features] with a head on them."""
+    dense = layers.Dense(len(head.bias), name=f"{DENSE_PART}svm")
+    x = dense(extractor.output)
+    dense.set_weights([head.kernel, head.bias])
+    x = layers.Activation(OUTPUTS[labels], dtype="float32", name=f"{DENSE_PART}probabilities")(x)
+    return keras.Model(extractor.input, x, name=name)
+
+
+def fit_head(features: np.ndarray, targets: np.ndarray, labels: str, fold_of_row: np.ndarray) -> Head:
+    """Fit a machine for each class against the rest, with the C whose cross-validated log loss is the least.
+
+    Args:
+        features: float array [n, features].
+        targets: uint8 array [n, classes] of 0 and 1; each class has rows and is missing from rows outside every fold.
+        labels: `"one"` or `"many"`.
+        fold_of_row: int array [n], the folds of the cross-validation.
+    """
+    # What differs by no more than rounding would be blown up to deviation 1 and learned from.
+    features = np.where(features.std(axis=0) > 1e-5 * np.abs(features).max(axis=0), features, 0)
+    calibrations = {}
+    with parallel_config("threading", n_jobs=len(os.sched_getaffinity(0))):  # the solver lets go of the interpreter lock
+        for regularisation in tqdm(REGULARISATIONS, desc="cross-validating the support vector machine", disable=None):
+            decisions = cross_val_predict(
+                _machine(regularisation), features, targets, cv=PredefinedSplit(fold_of_row), method="decision_function"
+            )
+            calibrations[regularisation] = calibrate(decisions, targets, labels)
+        chosen = min(calibrations, key=lambda regularisation: calibrations[regularisation][2])
+        scaler, machines = _machine(chosen).fit(features, targets).named_steps.values()
+    scale, offset, loss = calibrations[chosen]
+    kernel = np.stack([machine.coef_[0] for machine in machines.estimators_], axis=1) / scaler.scale_[:, None]
+    intercept = np.array([machine.intercept_[0] for machine in machines.estimators_])
+    return Head(kernel * scale, (intercept - scaler.mean_ @ kernel) * scale + offset, chosen, float(loss))
+
+
+def calibrate(decisions: np.ndarray, targets: np.ndarray, labels: str) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return the scale and offset of each class that turn decision values into logits, and the log loss that they leave.
+
+    With many labels each class has Platt's sigmoid ("Probabilistic Outputs for Support Vector Machines", 1999). With one
+    label all classes share one scale before the softmax, without offsets, so the highest decision value stays the highest
+    (temperature scaling: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017). The targets are Platt's: a
+    class of m rows has (m + 1) / (m + k) in place of 1, where k is the number of outcomes, so that the scale stays finite
+    for decision values without a mistake.
+
+    Args:
+        decisions: float array [n, classes], of rows that the machine has not learned from.
+        targets: uint8 array [n, classes] of 0 and 1.
+        labels: `"one"` or `"many"`.
+
+    Returns:
+        Two float64 arrays [classes], and a number.
+    """
+    rows, classes = targets.shape
+    counts = targets.sum(axis=0, dtype=np.float64)
+    if labels == "one":
+        own = (targets @ counts)[:, None]  # how many rows the row's class has
+        softened = (targets * own + 1) / (own + classes)
+        found = minimize_scalar(lambda power: log_loss(np.exp(power) * decisions, softened, labels), bounds=(-10, 10))
+        return np.full(classes, np.exp(found.x)), np.zeros(classes), found.fun
+    softened = np.where(targets, (counts + 1) / (counts + 2), 1 / (rows - counts + 2))
+    outcome = np.repeat([1, 0], rows)  # each row once as positive and once as negative, weighted by the softened target
+    sigmoids = [
+        LogisticRegression(C=np.inf, solver="newton-cholesky").fit(
+            np.tile(decision, 2)[:, None], outcome, np.concatenate([share, 1 - share])
+        )
+        for decision, share in zip(decisions.T, softened.T, strict=True)
+    ]
+    scale, offset = (np.ravel([getattr(each, name) for each in sigmoids]) for name in ("coef_", "intercept_"))
+    return scale, offset, log_loss(decisions * scale + offset, softened, labels)
+
+
+def log_loss(logits: np.ndarray, targets: np.ndarray, labels: str) -> float:
+    """Return the mean crossentropy, of rows or of single labels, of logits and targets in [0, 1], both [n, classes]."""
+    if labels == "one":
+        return float(np.mean(logsumexp(logits, axis=1) - (targets * logits).sum(axis=1)))
+    return float(np.mean(np.logaddexp(0, logits) - targets * logits))
+
+
+def _machine(regularisation: float) -> Pipeline:
+    # The primal problem is solved without random numbers; 0.01 is the tolerance that liblinear itself has for it, and a
+    # finer one takes hundreds of steps to the same decisions where C is large.
+    machine = LinearSVC(C=regularisation, dual=False, tol=0.01)
+    return make_pipeline(StandardScaler(), OneVsRestClassifier(machine))
+
+
+def _class_faults(targets: np.ndarray, fold_of_row: np.ndarray, classes: tuple[str, ...]) -> list[str]:
+    shares = np.stack([targets[fold_of_row != fold].mean(axis=0) for fold in range(FOLDS)])
+    return [
+        f"class {name}: {count} of the {len(targets)} rows to learn from have it; with each of {FOLDS} folds left out there "
+        "must be rows with it and rows without it"
+        for name, count, share in zip(classes, targets.sum(axis=0), shares.T, strict=True)
+        if share.min() == 0 or share.max() == 1
+    ]
+
+
+def _outputs(model: keras.Model, images: np.ndarray, rows: np.ndarray, description: str) -> np.ndarray:
+    model.compile(jit_compile=just_in_time())
+    batches = np.array_split(rows, range(BATCH, len(rows), BATCH))
+    return np.concatenate([model.predict_on_batch(images[each]) for each in tqdm(batches, desc=description, disable=None)])

@@ -1,0 +1,152 @@
+"""Copies among images."""
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from hpa.data.duplicates import (
+    BLOCK,
+    SIDE,
+    Fingerprints,
+    copies_table,
+    digest,
+    find_copies,
+    near_pairs,
+    read_fingerprints,
+    read_sets,
+    thumbnail,
+)
+from hpa.errors import BadInput
+from hpa.tasks import HEP2
+
+
+def cells(count, channels=1, side=78, seed=0):
+    """Round cells with a texture of their own, which all lie in the middle: uint8 [count, side, side, channels]."""
+    random = np.random.default_rng(seed)
+    across = np.linspace(-1, 1, side)
+    disc = 1 / (1 + np.exp(15 * (np.hypot(*np.meshgrid(across, across)) - 0.7)))
+    texture = [cv2.GaussianBlur(random.standard_normal((side, side)), (0, 0), 2) for _ in range(count * channels)]
+    images = np.array([disc * (100 + 300 * each) for each in texture]).reshape(count, channels, side, side)
+    return np.clip(np.moveaxis(images, 1, -1), 0, 190).astype(np.uint8)
+
+
+def fingerprints(images):
+    return Fingerprints(np.array([digest(image) for image in images]), np.array([thumbnail(image) for image in images]))
+
+
+def resized(image, factor):
+    small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, image.shape[1::-1])
+
+
+def recompressed(image):
+    return cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1], cv2.IMREAD_GRAYSCALE)
+
+
+EDITS = {
+    "recompressed": recompressed,
+    "one level more": lambda image: image + 1,
+    "one level less": lambda image: np.maximum(image, 1) - 1,
+    "95 % and back": lambda image: resized(image, 0.95),
+    "105 % and back": lambda image: resized(image, 1.05),
+    "left at 110 %": lambda image: cv2.resize(image, None, fx=1.1, fy=1.1),
+    "darker": lambda image: (0.5 * image).astype(np.uint8),
+    "brighter": lambda image: (1.3 * image).astype(np.uint8),
+    "a pixel aside": lambda image: np.roll(image, 1, axis=1),
+    "contrast": lambda image: (20 + 0.8 * image).astype(np.uint8),
+}
+
+
+@pytest.mark.parametrize("channels", [1, 4, 6])
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+def test_an_edited_copy_is_found_and_nothing_else(edit, channels):
+    images = list(cells(6, channels))
+    images.append(np.dstack([edit(channel) for channel in cv2.split(images[4])]))
+    copies = find_copies(fingerprints(images))
+    assert copies.group.tolist() == [0, 1, 2, 3, 4, 5, 4]
+    assert copies.exact.tolist() == [True] * 4 + [False, True, False]
+
+
+def test_channels_may_be_brightened_apart():
+    images = list(cells(3, 4))
+    images.append((images[0] * [0.4, 1, 0.7, 1.3]).astype(np.uint8))
+    assert find_copies(fingerprints(images)).group.tolist() == [0, 1, 2, 0]
+
+
+def test_one_equal_channel_does_not_make_a_copy():
+    one, other = cells(2, 4)
+    other[..., 0] = one[..., 0]
+    assert find_copies(fingerprints([one, other])).group.tolist() == [0, 1]
+
+
+def test_an_empty_channel_says_nothing():
+    images = cells(3, 2)
+    images[..., 1] = 0
+    darker = images[1] // 2
+    filled = images[2].copy()
+    filled[..., 1] = cells(1, seed=9)[0, ..., 0]
+    assert find_copies(fingerprints([*images, darker, filled])).group.tolist() == [0, 1, 2, 1, 3]
+
+
+def test_exact_copies_are_told_from_near_ones_and_joined_with_them():
+    one, other, third = cells(3)
+    copies = find_copies(fingerprints([one, other, one, other + 1, other, third]))
+    assert copies.group.tolist() == [0, 1, 0, 1, 1, 2]
+    assert copies.exact.tolist() == [True, False, True, False, False, True]
+
+
+def test_even_images_are_copies_only_if_they_are_equal():
+    even = [np.full((60, 60, 1), value, np.uint8) for value in (0, 5, 0, 200)]
+    assert find_copies(fingerprints(even)).group.tolist() == [0, 1, 0, 2]
+
+
+def test_the_same_pixels_in_another_shape_are_not_equal():
+    image = cells(1)[0]
+    assert digest(image) != digest(image.reshape(39, 156, 1))
+    assert digest(image) == digest(np.asfortranarray(image))
+
+
+def test_mirrored_cells_are_not_looked_for():
+    image = cells(1)[0]
+    assert find_copies(fingerprints([image, image[:, ::-1]])).group.tolist() == [0, 1]
+
+
+def test_pairs_are_found_within_and_across_blocks():
+    thumbnails = np.random.default_rng(0).integers(0, 200, (BLOCK + 9, SIDE, SIDE, 1), np.uint8)
+    planted = [(3, 7), (5, BLOCK + 4), (BLOCK + 1, BLOCK + 8)]
+    for original, copy in planted:
+        thumbnails[copy] = thumbnails[original] + 2
+    assert sorted(map(tuple, near_pairs(thumbnails).tolist())) == planted
+
+
+def test_a_faulty_image_is_named(tmp_path):
+    Image.fromarray(cells(1)[0, ..., 0]).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"nothing")
+    with pytest.raises(BadInput, match=r"bad\.png is truncated"):
+        read_fingerprints([[tmp_path / "good.png"], [tmp_path / "bad.png"]])
+
+
+def test_a_folder_without_sets(tmp_path):
+    with pytest.raises(BadInput, match=r"no train/, validation/ or test/"):
+        read_sets(tmp_path, HEP2)
+
+
+def test_real_cells(shared_data, tmp_path):
+    """Some of the pairs of equal cells that the data is known to have, all of this class, and 194 ids apart."""
+    real = shared_data / "hep2/train/NuMem"
+    folder = tmp_path / "train/NuMem"
+    folder.mkdir(parents=True)
+    for file in real.glob("*.png"):
+        if 10_900 <= int(file.stem) <= 11_300:
+            (folder / file.name).symlink_to(file)
+    files = sorted(folder.iterdir())
+    pixels = [np.array(Image.open(file)).tobytes() for file in files]
+    table = copies_table(tmp_path, read_sets(tmp_path, HEP2), HEP2)
+    repeated = {file.stem for file, each in zip(files, pixels, strict=True) if pixels.count(each) == 2}
+    assert len(repeated) > 50
+    assert repeated <= set(table["Id"])
+    assert set(table["Id"][table["kind"] == "exact"]) <= repeated
+    assert set(table["label"]) == {"NuMem"}
+    near = table[table["kind"] == "near"]
+    assert len(near) < 40  # of some 270 cells of few specimens, which look much alike

@@ -1,0 +1,103 @@
+"""`python -m hpa.duplicates`."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from hpa.data.splits import read_groups
+from hpa.duplicates import main
+
+TEXTURES = np.kron(np.random.default_rng(0).integers(40, 180, (24, 12, 12)), np.ones((6, 6))).astype(np.uint8)
+
+
+def save(folder, **pixels):
+    folder.mkdir(parents=True, exist_ok=True)
+    for identifier, image in pixels.items():
+        Image.fromarray(image).save(folder / f"{identifier}.png")
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Class folders with an equal pair within train, one across sets, and a near one with the unlabelled test set."""
+    save(tmp_path / "train/Golgi", a=TEXTURES[0], b=TEXTURES[1], c=TEXTURES[0], d=TEXTURES[3])
+    save(tmp_path / "train/NuMem", e=TEXTURES[4])
+    save(tmp_path / "validation/NuMem", v=TEXTURES[4], w=TEXTURES[6])
+    save(tmp_path / "test", t=TEXTURES[1] // 2, u=TEXTURES[8])
+    return tmp_path
+
+
+def test_copies_within_and_across_sets(data):
+    out, sheet = data / "copies.csv", data / "sheet.png"
+    arguments = ["--data", data, "--task", "hep2", "--out", out, "--contact-sheet", sheet]
+    done = subprocess.run([sys.executable, "-m", "hpa.duplicates", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [" ".join(line.split()) for line in done.stdout.splitlines()] == [
+        "looked at train (5 images), validation (2 images), test (2 images)",
+        "kind sets groups images",
+        "exact train 1 2",
+        "exact train + validation 1 2",
+        "near train + test 1 2",
+        "all copies that have labels agree in them",
+        f"wrote {out}",
+        f"wrote {sheet}",
+    ]
+    table = pd.read_csv(out)
+    assert list(table.columns) == ["Id", "group", "set", "kind"]
+    assert {tuple(sorted(rows["Id"])): rows["kind"].tolist() for _, rows in table.groupby("group")} == {
+        ("a", "c"): ["exact"] * 2,
+        ("b", "t"): ["near"] * 2,
+        ("e", "v"): ["exact"] * 2,
+    }
+    sets = {name: "".join(rows["Id"].sort_values()) for name, rows in table.groupby("set")}
+    assert sets == {"train": "abce", "validation": "v", "test": "t"}
+    groups = read_groups(str(out), np.array(list("abcdevw")))
+    assert groups[0] == groups[2]
+    assert groups[4] == groups[5]
+    assert len(set(groups)) == 5
+    assert np.array(Image.open(sheet)).std() > 10
+
+
+def test_clashing_labels_are_listed(data, capsys):
+    save(data / "train/Speckled", f=TEXTURES[6], **{f"x{n}": TEXTURES[10 + n] for n in range(12)})
+    save(data / "train/Golgi", **{f"y{n}": TEXTURES[10 + n] for n in range(12)})
+    assert main(["--data", str(data), "--task", "hep2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    start = lines.index("13 groups in which labels clash")
+    assert len(lines) == start + 11
+    assert lines[start + 1].endswith(": train f Speckled, validation w NuMem")
+    assert lines[start + 2].endswith(": train x0 Speckled, train y0 Golgi")
+
+
+def test_a_labelled_test_set_with_a_table(data, capsys):
+    (data / "test.csv").write_text("Image ID,Image class\nt,Golgi\nu,NuMem\n")
+    save(data / "test", u=TEXTURES[0])
+    assert main(["--data", str(data), "--task", "hep2"]) == 0
+    assert "train a Golgi, train c Golgi, test u NuMem" in capsys.readouterr().out
+
+
+def test_nothing_found_says_so(tmp_path, capsys):
+    save(tmp_path / "train/Golgi", a=TEXTURES[0], b=TEXTURES[1])
+    arguments = ["--out", str(tmp_path / "copies.csv"), "--contact-sheet", str(tmp_path / "sheet.png")]
+    assert main(["--data", str(tmp_path), "--task", "hep2", *arguments]) == 0
+    assert "no copies" in capsys.readouterr().out
+    assert (tmp_path / "copies.csv").read_text() == "Id,group,set,kind\n"
+    assert not (tmp_path / "sheet.png").exists()
+
+
+def test_four_channels_and_many_labels(drawn_data, capsys):
+    assert main(["--data", str(drawn_data)]) == 0
+    assert capsys.readouterr().out == "looked at train (60 images), test (20 images)\nno copies\n"
+
+
+def test_bad_input_writes_nothing(data, capsys):
+    (data / "train/Golgi/b.png").write_bytes(b"")
+    assert main(["--data", str(data), "--task", "hep2", "--out", str(data / "copies.csv")]) == 2
+    error = capsys.readouterr().err
+    assert "b.png is truncated" in error
+    assert "Traceback" not in error
+    assert main(["--data", str(data / "nowhere"), "--task", "hep2"]) == 2
+    assert not (data / "copies.csv").exists()

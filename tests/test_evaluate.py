@@ -1,0 +1,137 @@
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from hpa import evaluate
+from hpa.tasks import HEP2, HPA
+from hpa.training.runs import read_task_of
+
+ROOT = Path(__file__).resolve().parents[1]
+TRUTH = [0, 0, 1, 2, 3, 3, 4, 5]  # classes of the cells 00..07; every cell is as bright as 30 times its number
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Two runs, and eight cells both in class folders and flat beside a table."""
+    monkeypatch.chdir(tmp_path)
+    for folder, task in (("a/base", HEP2), ("b/base", HEP2), ("other/base", HPA)):
+        Path("runs", folder).mkdir(parents=True)
+        Path("runs", folder, "config.json").write_text(json.dumps({"task": asdict(task)}))
+    for number, true in enumerate(TRUTH):
+        for folder in (Path("cells", HEP2.classes[true]), Path("flat")):
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((20, 20), 30 * number, np.uint8)).save(folder / f"{number:02d}.png")
+    names = [HEP2.classes[true] for true in TRUTH]
+    pd.DataFrame({"Image ID": range(8), "Image class": names}).to_csv("flat.csv", index=False)
+    return tmp_path
+
+
+@pytest.fixture
+def networks(monkeypatch):
+    """Stand-ins for the runs' networks: run a takes cell 0 for class 1, b takes cell 7 for class 0, more surely."""
+    asked = []
+
+    def predict_files(folders, files, views):
+        asked.append((list(map(str, folders)), views))
+        brightness = np.array([np.asarray(Image.open(file))[0, 0] for (file,) in files])
+        right = np.eye(6, dtype=np.float32)[np.array(TRUTH)[brightness // 30]] * np.float32(0.6)
+        mistakes = {"runs/a/base": (0, 1, 0.7), "runs/b/base": (7, 0, 0.9)}
+        probabilities = []
+        for folder in map(str, folders):
+            own, (number, to, sure) = right.copy(), mistakes[folder]
+            own[brightness == 30 * number, to] = sure
+            probabilities.append(own)
+        return np.array(probabilities)
+
+    def common_task(folders):
+        return read_task_of(folders[0])
+
+    module = SimpleNamespace(predict_files=predict_files, common_task=common_task)
+    monkeypatch.setitem(sys.modules, "hpa.training.predict", module)
+    return asked
+
+
+@pytest.mark.parametrize("source", [["--data", "cells"], ["--data", "flat"], ["--data", "cells", "--table", "flat.csv"]])
+def test_one_run_writes_into_its_own_folder(place, networks, capsys, source):
+    assert evaluate.main(["--run", "runs/a/base", *source, "--views", "4"]) == 0
+    assert networks == [(["runs/a/base"], 4)]
+    about = json.loads(Path("runs/a/base/evaluation/scores.json").read_text())
+    assert about["scores"]["accuracy"] == 7 / 8
+    assert about["scores"]["mean class accuracy"] == pytest.approx(5.5 / 6)
+    assert (about["rows"], about["views"]) == (8, 4)
+    assert list(about["models"]) == ["runs/a/base"]
+    frame = pd.read_csv("runs/a/base/evaluation/predictions.csv", dtype=str)
+    wrong = frame[frame["Predicted"] != frame["Target"]]
+    assert [int(each) for each in wrong["Id"]] == [0]
+    assert wrong[["Predicted", "Golgi"]].to_numpy().tolist() == [["Golgi", "0.7000"]]
+    printed = capsys.readouterr().out
+    assert "runs/a/base    0.8750               0.9167" in printed
+    assert "blend" not in printed
+
+
+def test_several_runs_are_blended_with_equal_weights(place, networks, capsys):
+    assert evaluate.main(["--run", "runs/a/base", "runs/b/base", "--data", "cells", "--out", "out"]) == 0
+    frame = pd.read_csv("out/predictions.csv", dtype={"Id": str})
+    expected = np.eye(6)[TRUTH] * 0.6
+    expected[0, 1], expected[7, 0] = 0.35, 0.45  # half of what the one run thinks; the right class keeps 0.6
+    np.testing.assert_allclose(frame[list(HEP2.classes)], expected, atol=1e-4)
+    about = json.loads(Path("out/scores.json").read_text())
+    assert {name: scores["accuracy"] for name, scores in about["models"].items()} == {
+        "runs/a/base": 7 / 8,
+        "runs/b/base": 7 / 8,
+        "blend of 2": 1.0,
+    }
+    assert about["scores"]["accuracy"] == 1.0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:4]] == ["runs/a/base", "runs/b/base", "blend"]
+    assert not Path("runs/a/base/evaluation").exists()
+
+
+def test_the_mistakes_are_shown_with_their_own_images(place, networks, monkeypatch):
+    from hpa.scoring import evaluation
+
+    shown = []
+    draw_sheet = evaluation.draw_sheet
+    monkeypatch.setattr(evaluation, "draw_sheet", lambda *drawn: shown.append(drawn) or draw_sheet(*drawn))
+    assert evaluate.main(["--run", "runs/b/base", "--data", "cells"]) == 0
+    (images, captions), *_ = shown
+    assert captions == ["07\ntrue Speckled 0.600\npredicted Centromere 0.900"]
+    assert images.shape == (1, evaluate.MISTAKE_SIZE, evaluate.MISTAKE_SIZE, 1)
+    assert set(images.ravel()) == {210}
+    assert Path("runs/b/base/evaluation/mistakes.png").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--run", "runs/a/base", "runs/b/base", "--data", "cells"], "names 2 folders; say with --out where to write"),
+        (["--run", "runs/a/base", "runs/a/base/", "--data", "cells"], "runs/a/base is named twice"),
+        (["--run", "runs/a/base", "--data", "cells", "--out", "flat.csv"], "--out flat.csv: is a file"),
+        (["--run", "runs/a/base", "--data", "nowhere"], "nowhere: cannot be listed"),
+        (["--run", "runs/a/base", "--data", "cells", "--table", "none.csv"], "none.csv: cannot be read"),
+        (["--run", "runs/a/base", "--data", "cells/Golgi"], "cells/Golgi.csv: cannot be read"),
+        (["--run", "runs/a/base", "--data", "cells/Golgi", "--table", "flat.csv"], "id 0: no 0.png"),
+        (["--run", "nowhere", "--data", "cells"], "nowhere: no such run"),
+        (["--run", "runs/other/base", "--data", "flat"], "id 0: Image class holds 'Centromere'"),
+    ],
+)
+def test_bad_input(place, networks, capsys, options, message):
+    before = set(place.rglob("*"))
+    assert evaluate.main(options) == 2
+    assert message in capsys.readouterr().err
+    assert set(place.rglob("*")) == before
+    assert networks == []
+
+
+def test_in_a_process_of_its_own(place):
+    command = [sys.executable, "-m", "hpa.evaluate", "--run", "runs/a/base", "runs/a/base", "--data", "cells"]
+    done = subprocess.run(command, cwd=place, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "hpa.evaluate: --run: runs/a/base is named twice; once is enough\n"

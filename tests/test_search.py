@@ -1,0 +1,342 @@
+"""Searches in small: a stand-in for `train` that scores a setting by a formula, and once real runs on 16 pixels."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from PIL import Image
+
+from hpa import search, train
+from hpa.data.tables import read_samples
+from hpa.errors import BadInput, Failure
+from hpa.files import locked
+from hpa.models.variants import VARIANTS
+from hpa.tasks import HEP2, HPA
+from hpa.training import fit
+from hpa.training import search as room
+from hpa.training.presets import PRESETS, find_preset
+from hpa.training.runs import is_finished, open_run, read_history, read_settings, run_config, run_folders, write_history
+from hpa.training.stages import Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+OPTIONS = ["--task", "hep2", "--data", "data", "--size", "16", "--epochs", "2", "--rows", "40"]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """72 cells of 16 pixels in class folders, each class with a texture of its own, and a validation set not to be read."""
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    for number, name in enumerate(HEP2.classes):
+        folder = Path("data/train", name)
+        folder.mkdir(parents=True)
+        stripes = 60 * np.sin(np.arange(16) * (number + 1) / 2)[:, np.newaxis] + 120
+        for cell in range(12):
+            pixels = (stripes + random.normal(0, 20, (16, 16))).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number}{cell:02d}.png")
+    Path("data/validation/not-a-class").mkdir(parents=True)
+    return tmp_path
+
+
+class Trainer:
+    """Stands in for `train`: writes what a run leaves, with a score that is best for four stages, relu and 1e-2."""
+
+    def __init__(self):
+        self.asked, self.fail, self.interrupt = [], {}, None
+
+    def __call__(self, settings, task, data, runs, name):
+        folder = runs / name / settings.stage
+        if is_finished(folder):
+            return
+        self.asked.append((name, settings))
+        number = int(name.rpartition("-")[2])
+        open_run(folder, run_config(settings, task, read_samples(data, "train", task), None), data)
+        if number == self.interrupt:
+            self.interrupt = None
+            raise KeyboardInterrupt
+        if number in self.fail:
+            raise Failure("training has diverged")
+        score = 0.2 * len(settings.filters) - 0.1 * abs(np.log10(settings.learning_rate) + 2)
+        score -= 0.3 * (settings.activation == "mish")
+        scores = pd.DataFrame({"epoch": [1, 2], "validation_accuracy": [score, score - 0.1]})
+        (folder / "model.keras").write_bytes(b"weights")
+        write_history(folder, scores)
+
+
+@pytest.fixture
+def trainer(monkeypatch):
+    trainer = Trainer()
+    monkeypatch.setattr(room, "train", trainer)
+    monkeypatch.setattr(room, "load", lambda path: SimpleNamespace(count_params=lambda: 123))
+    monkeypatch.setattr(room, "draw_trials", lambda *drawn: None)
+    monkeypatch.setattr(room, "write_figure", lambda path, figure: path.write_bytes(b"picture"))
+    return trainer
+
+
+def run(*options, runs="runs"):
+    return search.main([*OPTIONS, "--runs", runs, *map(str, options)])
+
+
+def trials_of(runs="runs", name="search"):
+    return pd.read_csv(Path(runs, "searches", name, "trials.csv"), float_precision="round_trip")
+
+
+def settings_of(preset, task=HEP2, **others):
+    own = PRESETS[preset] | {"folds": 5, "loss": room.CROSSENTROPIES[task.labels]} | others
+    return Settings(**own)
+
+
+@pytest.mark.parametrize(
+    ("start", "task", "own"),
+    [
+        (settings_of("cells"), HEP2, {"stages": 3, "first_filters": 32, "first_blocks": 1, "later_blocks": 2, "kernel": 3}),
+        (settings_of("report", variant=5), HEP2, {"variant": 5, "loss": "categorical-crossentropy"}),
+        (settings_of("report", HPA, variant=0), HPA, {"variant": 0, "loss": "binary-crossentropy"}),
+        (settings_of("alexnet"), HEP2, {"augmentation": "alexnet", "learning_rate": 1e-3}),
+    ],
+)
+def test_the_space_around_a_setting(start, task, own):
+    searched = room.space(start, task)
+    first = room.propose(start, searched, [])
+    assert own.items() <= first.items()
+    assert room.with_parameters(start, first) == start
+    tried = [room.create_trial(params=first, distributions=searched, value=0.5)]
+    drawn = [room.with_parameters(start, room.propose(start, searched, tried * count)) for count in range(1, 40)]
+    for settings in drawn:
+        assert start.learning_rate / 10 <= settings.learning_rate <= start.learning_rate * 10
+        if start.model == "cellnet":
+            assert len(settings.filters) == len(settings.blocks)
+            assert all(2 * a == b for a, b in zip(settings.filters, settings.filters[1:], strict=False))
+            assert len(set(settings.blocks[1:])) == 1
+    assert {settings.mixing for settings in drawn} == {"none", "mix-up", "cutmix", "mosaic"}
+    if start.model == "cellnet":
+        assert {len(settings.filters) for settings in drawn} == {2, 3, 4}
+
+
+def test_variants_that_the_size_does_not_allow_are_not_tried():
+    size = VARIANTS[2].smallest_size  # the smallest of all
+    fitting = room.space(settings_of("report", size=size, variant=2), HEP2)["variant"].choices
+    assert fitting == (2, 3)
+    assert set(room.space(settings_of("report", variant=2), HEP2)["variant"].choices) == set(range(8))
+
+
+def test_what_a_search_leaves(place, trainer, capsys):
+    assert run("--trials", 14) == 0
+    table = trials_of()
+    assert table["number"].tolist() == list(range(14))
+    assert [name for name, _ in trainer.asked] == [f"searches/search/trial-{number}" for number in range(14)]
+    assert trainer.asked[0][1] == settings_of("cells", size=16, epochs=2, rows=40)
+    assert table["parameters"].tolist() == [123] * 14
+    assert table["seconds"].notna().all()
+    for (_, settings), row in zip(trainer.asked, table.to_dict("records"), strict=True):
+        assert (settings.folds, settings.fold, settings.rows, settings.epochs, settings.seed) == (5, 0, 40, 2, 0)
+        assert (len(settings.filters), settings.learning_rate) == (row["stages"], row["learning_rate"])
+        assert row["score"] == read_history(Path("runs/searches/search", f"trial-{row['number']}", "base")).iloc[0, 1]
+    assert table.drop(columns=["number", "seconds"]).drop_duplicates().shape[0] == 14
+    best = table["score"].idxmax()
+    assert table["score"][best] > table["score"][0]
+    assert [path.parts[-3] for path in Path("runs").rglob("model.keras")] == [f"trial-{best}"]
+    said = capsys.readouterr().out
+    assert f"trial {best} is the best, with {table['score'][best]:.4f}: runs/presets/search.json" in said
+    assert "python -m hpa.train --task hep2 --data data --runs runs --preset search --name search" in said
+    with pytest.raises(BadInput, match="no run folders"):
+        run_folders(Path("runs"))  # trials are no members of an ensemble
+
+
+def test_the_best_setting_can_be_trained_at_full_length(place, trainer):
+    assert run("--trials", 4) == 0
+    found = trainer.asked[trials_of()["score"].idxmax()][1]
+    options = ["--task", "hep2", "--data", "data", "--preset", "search"]
+    settings = train.settings_of(train.build_parser().parse_args(options))
+    full_length = {"rows": None, "epochs": 40, "folds": None}
+    for field in fields(Settings):
+        assert getattr(settings, field.name) == full_length.get(field.name, getattr(found, field.name)), field.name
+    assert find_preset("search", HEP2, Path("runs"))["filters"] == found.filters
+
+
+@pytest.mark.parametrize("interrupted", [0, 2, 12])
+def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(place, trainer, capsys, interrupted):
+    assert run("--trials", 14, runs="whole") == 0
+    whole, trainer.asked[:] = list(trainer.asked), []
+    trainer.interrupt = interrupted
+    assert run("--trials", 14) == 1
+    assert "goes on where it stopped" in capsys.readouterr().err
+    assert len(trainer.asked) == interrupted + 1
+    assert run("--trials", 14) == 0
+    assert trainer.asked == [*whole[: interrupted + 1], *whole[interrupted:]]
+    table = trials_of()
+    assert table["seconds"].isna().tolist() == [number == interrupted for number in range(14)]
+    pd.testing.assert_frame_equal(
+        table.drop(columns="seconds"), trials_of("whole").drop(columns="seconds"), check_exact=True
+    )
+    assert Path("runs/presets/search.json").read_text() == Path("whole/presets/search.json").read_text()
+
+
+def test_more_trials_can_be_asked_for_and_fewer_are_there_already(place, trainer, capsys):
+    assert run("--trials", 3) == 0
+    assert run("--trials", 5) == 0
+    assert len(trainer.asked) == 5
+    for file in ("trials.csv", "trials.png"):
+        Path("runs/searches/search", file).unlink()
+    assert run("--trials", 2) == 0
+    assert len(trainer.asked) == 5
+    assert "is finished already: 5 trials" in capsys.readouterr().out
+    assert len(trials_of()) == 5
+    assert Path("runs/searches/search/trials.png").exists()
+
+
+def test_another_seed_draws_other_settings(place, trainer):
+    assert run("--trials", 2) == 0
+    assert run("--trials", 2, "--seed", 1, "--name", "other") == 0
+    assert trials_of()["learning_rate"][0] == trials_of(name="other")["learning_rate"][0]
+    assert trials_of()["learning_rate"][1] != trials_of(name="other")["learning_rate"][1]
+    assert trainer.asked[-1][1].seed == 1
+
+
+def test_a_trial_that_diverges_counts_as_failed(place, trainer, capsys):
+    trainer.fail = {0, 2}
+    assert run("--trials", 4) == 0
+    table = trials_of()
+    assert table["state"].tolist() == ["failed", "complete", "failed", "complete"]
+    assert table["score"].isna().tolist() == [True, False, True, False]
+    assert "failed: training has diverged" in capsys.readouterr().out
+    assert run("--trials", 4) == 0
+    assert len(trainer.asked) == 4  # not tried again
+
+
+def test_all_trials_fail(place, trainer, capsys):
+    trainer.fail = {0, 1}
+    assert run("--trials", 2) == 1
+    assert "all 2 trials failed" in capsys.readouterr().err
+    assert not Path("runs/presets").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "difference"),
+    [
+        (["--epochs", "3"], "epochs 2, now 3"),
+        (["--rows", "30"], "rows 40, now 30"),
+        (["--seed", "7"], "seed 0, now 7"),
+        (["--preset", "report", "--loss", "smooth-l1", "--size", "80"], "model cellnet, now gapnet; variant None, now 0"),
+        (["--data", "more"], "table_sha256"),
+    ],
+)
+def test_a_search_begun_with_other_settings_or_data_is_refused(place, trainer, capsys, options, difference):
+    assert run("--trials", 1) == 0
+    Path("more").mkdir()
+    Path("more/train").symlink_to(place / "data/train")
+    before = {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()}
+    if "more" in options:
+        Path("data/train/Golgi/100.png").rename("data/train/Golgi/999.png")
+    assert run("--trials", 2, *options) == 2
+    error = capsys.readouterr().err
+    assert "runs/searches/search: made with other settings" in error
+    assert difference in error
+    assert {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("damage", [lambda whole: b"nonsense" * 200, lambda whole: whole[: len(whole) // 2]])
+def test_a_damaged_study(place, trainer, capsys, damage):
+    assert run("--trials", 4) == 0
+    before, study = trials_of(), Path("runs/searches/search/study.db")
+    study.write_bytes(damage(study.read_bytes()))
+    assert run("--trials", 4) == 2
+    assert "study.db: not a study that can be read" in capsys.readouterr().err
+    study.unlink()
+    assert run("--trials", 4) == 0
+    assert len(trainer.asked) == 4  # what was trained is not trained again
+    unmeasured = ["seconds", "parameters"]
+    pd.testing.assert_frame_equal(trials_of().drop(columns=unmeasured), before.drop(columns=unmeasured), check_exact=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--name", "cells"], "is the name of a preset or a stage already"),
+        (["--name", "base"], "is the name of a preset or a stage already"),
+        (["--preset", "odd", "--name", "odd"], "is the name of a preset or a stage already"),
+        (["--preset", "odd"], "dropout 0.9, activation relu) is outside what is searched; take another --preset"),
+        (["--preset", "uneven"], "is outside what is searched"),
+        (["--preset", "report", "--loss", "smooth-l1"], "size 16 is too small for gapnet variant 0"),
+        (["--preset", "nonsense"], "no preset nonsense"),
+        (["--data", "nowhere"], "nowhere"),
+        (["--rows", "0"], "at least 1"),
+    ],
+)
+def test_bad_input(place, trainer, capsys, options, message):
+    Path("runs/presets").mkdir(parents=True)
+    for name, change in {"odd": {"dropout": 0.9}, "uneven": {"filters": (32, 48, 64)}}.items():
+        Path("runs/presets", f"{name}.json").write_text(json.dumps(PRESETS["cells"] | change))
+    before = set(place.rglob("*"))
+    try:
+        code = run("--trials", 1, *options)
+    except SystemExit as refused:
+        code = refused.code
+    assert code == 2
+    assert message in capsys.readouterr().err
+    assert set(place.rglob("*")) == before
+    assert trainer.asked == []
+
+
+def test_one_process_at_a_time(place, trainer, capsys):
+    with locked(Path("runs/searches/search/.lock"), wait=False):
+        assert run("--trials", 1) == 1
+    assert "another process is at work here" in capsys.readouterr().err
+    assert trainer.asked == []
+
+
+def test_real_trials_are_taken_up_in_the_middle(place, monkeypatch, capsys):
+    """The second trial is interrupted after its first epoch."""
+    tiny = {
+        "learning_rate": FloatDistribution(3e-4, 3e-2, log=True),
+        "stages": IntDistribution(2, 2),
+        "first_filters": CategoricalDistribution((4,)),
+        "first_blocks": IntDistribution(1, 1),
+        "later_blocks": IntDistribution(1, 1),
+    }
+    monkeypatch.setattr(room, "space", lambda start, task: tiny)
+    Path("runs/presets").mkdir(parents=True)
+    Path("runs/presets/tiny.json").write_text(json.dumps(PRESETS["cells"] | {"filters": (4, 8), "blocks": (1, 1)}))
+    begin, begun = fit.Epochs.on_epoch_begin, []
+
+    def interrupted(callback, epoch, logs=None):
+        begun.append((callback.folder.parts[-2], epoch))
+        if begun == [("trial-0", 0), ("trial-0", 1), ("trial-1", 0), ("trial-1", 1)]:
+            raise KeyboardInterrupt
+        begin(callback, epoch, logs)
+
+    monkeypatch.setattr(fit.Epochs, "on_epoch_begin", interrupted)
+    assert run("--preset", "tiny", "--trials", 2) == 1
+    first_epoch = read_history(Path("runs/searches/search/trial-1/base"))
+    assert len(first_epoch) == 1
+    assert run("--preset", "tiny", "--trials", 2) == 0
+    assert begun[4:] == [("trial-1", 1)]
+    history = read_history(Path("runs/searches/search/trial-1/base"))
+    pd.testing.assert_frame_equal(history[:1], first_epoch, check_exact=True)
+    table = trials_of()
+    assert table["score"][1] == history["validation_accuracy"].max()
+    assert len(set(table["parameters"])) == 1
+    best = table["score"].idxmax()
+    assert [str(path) for path in Path("runs").rglob("*.keras")] == [f"runs/searches/search/trial-{best}/base/model.keras"]
+    assert [path.name for path in Path("runs/stores").iterdir() if path.is_dir()] == ["train-16"]  # packed once, for all
+    assert read_settings(Path("runs/searches/search/trial-0/base")).rows == 40
+    split = pd.read_csv("runs/searches/search/trial-0/base/split.csv", dtype=str)
+    assert len(split) < 72  # 40 to learn from and a fifth of 72
+    with Image.open("runs/searches/search/trials.png") as picture:
+        assert picture.size[0] > 1000
+
+
+def test_in_a_process_of_its_own(place):
+    command = [sys.executable, "-m", "hpa.search", *OPTIONS, "--name", "report"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "hpa.search: --name report: is the name of a preset or a stage already; choose another\n"

@@ -1,0 +1,311 @@
+"""Support vector machines on the features of tiny new networks, held against scikit-learn's own pipelines."""
+
+import json
+import subprocess
+import sys
+from importlib.metadata import version
+
+import cv2
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.metrics import log_loss
+from sklearn.model_selection import PredefinedSplit, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+
+from hpa import evaluate
+from hpa import svm as command
+from hpa.data.splits import make_folds
+from hpa.data.store import pack
+from hpa.models.alexnet import STATE_DICT_LAYERS
+from hpa.models.catalog import build
+from hpa.models.gapnet import DENSE_PART
+from hpa.models.variants import Topology
+from hpa.scoring.predictions import read_predictions
+from hpa.tasks import Task
+from hpa.training import svm
+from hpa.training.monitor import MONITORS
+from hpa.training.presets import PRESETS
+from hpa.training.runs import describe_best, is_finished, open_run, run_config, write_history
+from hpa.training.sides import divide, joined, write_sides
+from hpa.training.stages import Settings
+
+CLASSES = ("lying", "standing", "dotted")
+TASKS = {labels: Task(labels, CLASSES, ("grey",), ("",), labels) for labels in ("one", "many")}
+TOPOLOGY = {"filters": (4, 8), "blocks": (1, 1), "kernel": 3, "dropout": 0.3}
+SETTINGS = Settings(**PRESETS["cells"] | TOPOLOGY | {"size": 16, "epochs": 1})
+
+
+def textured(random, labels):
+    """Noise that is smeared along the rows, along the columns, or has a dot; so faintly that no class is always found."""
+    image = random.normal(size=(16, 16))
+    for axis in (0, 1):
+        if labels[axis]:
+            image = 0.7 * image + 0.6 * np.roll(image, 1, axis=1 - axis)
+    if labels[2]:
+        image[6:9, 6:9] += 1.5
+    return np.clip(128 + 40 * image, 0, 255).astype(np.uint8)
+
+
+def write_data(folder, labels, rows):
+    """Write class folders of both sets for one label, and a flat training set with its table for many."""
+    random = np.random.default_rng(0)
+    if labels == "one":
+        for place, count in (("train", rows), ("validation", rows // 2)):
+            for number in range(count):
+                own = folder / place / CLASSES[number % 3]
+                own.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(own / f"{place}{number:03d}.png"), textured(random, np.eye(3)[number % 3]))
+        return
+    (folder / "train").mkdir(parents=True)
+    targets = random.integers(0, 2, (rows, 3))
+    targets[targets.sum(axis=1) == 0, 0] = 1
+    for number, own in enumerate(targets):
+        cv2.imwrite(str(folder / "train" / f"{number:03d}.png"), textured(random, own))
+    table = {
+        "Id": [f"{number:03d}" for number in range(rows)],
+        "Target": [" ".join(map(str, np.flatnonzero(own))) for own in targets],
+    }
+    pd.DataFrame(table).to_csv(folder / "train.csv", index=False)
+
+
+def make_run(folder, settings, labels, data):
+    """Write the run folder of a new network, as if trained: the machine does not ask how well it was."""
+    task = TASKS[labels]
+    sides = divide(settings, task, data)
+    open_run(folder, run_config(settings, task, joined(sides), None), data)
+    write_sides(folder / "split.csv", settings, sides)
+    keras.utils.set_random_seed(1)
+    topology = Topology(*TOPOLOGY.values())
+    build("cellnet", None, 16, 1, 3, {"one": "softmax", "many": "sigmoid"}[labels], "relu", topology).save(
+        folder / "model.keras"
+    )
+    write_history(folder, pd.DataFrame([{"epoch": 1, MONITORS[labels].best: 0.25}]))
+
+
+def run(place, *options):
+    return command.main(["--data", str(place / "data"), "--runs", str(place / "runs"), "--name", "cells", *options])
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """For each kind of task: data, a run named cells, and cells-svm made from it."""
+    places = {labels: tmp_path_factory.mktemp(labels) for labels in TASKS}
+    for labels, place in places.items():
+        write_data(place / "data", labels, 300)
+        settings = SETTINGS if labels == "one" else Settings(**vars(SETTINGS) | {"folds": 3})
+        make_run(place / "runs" / "cells" / "base", settings, labels, place / "data")
+    options = ["--data", "data", "--runs", "runs", "--name", "cells"]
+    done = subprocess.run([sys.executable, "-m", "hpa.svm", *options], cwd=places["one"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "cells/base has: best epoch 1 of 1, validation accuracy 0.2500\nruns/cells-svm/base is done" in done.stdout
+    assert run(places["many"]) == 0
+    return places
+
+
+@pytest.fixture(scope="module")
+def sides(places):
+    """For each kind of task: features, targets and raw images of the training and of the validation rows, and the folds."""
+    found = {}
+    for labels, place in places.items():
+        source = place / "runs" / "cells" / "base"
+        settings = SETTINGS if labels == "one" else Settings(**vars(SETTINGS) | {"folds": 3})
+        network = keras.saving.load_model(source / "model.keras")
+        extractor = keras.Model(network.input, network.get_layer(f"{DENSE_PART}features").output)
+        both = divide(settings, TASKS[labels], place / "data", source / "split.csv")
+        found[labels] = []
+        for side in both:
+            store = pack(place / side.set, place / "data" / side.set, side.table.ids, TASKS[labels], 16)
+            images = store.images[side.rows]
+            found[labels].append((extractor.predict(images, verbose=0), side.samples.targets, images))
+        found[labels].append(make_folds(both[0].samples, svm.FOLDS, 0, None))
+    return found
+
+
+@pytest.fixture(scope="module")
+def models(places):
+    return {each: keras.saving.load_model(place / "runs/cells-svm/base/model.keras") for each, place in places.items()}
+
+
+def history(place):
+    return pd.read_csv(place / "runs" / "cells-svm" / "base" / "history.csv").iloc[0]
+
+
+def reference(regularisation):
+    return make_pipeline(StandardScaler(), LinearSVC(C=regularisation, dual=False, tol=0.01))
+
+
+def test_one_label_is_what_scikit_learn_predicts(places, sides, models):
+    (features, targets, _), (validation, _, images), _ = sides["one"]
+    fitted = reference(history(places["one"])["regularisation"]).fit(features, targets.argmax(axis=1))
+    probabilities = models["one"].predict(images, verbose=0)
+    assert images.dtype == np.uint8
+    np.testing.assert_array_equal(probabilities.argmax(axis=1), fitted.predict(validation))
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+    decisions, logits = fitted.decision_function(validation), np.log(probabilities)
+    decisions, logits = (each - each.mean(axis=1, keepdims=True) for each in (decisions, logits))
+    scale = np.sum(decisions * logits) / np.sum(decisions**2)
+    np.testing.assert_allclose(logits, scale * decisions, atol=1e-3)
+
+
+def test_one_label_is_calibrated_as_by_temperature_scaling(places, sides, models):
+    (features, targets, _), (validation, _, images), folds = sides["one"]
+    machine = reference(history(places["one"])["regularisation"])
+    expected = CalibratedClassifierCV(machine, method="temperature", cv=PredefinedSplit(folds), ensemble=False)
+    expected = expected.fit(features, targets.argmax(axis=1)).predict_proba(validation)
+    # Softened targets make ours a little less sure of itself.
+    np.testing.assert_allclose(models["one"].predict(images, verbose=0), expected, atol=0.03)
+
+
+def test_many_labels_are_calibrated_as_by_platt(places, sides, models):
+    (features, targets, _), (validation, _, images), folds = sides["many"]
+    machine = reference(history(places["many"])["regularisation"])
+    probabilities = models["many"].predict(images, verbose=0)
+    for number in range(3):
+        expected = CalibratedClassifierCV(machine, method="sigmoid", cv=PredefinedSplit(folds), ensemble=False)
+        expected = expected.fit(features, targets[:, number]).predict_proba(validation)[:, 1]
+        np.testing.assert_allclose(probabilities[:, number], expected, atol=1e-3)
+
+
+def test_the_regularisation_of_the_least_cross_validated_loss_is_taken(places, sides):
+    (features, targets, _), _, folds = sides["one"]
+    losses = {}
+    for regularisation in svm.REGULARISATIONS:
+        machine = reference(regularisation)
+        decisions = cross_val_predict(
+            machine, features, targets.argmax(axis=1), cv=PredefinedSplit(folds), method="decision_function"
+        )
+        losses[regularisation] = min(
+            log_loss(targets, np.exp(scale * decisions) / np.exp(scale * decisions).sum(axis=1, keepdims=True))
+            for scale in np.geomspace(0.1, 100, 200)
+        )
+    found = history(places["one"])
+    assert found["regularisation"] == min(losses, key=losses.get)
+    assert found["cross_validated_loss"] == pytest.approx(min(losses.values()), rel=0.05)
+
+
+@pytest.mark.parametrize("labels", TASKS)
+def test_the_run_folder_is_like_any_other(places, sides, models, labels):
+    folder = places[labels] / "runs" / "cells-svm" / "base"
+    assert {file.name for file in folder.iterdir() if not file.name.startswith(".")} == {
+        "config.json", "history.csv", "model.keras", "split.csv", "validation.npz",
+    }  # fmt: skip
+    assert (folder / "split.csv").read_text() == (folder.parents[1] / "cells" / "base" / "split.csv").read_text()
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["epochs"], config["augmentation"], config["mixing"]) == (1, "none", "none")
+    assert config["svm"]["source"] == "cells/base"
+    assert config["versions"]["scikit-learn"] == version("scikit-learn")
+    assert is_finished(folder)
+    (_, targets, seen), (_, truth, images), _ = sides[labels]
+    validation = read_predictions(folder / "validation.npz")
+    probabilities = models[labels].predict(images, verbose=0)
+    np.testing.assert_allclose(validation.probabilities, probabilities, atol=1e-5)
+    np.testing.assert_array_equal(validation.targets, truth)
+    row = history(places[labels])
+    for column, own, true in (("loss", seen, targets), ("validation_loss", images, truth)):
+        found = models[labels].predict(own, verbose=0)
+        by_class = [log_loss(true[:, each], found[:, each]) for each in range(3)]
+        assert row[column] == pytest.approx(log_loss(true, found) if labels == "one" else np.mean(by_class), abs=1e-4)
+    if labels == "one":
+        right = probabilities.argmax(axis=1) == truth.argmax(axis=1)
+        assert 0.5 < row["validation_accuracy"] == pytest.approx(right.mean())
+        assert f"accuracy {right.mean():.4f}" in describe_best(folder)
+
+
+def test_it_is_evaluated_like_any_other(places, tmp_path, capsys):
+    folder = places["one"] / "runs" / "cells-svm" / "base"
+    data = places["one"] / "data" / "validation"
+    assert evaluate.main(["--run", str(folder), "--data", str(data), "--out", str(tmp_path)]) == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())["scores"]
+    assert scores["accuracy"] == pytest.approx(history(places["one"])["validation_accuracy"])
+
+
+def test_a_finished_one_is_left_alone_and_an_interrupted_one_is_made_again(places, monkeypatch, capsys):
+    folder = places["many"] / "runs" / "cells-svm" / "base"
+    before = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
+    assert run(places["many"], "--stage", "base") == 0
+    assert f"{folder} is finished already: best epoch 1 of 1, validation macro F1" in capsys.readouterr().out
+    assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == before
+
+    made = {name: (folder / name).read_bytes() for name in ("history.csv", "validation.npz")}
+    (folder / "history.csv").unlink()
+    (folder / "validation.npz").unlink()
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(svm, "write_history", interrupted)
+        assert run(places["many"]) == 1
+    assert not is_finished(folder)
+    assert run(places["many"]) == 0
+    assert {name: (folder / name).read_bytes() for name in made} == made
+
+
+def test_decision_values_without_a_mistake_have_the_scale_worked_out_by_hand():
+    targets = np.eye(3, dtype=np.uint8)[np.arange(60) % 3]  # 20 rows each
+    scale, offset, loss = svm.calibrate(targets * 2.0 - 1, targets, "one")
+    np.testing.assert_allclose(scale, np.log(21) / 2, rtol=1e-3)  # softmax (1, -1, -1) -> 21 to 1 to 1
+    np.testing.assert_array_equal(offset, 0)
+    assert loss == pytest.approx(21 / 23 * np.log(23 / 21) + 2 / 23 * np.log(23))
+    scale, offset, _ = svm.calibrate(targets * 2.0 - 1, targets, "many")
+    np.testing.assert_allclose(offset + scale, np.log(21), rtol=1e-3)  # 21 of 22 where it is 1
+    np.testing.assert_allclose(offset - scale, -np.log(41), rtol=1e-3)  # 1 of 42 where it is -1
+
+
+def test_what_differs_by_rounding_alone_is_not_learned_from():
+    random = np.random.default_rng(0)
+    targets = np.eye(2, dtype=np.uint8)[np.arange(100) % 2]
+    features = random.normal(size=(100, 3)).astype(np.float32) + 2 * targets[:, :1]
+    features[:, 1] = np.float32(5) + np.spacing(np.float32(5)) * targets[:, 0]  # tells the classes, by one bit
+    features[:, 2] = 0
+    kernel = svm.fit_head(features, targets, "one", np.arange(100) // 20).kernel
+    assert np.all(kernel[0] != 0)
+    assert np.all(kernel[1:] == 0)
+
+
+def test_the_features_layers_exist():
+    assert DENSE_PART + svm.FEATURES["alexnet"] in STATE_DICT_LAYERS.values()
+    network = build("parallel-kernels", None, 94, 1, 3)
+    assert network.get_layer(DENSE_PART + svm.FEATURES["parallel-kernels"]).output.shape == (None, 256)
+    assert build("gapnet", 2, 48, 1, 3).get_layer(f"{DENSE_PART}features").output.shape == (None, 224)
+
+
+def test_bad_input_is_refused_and_nothing_is_written(places, tmp_path, capsys):
+    def refused(*options):
+        assert command.main(["--data", str(tmp_path / "data"), "--runs", str(tmp_path / "runs"), *options]) == 2
+        assert not (tmp_path / "runs" / "cells-svm").exists()
+        return capsys.readouterr().err
+
+    assert "no run folders here" in refused("--name", "cells")
+    write_data(tmp_path / "data", "one", 30)
+    source = tmp_path / "runs" / "cells" / "base"
+    make_run(source, SETTINGS, "one", tmp_path / "data")
+    assert "no run named other; present are cells" in refused("--name", "other")
+    assert "no stage dnn; present are base" in refused("--name", "cells", "--stage", "dnn")
+
+    for image in list((tmp_path / "data" / "train" / "dotted").iterdir())[1:]:
+        image.unlink()
+    assert "trained on another table" in refused("--name", "cells")
+    (source / "config.json").unlink()
+    make_run(source, SETTINGS, "one", tmp_path / "data")
+    assert "train: class dotted: 1 of the 21 rows to learn from have it" in refused("--name", "cells")
+    (source / "history.csv").unlink()
+    assert "has not all of its 1 epochs; run its command again first" in refused("--name", "cells")
+
+
+def test_another_network_under_the_same_name_is_refused(places, capsys):
+    source = places["one"] / "runs" / "cells" / "base" / "model.keras"
+    saved = source.read_bytes()
+    network = keras.saving.load_model(source)
+    network.set_weights([weight + 0.01 for weight in network.get_weights()])
+    network.save(source)
+    try:
+        assert run(places["one"]) == 2
+    finally:
+        source.write_bytes(saved)
+    assert "made with other settings (start_sha256" in capsys.readouterr().err
