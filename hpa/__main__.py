@@ -7,7 +7,7 @@ import hpa
 
 COMMANDS = {
     "demo": "the whole way on drawn cells, from drawing to a scored submission",
-    "draw": "draw cells in the competition's own layout, or a picture of the 28 classes",
+    "draw": "draw cells in the layout of a task's real data, or a picture of its classes",
     "sort": "sort a flat folder of images into class folders by a table",
     "duplicates": "find copies of images within and across the sets",
     "augmentations": "one picture of every augmentation on a training sample",

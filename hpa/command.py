@@ -177,7 +177,7 @@ def task(text: str) -> Task:
 
 def run_name(text: str) -> str:
     """Read an option that names a run's folder."""
-    if text in ("stores", "presets") or not text.replace("-", "").replace("_", "").isalnum():
+    if text in ("stores", "presets", "searches") or not text.replace("-", "").replace("_", "").isalnum():
         raise argparse.ArgumentTypeError(f"expected letters, digits, - and _, found '{text}'")
     return text
 

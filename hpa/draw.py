@@ -1,6 +1,7 @@
-"""Draw cells in the competition's own file layout, or one picture that shows what the 28 classes look like.
+"""Draw cells in the layout of a task's real data, or one picture that shows what the task's classes look like.
 
-For example `python -m hpa.draw --out data --train 600 --test 200 --size 128` or
+For example `python -m hpa.draw --out data --train 600 --test 200 --size 128`,
+`python -m hpa.draw --task hep2 --out cells --train 1200 --validation 300 --test 300` or
 `python -m hpa.draw --contact-sheet classes.png --size 256`.
 """
 
@@ -9,31 +10,49 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpa import command
+from hpa.errors import BadInput
+from hpa.tasks import HEP2, HPA, TASKS
+
+SIZES = {HPA.name: 512, HEP2.name: 78}  # those of the real images
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of this command's options."""
-    parser = command.parser("draw", "Draw cells in the competition's own layout, or a picture of the 28 classes.")
+    parser = command.parser("draw", "Draw cells in the layout of a task's real data, or a picture of its classes.")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the data set to write")
     what.add_argument("--contact-sheet", type=Path, metavar="FILE.png", help="picture of all classes to write")
-    parser.add_argument("--train", type=command.positive_integer, default=600, metavar="N", help="training fields")
-    parser.add_argument("--test", type=command.positive_integer, default=200, metavar="N", help="test fields")
-    parser.add_argument("--size", type=command.positive_integer, default=512, metavar="PIXELS", help="size of a field")
+    parser.add_argument("--task", choices=SIZES, default=HPA.name, help="fields of many cells, or single HEp-2 cells")
+    number = {"type": command.positive_integer, "metavar": "N"}
+    parser.add_argument("--train", **number, default=600, help="training images")
+    parser.add_argument("--validation", **number, help=f"validation images, for {HEP2.name} alone; 200 if not given")
+    parser.add_argument("--test", **number, default=200, help="test images")
+    sizes = ", ".join(f"{size} for {task}" for task, size in SIZES.items())
+    parser.add_argument(
+        "--size", type=command.positive_integer, metavar="PIXELS", help=f"side of an image; if not given {sizes}"
+    )
     parser.add_argument("--seed", type=command.whole_number, default=0, help="the same seed gives the same pixels")
     return parser
 
 
 def work(options: argparse.Namespace) -> None:
     """Write the data set or the picture."""
-    from hpa.data import drawn
+    from hpa.data import drawn, drawn_cells
 
+    size = options.size or SIZES[options.task]
     if options.contact_sheet:
-        drawn.contact_sheet(options.contact_sheet, options.size, options.seed)
-        print(f"{options.contact_sheet}: the 28 classes at {options.size} pixels")
+        drawing = drawn_cells if options.task == HEP2.name else drawn
+        drawing.contact_sheet(options.contact_sheet, size, options.seed)
+        print(f"{options.contact_sheet}: the {len(TASKS[options.task].classes)} classes at {size} pixels")
+    elif options.task == HEP2.name:
+        counts = options.train, options.validation or 200, options.test
+        drawn_cells.write_cells(options.out, *counts, size, options.seed)
+        print("{}: {} training, {} validation and {} test cells of {} pixels".format(options.out, *counts, size))
+    elif options.validation:
+        raise BadInput(f"--validation is for --task {HEP2.name}; the competition has no validation set")
     else:
-        drawn.write_dataset(options.out, options.train, options.test, options.size, options.seed)
-        print(f"{options.out}: {options.train} training and {options.test} test fields of {options.size} pixels")
+        drawn.write_dataset(options.out, options.train, options.test, size, options.seed)
+        print(f"{options.out}: {options.train} training and {options.test} test fields of {size} pixels")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

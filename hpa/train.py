@@ -12,6 +12,7 @@ from hpa.training.presets import PRESETS, find_preset
 from hpa.training.stages import AUGMENTATIONS, MIXINGS, OPTIMIZERS, PARTS, SCHEDULES, Settings, run_name
 
 FOLDS = 5
+TOPOLOGY = ("filters", "blocks", "kernel", "dropout")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -89,11 +90,13 @@ def settings_of(options: argparse.Namespace) -> Settings:
     from hpa.training.sides import has_validation_set
 
     preset = find_preset(options.preset, options.task, options.runs)
+    if options.model not in (None, "cellnet"):
+        preset = preset | dict.fromkeys(TOPOLOGY)
     given = {field.name: getattr(options, field.name, None) for field in fields(Settings)}
     chosen = preset | {name: value for name, value in given.items() if value is not None}
     if chosen["folds"] is None and not has_validation_set(options.data):
         chosen["folds"] = FOLDS
-    chosen["variant"] = command.variant_of(chosen["model"], options.variant)
+    chosen["variant"] = command.variant_of(chosen["model"], chosen["variant"])
     settings = Settings(**chosen)
     _require_sense(settings, options.task)
     return settings
@@ -107,7 +110,7 @@ def _require_sense(settings: Settings, task: Task) -> None:
     wrong = {"one": "binary-crossentropy", "many": "categorical-crossentropy"}[task.labels]
     if settings.loss == wrong:
         raise BadInput(f"--loss {wrong} is not for tasks with {task.labels} label a sample; take another --loss or --preset")
-    topology = (settings.filters, settings.blocks, settings.kernel, settings.dropout)
+    topology = [getattr(settings, name) for name in TOPOLOGY]
     if settings.model == "cellnet" and (None in topology or len(settings.filters) != len(settings.blocks)):
         raise BadInput(
             "--model cellnet needs --filters and --blocks of the same length, --kernel and --dropout, or --preset cells"

@@ -9,6 +9,7 @@ from kaggle_server import Kaggle
 from PIL import Image
 
 from hpa.data.drawn import write_dataset
+from hpa.data.drawn_cells import write_cells
 from hpa.tasks import HPA
 
 # How long a test takes depends on what else the machine does.
@@ -21,6 +22,14 @@ def drawn_data(tmp_path_factory):
     """A folder in the competition's layout: 60 training and 20 test fields of 128 pixels. Not to be written to."""
     folder = tmp_path_factory.mktemp("drawn") / "data"
     write_dataset(folder, train=60, test=20, size=128, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def drawn_cells(tmp_path_factory):
+    """HEp-2 cells in class folders: 60 training, 24 validation and 24 test cells of 32 pixels. Not to be written to."""
+    folder = tmp_path_factory.mktemp("drawn") / "cells"
+    write_cells(folder, train=60, validation=24, test=24, size=32, seed=0)
     return folder
 
 

@@ -4,9 +4,11 @@ import subprocess
 import sys
 
 import cv2
+import pytest
 
-from hpa.data.tables import read_training_table
-from hpa.tasks import HPA
+from hpa.data.tables import read_labelled, read_training_table
+from hpa.draw import main
+from hpa.tasks import HEP2, HPA
 
 
 def draw(*options: object) -> subprocess.CompletedProcess:
@@ -28,6 +30,41 @@ def test_contact_sheet(tmp_path):
     height, width, _ = cv2.imread(str(path)).shape
     assert width == 7 * (64 + 4)
     assert height >= 4 * (64 + 4)
+
+
+def test_hep2_cells(tmp_path):
+    options = ["--task", "hep2", "--out", tmp_path / "cells", "--train", 13, "--validation", 6, "--test", 7, "--size", 40]
+    done = draw(*options, "--seed", 1)
+    assert done.returncode == 0, done.stderr
+    assert "13 training, 6 validation and 7 test cells of 40 pixels" in done.stdout
+    counts = [len(read_labelled(tmp_path / "cells" / split, HEP2)) for split in ("train", "validation", "test")]
+    assert counts == [13, 6, 7]
+    assert cv2.imread(str(next(tmp_path.glob("cells/test/*/*.png"))), cv2.IMREAD_UNCHANGED).shape == (40, 40)
+
+
+def test_hep2_contact_sheet_at_the_real_size(tmp_path, capsys):
+    path = tmp_path / "classes.png"
+    assert main(["--task", "hep2", "--contact-sheet", str(path)]) == 0
+    assert "the 6 classes at 78 pixels" in capsys.readouterr().out
+    height, width, _ = cv2.imread(str(path)).shape
+    assert width == 6 * (78 + 4)
+    assert height >= 4 * (78 + 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        (["--validation", "9"], "--validation is for --task hep2"),
+        (["--task", "hep2", "--test", "5"], "5 test cells; each set needs at least 6"),
+        (["--task", "hep2", "--size", "31"], "at least 32 pixels"),
+    ],
+)
+def test_numbers_that_do_not_fit_the_task(tmp_path, capsys, options, fault):
+    assert main(["--out", str(tmp_path / "data"), *options]) == 2
+    error = capsys.readouterr().err
+    assert fault in error
+    assert len(error.splitlines()) == 1
+    assert not (tmp_path / "data").exists()
 
 
 def test_faults_are_one_line_and_exit_code_2(tmp_path):

@@ -4,10 +4,12 @@ A field of view shows several cells. Red are microtubules, blue nuclei, yellow t
 whose pattern shows its one to five classes. The same seed gives the same pixels, in any order and on any number of threads.
 """
 
+import contextlib
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -52,25 +54,26 @@ def write_dataset(folder: Path, train: int, test: int, size: int = 512, seed: in
     Raises:
         BadInput: if the folder holds anything else, or a number is out of range.
     """
-    _check(size, seed)
+    check(size, seed)
     if min(train, test) < 1:
         raise BadInput(f"cannot draw {train} training and {test} test fields; at least one of each is needed")
     folder = Path(folder)
-    request = {"train": train, "test": test, "size": size, "seed": seed, "drawing": DRAWING}
-    _claim(folder, request)
-    with locked(folder / ".lock", wait=False):
-        if not (folder / RECORD).exists():
-            write_json(folder / RECORD, request)
-        tables = {split: sample_table(split, request[split], seed) for split in SPLITS}
-        _draw_missing(folder, tables, size, seed)
-        for name, table in (
-            ("test_key.csv", tables["test"]),
-            ("sample_submission.csv", tables["test"][["Id"]].assign(Predicted="0")),
-            ("train.csv", tables["train"]),
-        ):
-            if not (folder / name).exists():
-                with written_whole(folder / name) as temporary:
-                    table.to_csv(temporary, index=False)
+
+    def draw(split: str, row: int, target: str) -> np.ndarray:
+        generator = default_rng([seed, SPLITS.index(split), 1 + row])
+        return np.moveaxis(draw_field([int(number) for number in target.split()], size, generator), -1, 0)
+
+    with claimed(folder, {"train": train, "test": test, "size": size, "seed": seed, "drawing": DRAWING}):
+        tables = {split: sample_table(split, rows, seed) for split, rows in zip(SPLITS, (train, test), strict=True)}
+        pictures = [
+            ([folder / split / f"{identifier}_{channel}.png" for channel in HPA.channels], partial(draw, split, row, target))
+            for split, table in tables.items()
+            for row, (identifier, target) in enumerate(zip(table["Id"], table["Target"], strict=True))
+        ]
+        draw_missing(pictures, "field")
+        write_table(folder / "test_key.csv", tables["test"])
+        write_table(folder / "sample_submission.csv", tables["test"][["Id"]].assign(Predicted="0"))
+        write_table(folder / "train.csv", tables["train"])
 
 
 def sample_table(split: str, rows: int, seed: int) -> pd.DataFrame:
@@ -104,49 +107,61 @@ def sample_targets(rows: int, generator: Generator) -> np.ndarray:
     return targets
 
 
-def _check(size: int, seed: int) -> None:
+def check(size: int, seed: int) -> None:
+    """Refuse a picture's size or a seed that is out of range."""
     if size < SMALLEST or seed < 0:
         raise BadInput(
-            f"cannot draw fields of {size} pixels with seed {seed}; at least {SMALLEST} pixels and seed 0 are needed"
+            f"cannot draw images of {size} pixels with seed {seed}; at least {SMALLEST} pixels and seed 0 are needed"
         )
 
 
-def _claim(folder: Path, request: dict) -> None:
-    """Refuse a folder that holds anything but what was asked for."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise BadInput(f"{folder}: is a file; name a folder")
+@contextlib.contextmanager
+def claimed(folder: Path, request: dict) -> Iterator[None]:
+    """Hold `folder` for the drawing that `request` describes, which is recorded there, while the block runs.
+
+    Raises:
+        BadInput: if the folder holds anything but what was asked for.
+    """
     record = folder / RECORD
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"{folder}: is a file; name a folder")
     if record.exists():
         found = read_json(record)
         if found != request:
             raise BadInput(f"{folder}: holds cells drawn with {found}, not with {request}; delete it or name another folder")
-    elif any(not path.name.startswith(".") for path in folder.iterdir()):
+    elif folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
         raise BadInput(f"{folder}: is not empty and holds no drawn cells; name another folder, nothing here was touched")
+    with locked(folder / ".lock", wait=False):
+        if not record.exists():
+            write_json(record, request)
+        yield
 
 
-def _draw_missing(folder: Path, tables: dict[str, pd.DataFrame], size: int, seed: int) -> None:
-    def draw(split: str, row: int, identifier: str, target: str) -> None:
-        generator = default_rng([seed, SPLITS.index(split), 1 + row])
-        pixels = draw_field([int(number) for number in target.split()], size, generator)
-        for channel, path in enumerate(files(split, identifier)):
-            write_image(path, pixels[..., channel])
+def draw_missing(pictures: Sequence[tuple[Sequence[Path], Callable[[], Iterable[np.ndarray]]]], unit: str) -> None:
+    """Draw, on all cores, every `unit` of which a file is missing.
 
-    def files(split: str, identifier: str) -> list[Path]:
-        return [folder / split / f"{identifier}_{channel}.png" for channel in HPA.channels]
+    Args:
+        pictures: for each of them its files, and what draws it: an image for each file, as `write_image` takes it.
+        unit: what the progress bar counts.
+    """
 
-    missing = [
-        (split, row, identifier, target)
-        for split, table in tables.items()
-        for row, (identifier, target) in enumerate(zip(table["Id"], table["Target"], strict=True))
-        if not all(path.exists() for path in files(split, identifier))
-    ]
+    def draw(files: Sequence[Path], images: Callable[[], Iterable[np.ndarray]]) -> None:
+        for path, image in zip(files, images(), strict=True):
+            write_image(path, image)
+
+    missing = [each for each in pictures if not all(path.exists() for path in each[0])]
     if missing:
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            drawn = pool.map(lambda sample: draw(*sample), missing)
-            for _ in tqdm(drawn, "drawing", len(missing), unit="field", disable=None):
+            drawn = pool.map(lambda each: draw(*each), missing)
+            for _ in tqdm(drawn, "drawing", len(missing), unit=unit, disable=None):
                 pass
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a CSV, whole or not at all, if it is not there yet."""
+    if not path.exists():
+        with written_whole(path) as temporary:
+            table.to_csv(temporary, index=False)
 
 
 def draw_field(classes: Sequence[int], size: int, generator: Generator) -> np.ndarray:
@@ -192,17 +207,22 @@ def _blue(field: Field, generator: Generator) -> np.ndarray:
 
 
 def _exposed(light: np.ndarray, generator: Generator) -> np.ndarray:
-    """Return what the camera records of `light`, uint8 [size, size].
-
-    Photons are Poisson distributed. Here they are the square of a normal variable (Anscombe's transform inverted), which
-    has the Poisson mean and, up to 1/8, variance, looks the same and is drawn five times as fast.
-    """
+    """Return what the camera records of `light`, uint8 [size, size]."""
     peak, background = generator.uniform(60, 250), generator.uniform(0.003, 0.02)
     expected = np.maximum(light * np.float32(peak / max(np.quantile(light[::4, ::4], 0.999), 0.25 * light.max())), 0)
     expected += np.float32(background * peak)
-    photons = np.square(np.sqrt(expected) + 0.5 * generator.standard_normal(light.shape, np.float32)) - 0.25
+    recorded = photons(expected, generator)
     gain = generator.uniform(150, 255) / peak
-    return np.clip(np.rint(photons * gain), 0, 255).astype(np.uint8)
+    return np.clip(np.rint(recorded * gain), 0, 255).astype(np.uint8)
+
+
+def photons(expected: np.ndarray, generator: Generator) -> np.ndarray:
+    """Return how many photons arrive where so many are expected, float32 of the same shape.
+
+    They are Poisson distributed. Here they are the square of a normal variable (Anscombe's transform inverted), which
+    has the Poisson mean and, up to 1/8, variance, looks the same and is drawn five times as fast.
+    """
+    return np.square(np.sqrt(expected) + 0.5 * generator.standard_normal(expected.shape, np.float32)) - 0.25
 
 
 def contact_sheet(path: Path, size: int = 256, seed: int = 0) -> None:
@@ -213,19 +233,37 @@ def contact_sheet(path: Path, size: int = 256, seed: int = 0) -> None:
     Raises:
         BadInput: if a number is out of range or `path` has no suffix that OpenCV can write.
     """
-    _check(size, seed)
+    check(size, seed)
+
+    def picture(number: int) -> np.ndarray:
+        red, green, blue, _ = np.moveaxis(draw_field([number], size, default_rng([seed, number])), -1, 0).astype(np.float32)
+        return np.stack([0.6 * red, green + 0.15 * blue, 0.75 * blue], axis=-1).clip(0, 255).astype(np.uint8)
+
+    write_tiles(path, ((f"{number} {name}", picture(number)) for number, name in enumerate(HPA.classes)), columns=7)
+
+
+def write_tiles(path: Path, tiles: Iterable[tuple[str, np.ndarray]], columns: int) -> None:
+    """Write a picture of labelled tiles in rows of `columns`; they are drawn after `path` is found to be writable.
+
+    Args:
+        path: the PNG file to write.
+        tiles: label and image, uint8 [S, S] or RGB [S, S, 3], of each; they fill their rows.
+        columns: tiles in a row.
+
+    Raises:
+        BadInput: if `path` has no suffix that OpenCV can write.
+    """
     if not cv2.haveImageWriter(str(path)):
         raise BadInput(f"{path}: not a picture's name; let it end in .png")
+    framed = [_framed(label, image) for label, image in tiles]
+    write_image(path, np.vstack([np.hstack(framed[first : first + columns]) for first in range(0, len(framed), columns)]))
+
+
+def _framed(label: str, image: np.ndarray) -> np.ndarray:
+    size = len(image)
     bar = max(14, size // 12)
-    tiles = []
-    for number, name in enumerate(HPA.classes):
-        red, green, blue, _ = np.moveaxis(draw_field([number], size, default_rng([seed, number])), -1, 0).astype(np.float32)
-        picture = np.stack([0.6 * red, green + 0.15 * blue, 0.75 * blue], axis=-1).clip(0, 255).astype(np.uint8)
-        tile = cv2.copyMakeBorder(picture, bar, 2, 2, 2, cv2.BORDER_CONSTANT, value=(32, 32, 32))
-        label, font, place = f"{number} {name}", cv2.FONT_HERSHEY_SIMPLEX, (4, round(0.75 * bar))
-        scale = bar / 45
-        while cv2.getTextSize(label, font, scale, 1)[0][0] > size - 2:
-            scale *= 0.95  # by trial, since widths go in steps
-        cv2.putText(tile, label, place, font, scale, (255, 255, 255), 1, cv2.LINE_AA)
-        tiles.append(tile)
-    write_image(path, np.vstack([np.hstack(tiles[row : row + 7]) for row in range(0, 28, 7)]))
+    tile = cv2.copyMakeBorder(image, bar, 2, 2, 2, cv2.BORDER_CONSTANT, value=(32, 32, 32))
+    font, place, scale = cv2.FONT_HERSHEY_SIMPLEX, (4, round(0.75 * bar)), bar / 45
+    while cv2.getTextSize(label, font, scale, 1)[0][0] > size - 2:
+        scale *= 0.95  # by trial, since widths go in steps
+    return cv2.putText(tile, label, place, font, scale, (255, 255, 255), 1, cv2.LINE_AA)

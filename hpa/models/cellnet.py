@@ -9,6 +9,7 @@ import keras
 from keras import layers
 
 from hpa.models.gapnet import DENSE_PART
+from hpa.models.normalization import BatchNormalization
 from hpa.models.variants import Topology
 
 # Keras' 0.99 follows the activations too slowly for runs of a few thousand steps.
@@ -39,7 +40,7 @@ def cellnet(
 
     def convolution(x, count: int, side: int, strides: int = 1):
         x = layers.Conv2D(count, side, strides, padding="same", use_bias=False)(x)
-        return layers.BatchNormalization(momentum=BATCH_MOMENTUM)(x)
+        return BatchNormalization(momentum=BATCH_MOMENTUM)(x)
 
     def residual(x, count: int, strides: int):
         y = layers.Activation(activation)(convolution(x, count, topology.kernel, strides))
@@ -56,11 +57,11 @@ def cellnet(
     images = layers.Input((size, size, channels), dtype="uint8")
     x = layers.Rescaling(1 / 255)(images)
     x = layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False)(x)
-    x = layers.Activation(activation)(convolution(x, topology.filters[0], 5, strides=2))
+    x = layers.Activation(activation)(convolution(x, max(topology.filters[0] // 2, 1), topology.kernel))
     stages = []
-    for stage, (count, repeats) in enumerate(zip(topology.filters, topology.blocks, strict=True)):
+    for count, repeats in zip(topology.filters, topology.blocks, strict=True):
         for repeat in range(repeats):
-            x = residual(x, count, strides=2 if stage and not repeat else 1)
+            x = residual(x, count, strides=1 if repeat else 2)
         stages.append(x)
     pooled = [*(layers.GlobalAveragePooling2D()(stage) for stage in stages), layers.GlobalMaxPooling2D()(x)]
     x = layers.Concatenate(name=f"{DENSE_PART}features")(pooled)

@@ -55,11 +55,11 @@ PRESETS = {
     "cells": REPORT
     | {
         "model": "cellnet",
-        "filters": (32, 64, 128),
+        "filters": (24, 48, 96),
         "blocks": (1, 2, 2),
         "kernel": 3,
-        "dropout": 0.3,
-        "size": 64,
+        "dropout": 0.2,
+        "size": 78,
         "batch_size": 64,
         "optimizer": "adamw",
         "learning_rate": 3e-3,

@@ -17,7 +17,7 @@ from hpa.tasks import Task
 from hpa.training.monitor import MONITORS
 from hpa.training.stages import STAGES, Settings
 
-PACKAGES = ("tensorflow", "keras", "numpy", "pyimgaug", "opencv-python")
+PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "pyimgaug", "opencv-python")
 
 
 def run_folders(runs: Path, names: list[str] | None = None, stage: str = "last") -> list[Path]:

@@ -107,7 +107,7 @@ def with_parameters(start: Settings, parameters: dict) -> Settings:
 
 
 def propose(start: Settings, searched: Space, tried: Sequence[FrozenTrial]) -> dict:
-    """Return the parameters to try next: those to start from first, ten trials at random, then what seems to promise most.
+    """Return the parameters to try next: those to start from, nine drawn at random, then what promises most.
 
     Args:
         start: the setting to start from; its seed is also the search's.
@@ -161,7 +161,7 @@ def search(start: Settings, task: Task, data: Path, runs: Path, name: str, trial
             print(f"{folder} is finished already: {len(study.trials)} trials")
         for number in range(len(study.trials), trials):
             parameters = propose(start, searched, study.trials)
-            print(f"trial {number} of 0 to {trials - 1}: {_in_words(parameters)}", flush=True)
+            print(f"trial {number} ({number + 1} of {trials}): {_in_words(parameters)}", flush=True)
             settings = with_parameters(start, parameters)
             outcome = _outcome(settings, task, data, runs, f"searches/{name}/trial-{number}")
             study.add_trial(create_trial(params=parameters, distributions=searched, **outcome))
@@ -266,8 +266,10 @@ def draw_trials(table: pd.DataFrame, searched: Space, score: str) -> Figure:
     for (name, distribution), panel in zip(searched.items(), panels, strict=False):
         panel.plot(table[name], table["score"], "C0.")
         panel.set_xlabel(name)
-        if getattr(distribution, "log", False):
-            panel.set_xscale("log")
+        if isinstance(distribution, FloatDistribution):
+            panel.set_xscale("log" if distribution.log else "linear")
+        else:
+            panel.set_xticks(table[name].unique().tolist())
         panel.grid(alpha=0.3)
     for panel in panels:  # those that are left over
         panel.remove()

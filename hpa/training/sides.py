@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from hpa.data.splits import make_folds, read_groups, read_split, write_split
+from hpa.data.store import pack
 from hpa.data.tables import SampleTable, read_samples
 from hpa.errors import BadInput, refuse
 from hpa.tasks import Task
@@ -73,6 +74,20 @@ def divide(settings: Settings, task: Task, data: Path, split: Path | None = None
         if not len(side.rows):
             raise BadInput(f"{data}: no row is left to {purpose}; give more rows, or other --folds, --fold or --groups")
     return sides
+
+
+def joined(sides: tuple[Side, Side]) -> SampleTable:
+    """Return the samples of all sets that the sides are of, which is what a run is told from another by."""
+    tables = {side.set: side.table for side in sides}.values()
+    return SampleTable(np.concatenate([each.ids for each in tables]), np.concatenate([each.targets for each in tables]))
+
+
+def pack_sets(sides: tuple[Side, Side], data: Path, runs: Path, task: Task, size: int) -> dict[str, np.ndarray]:
+    """Return the packed images, uint8 [n, size, size, channels], of each set that the sides are of; see `pack`."""
+    return {
+        name: pack(runs / "stores" / f"{name}-{size}", data / name, table.ids, task, size).images
+        for name, table in {side.set: side.table for side in sides}.items()
+    }
 
 
 def write_sides(path: Path, settings: Settings, sides: tuple[Side, Side]) -> None:

@@ -5,14 +5,12 @@ that all three fold into one kernel and bias. The features of the training rows 
 these very rows: cross-validation among them is on the hopeful side, and only the validation rows tell how good it is.
 """
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
 import numpy as np
 import pandas as pd
-from joblib import parallel_config
 from keras import layers
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, logsumexp, softmax
@@ -120,7 +118,7 @@ def replace_head(source: Path, data: Path, runs: Path) -> Path:
         head = fit_head(features[0], training.targets, task.labels, fold_of_row)
         with written_whole(folder / "model.keras") as temporary:
             with_head(extractor, head, task.labels, f"{network.name}_svm").save(temporary)
-        logits = [own.astype(np.float64) @ head.kernel + head.bias for own in features]
+        logits = [each.astype(np.float64) @ head.kernel + head.bias for each in features]
         probabilities = [softmax(each, axis=1) if task.labels == "one" else expit(each) for each in logits]
         write_predictions(
             folder / "validation.npz",
@@ -163,14 +161,13 @@ def fit_head(features: np.ndarray, targets: np.ndarray, labels: str, fold_of_row
     # What differs by no more than rounding would be blown up to deviation 1 and learned from.
     features = np.where(features.std(axis=0) > 1e-5 * np.abs(features).max(axis=0), features, 0)
     calibrations = {}
-    with parallel_config("threading", n_jobs=len(os.sched_getaffinity(0))):  # the solver lets go of the interpreter lock
-        for regularisation in tqdm(REGULARISATIONS, desc="cross-validating the support vector machine", disable=None):
-            decisions = cross_val_predict(
-                _machine(regularisation), features, targets, cv=PredefinedSplit(fold_of_row), method="decision_function"
-            )
-            calibrations[regularisation] = calibrate(decisions, targets, labels)
-        chosen = min(calibrations, key=lambda regularisation: calibrations[regularisation][2])
-        scaler, machines = _machine(chosen).fit(features, targets).named_steps.values()
+    for regularisation in tqdm(REGULARISATIONS, desc="cross-validating the support vector machine", disable=None):
+        decisions = cross_val_predict(
+            _machine(regularisation), features, targets, cv=PredefinedSplit(fold_of_row), method="decision_function"
+        )
+        calibrations[regularisation] = calibrate(decisions, targets, labels)
+    chosen = min(calibrations, key=lambda regularisation: calibrations[regularisation][2])
+    scaler, machines = _machine(chosen).fit(features, targets).named_steps.values()
     scale, offset, loss = calibrations[chosen]
     kernel = np.stack([machine.coef_[0] for machine in machines.estimators_], axis=1) / scaler.scale_[:, None]
     intercept = np.array([machine.intercept_[0] for machine in machines.estimators_])

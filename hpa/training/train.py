@@ -3,10 +3,8 @@
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from hpa.data.augment import require_channels
-from hpa.data.store import pack
 from hpa.data.tables import SampleTable
 from hpa.errors import BadInput
 from hpa.files import locked, read_json
@@ -26,7 +24,7 @@ from hpa.training.runs import (
     run_config,
     table_digest,
 )
-from hpa.training.sides import divide, write_sides
+from hpa.training.sides import divide, joined, pack_sets, write_sides
 from hpa.training.stages import STAGES, Settings
 
 OUTPUTS = {"one": "softmax", "many": "sigmoid"}
@@ -56,12 +54,9 @@ def train(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> 
         require_size(settings.model, settings.variant, settings.size)
     require_channels(settings.augmentation, len(task.channels))
     sides = divide(settings, task, data, start and start / "split.csv")
-    tables = {side.set: side.table for side in sides}
-    table = SampleTable(
-        *(np.concatenate(arrays) for arrays in zip(*((t.ids, t.targets) for t in tables.values()), strict=True))
-    )
+    table = joined(sides)
     if start:
-        _require_finished(start, table)
+        require_finished(start, table)
 
     def new_model() -> keras.Model:
         if start:
@@ -83,10 +78,7 @@ def train(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> 
     if is_finished(folder) and (folder / "curves.png").exists() and not list(folder.glob("state-*.keras")):
         print(f"{folder} is finished already: {describe_best(folder)}")
         return folder
-    images = {
-        set: pack(runs / "stores" / f"{set}-{settings.size}", data / set, own.ids, task, settings.size).images
-        for set, own in tables.items()
-    }
+    images = pack_sets(sides, data, runs, task, settings.size)
     with locked(folder / ".lock", wait=False):
         open_run(folder, config, data)
         write_sides(folder / "split.csv", settings, sides)
@@ -104,7 +96,8 @@ def train(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> 
     return folder
 
 
-def _require_finished(start: Path, table: SampleTable) -> None:
+def require_finished(start: Path, table: SampleTable) -> None:
+    """Raise BadInput unless there is a finished run in `start`, trained on this table."""
     config = read_settings(start)  # refuses a folder without a run
     if not is_finished(start):
         raise BadInput(f"{start}: has not all of its {config.epochs} epochs; run its command again first")

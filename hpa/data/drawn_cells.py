@@ -1,0 +1,197 @@
+"""Drawn single HEp-2 cells in class folders: data for everyone without the real cells, and for tests.
+
+The six classes differ in where a cell's light lies. As in the real data a specimen is of one class, and its cells have
+neighbouring ids and share sharpness, noise and stray light; pictures are stretched from black to white, and the sets are
+parted cell by cell. The same seed gives the same pixels.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.random import Generator, default_rng
+
+from hpa.data.cells import DIRECTIONS, Cell, Field, blurred, discs, dots, filled, noise
+from hpa.data.drawn import check, claimed, draw_missing, photons, write_table, write_tiles
+from hpa.data.patterns import endoplasmic_reticulum, golgi_apparatus, nuclear_membrane
+from hpa.errors import BadInput
+from hpa.tasks import HEP2
+
+CLASS_COUNTS = (2254, 559, 1971, 1767, 2069, 2256)  # the rows of the real gt_training.csv
+CELLS_PER_SPECIMEN = 12  # the last of a class has fewer; a real one has some 160
+SPECIMENS_SHOWN = 4
+DRAWING = 1  # raised when the same seed gives other pixels
+
+
+def write_cells(folder: Path, train: int, validation: int, test: int, size: int = 78, seed: int = 0) -> None:
+    """Write drawn cells to `folder`, on all cores.
+
+    `train/`, `validation/` and `test/` hold `<class>/<id>.png`, 8 bit grey; ids are numbers with leading zeros, distinct
+    over the sets. `gt_training.csv` has the columns Image ID and Image class, for training and validation.
+
+    Args:
+        folder: absent, empty, or holding the same data set; one that was broken off is completed.
+        train: how many cells for training, at least 6, as for the other sets.
+        validation: how many for validation.
+        test: how many for testing.
+        size: of the square pictures in pixels, at least 32.
+        seed: 0 or more.
+
+    Raises:
+        BadInput: if the folder holds anything else, or a number is out of range.
+    """
+    check(size, seed)
+    cells = {"train": train, "validation": validation, "test": test}
+    if min(cells.values()) < len(HEP2.classes):
+        wanted = ", ".join(f"{count} {split}" for split, count in cells.items())
+        raise BadInput(f"cannot draw {wanted} cells; each set needs at least {len(HEP2.classes)}, one of each class")
+    folder = Path(folder)
+    with claimed(folder, {"task": HEP2.name, **cells, "size": size, "seed": seed, "drawing": DRAWING}):
+        table = cell_table(cells, seed)
+        pictures = []
+        for specimen, rows in table.groupby("specimen"):
+            number, generator = HEP2.classes.index(rows["Image class"].iloc[0]), default_rng([seed, 1, specimen])
+            draw = partial(draw_specimen, number, len(rows), size, generator)
+            pictures.append(([folder / file for file in rows["file"]], draw))
+        draw_missing(pictures, "specimen")
+        write_table(folder / "gt_training.csv", table.loc[table["split"] != "test", ["Image ID", "Image class"]])
+
+
+def cell_table(cells: dict[str, int], seed: int) -> pd.DataFrame:
+    """Return the columns Image ID, Image class, split, specimen and file; `cells` says how many rows each split has."""
+    generator, blocks, specimens = default_rng([seed, 0]), [], 0
+    counts = np.stack([class_counts(count) for count in cells.values()], axis=1)
+    for name, per_split in zip(HEP2.classes, counts, strict=True):
+        specimen = specimens + np.arange(per_split.sum()) // CELLS_PER_SPECIMEN
+        specimens = specimen[-1] + 1
+        split = generator.permutation(np.repeat(list(cells), per_split))
+        blocks.append(pd.DataFrame({"Image class": name, "split": split, "specimen": specimen}))
+    table = pd.concat(blocks, ignore_index=True)
+    table.insert(0, "Image ID", (table.index + 1).astype(str).str.zfill(5))
+    return table.assign(file=table["split"] + "/" + table["Image class"] + "/" + table["Image ID"] + ".png")
+
+
+def class_counts(cells: int) -> np.ndarray:
+    """Share out six or more cells as in the real data, by largest remainders, one or more to each class: int64 [6]."""
+    shares = cells * np.array(CLASS_COUNTS) / sum(CLASS_COUNTS)
+    counts = shares.astype(np.int64)
+    counts[np.argsort(counts - shares)[: cells - counts.sum()]] += 1
+    while counts.min() == 0:
+        counts[[counts.argmax(), counts.argmin()]] += -1, 1
+    return counts
+
+
+def draw_specimen(number: int, count: int, size: int, generator: Generator) -> Iterator[np.ndarray]:
+    """Draw `count` cells of one specimen of class `number`, uint8 [size, size] each."""
+    coarseness, blur = generator.uniform(0, 1), generator.uniform(0.008, 0.028) * size
+    photons_at_most = _log_uniform(20, 600, generator)
+    # Light of the nucleus and of the cytoplasm that is not the pattern's, in units of the pattern's brightest.
+    haze, fog = _log_uniform(0.04, 1.6, generator), _log_uniform(0.03, 0.6, generator)
+    for _ in range(count):
+        field = _grow_cells(size, generator)
+        pattern = blurred(PATTERNS[number](field, coarseness, generator), blur)
+        of_nucleus, of_cytoplasm = np.float32([haze, fog] * generator.uniform(0.6, 1.4, 2))
+        stray = of_nucleus * field.nuclei + of_cytoplasm * endoplasmic_reticulum(field, generator)
+        light = pattern / pattern.max() + blurred(stray, 1.5 * blur) + np.float32(0.02)
+        recorded = photons(light * np.float32(photons_at_most / light.max()), generator)
+        yield cv2.normalize(recorded, None, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U)
+
+
+def _log_uniform(low: float, high: float, generator: Generator) -> float:
+    return np.exp(generator.uniform(np.log(low), np.log(high)))
+
+
+def _grow_cells(size: int, generator: Generator) -> Field:
+    """Return a cell in the middle, and often a second one that shows at the edge."""
+    unit = size * generator.uniform(0.85, 1.05)
+    centers = [size * generator.uniform(0.45, 0.55, 2)]
+    if generator.uniform() < 0.6:
+        centers.append(centers[0] + generator.uniform(0.9, 1.1) * unit * DIRECTIONS[generator.integers(len(DIRECTIONS))])
+    cells = tuple(_cell(label, center, unit, generator) for label, center in enumerate(centers, 1))
+    nuclei = filled(size, [cell.nucleus for cell in cells])
+    labels = (filled(size, [cell.outline for cell in cells]) > 0.5).astype(np.uint8)
+    return Field(
+        size=size,
+        unit=unit,
+        cells=cells,
+        labels=labels,
+        nuclei=nuclei,
+        nucleoli=discs(size, np.concatenate([cell.nucleoli for cell in cells])),
+        rim=cv2.distanceTransform(labels, cv2.DIST_L2, 3) / np.float32(unit),
+        away=cv2.distanceTransform((nuclei < 0.5).astype(np.uint8), cv2.DIST_L2, 3) / np.float32(unit),
+        reticulum=np.exp(-np.square(noise(size, 0.1 * unit, generator) / 0.45)),
+        spindle=None,
+        bridge=None,
+    )
+
+
+def _cell(label: int, center: np.ndarray, unit: float, generator: Generator) -> Cell:
+    """Return a cell whose nucleus is an ellipse, turned at random."""
+    longer, angle = generator.uniform(1, 1.15), generator.uniform(0, np.pi)
+    turned = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    reach = 0.39 * unit * (DIRECTIONS * [longer, 1 / longer]) @ turned
+    count = generator.integers(2, 7)
+    turn, depth = (np.arange(count) + generator.uniform(0, 0.6, count)) / count, generator.uniform(0.2, 0.65, (count, 1))
+    places = center + depth * reach[(turn * len(reach)).astype(int)]
+    nucleoli = np.column_stack([places, generator.uniform(0.03, 0.09, count) * unit])
+    fibres = np.empty((0, 2, 2))
+    return Cell(label, center + 1.9 * reach, center + reach, center, nucleoli, generator.uniform(0, 1), fibres, heading=0)
+
+
+def _centromere(field: Field, coarseness: float, generator: Generator) -> np.ndarray:
+    """Some forty small dots, all over the nucleus."""
+    points = []
+    for cell in field.cells:
+        count = generator.integers(28, 55)
+        points.append(cell.at(generator.uniform(0, 1, count), np.sqrt(generator.uniform(0, 0.85, count)) - 1))
+    return dots(field.size, np.concatenate(points), (0.008 + 0.012 * coarseness) * field.unit)
+
+
+def _golgi(field: Field, coarseness: float, generator: Generator) -> np.ndarray:
+    """Ribbons beside the nucleus."""
+    return blurred(golgi_apparatus(field, generator), 0.03 * coarseness * field.unit)
+
+
+def _homogeneous(field: Field, coarseness: float, generator: Generator) -> np.ndarray:
+    """All of the nucleus, with little grain or none."""
+    return _grained(field, 0.2 * coarseness, 0.05, generator)
+
+
+def _nuclear_membrane(field: Field, coarseness: float, generator: Generator) -> np.ndarray:
+    """A ring, stronger here and weaker there."""
+    return nuclear_membrane(field, generator) * np.clip(1 + 0.4 * noise(field.size, 0.5 * field.unit, generator), 0.2, 2)
+
+
+def _nucleolar(field: Field, coarseness: float, generator: Generator) -> np.ndarray:
+    """A few round spots in the nucleus, smooth or grained."""
+    return field.nucleoli * np.clip(1 + 0.4 * coarseness * noise(field.size, 0.05 * field.unit, generator), 0.2, 2)
+
+
+def _speckled(field: Field, coarseness: float, generator: Generator) -> np.ndarray:
+    """Grain all over the nucleus but in the nucleoli."""
+    return _grained(field, 0.35, 0.05 + 0.09 * coarseness, generator) * (1 - 0.7 * field.nucleoli)
+
+
+def _grained(field: Field, amplitude: float, length: float, generator: Generator) -> np.ndarray:
+    return field.nuclei * np.clip(1 + amplitude * noise(field.size, length * field.unit, generator), 0, 2)
+
+
+PATTERNS = (_centromere, _golgi, _homogeneous, _nuclear_membrane, _nucleolar, _speckled)  # the index is the class number
+
+
+def contact_sheet(path: Path, size: int = 78, seed: int = 0) -> None:
+    """Write a picture with a column for each class: under its name a cell each of some specimens, `size` pixels wide.
+
+    Raises:
+        BadInput: if a number is out of range or `path` has no suffix that OpenCV can write.
+    """
+    check(size, seed)
+    tiles = (
+        (name, next(draw_specimen(number, 1, size, default_rng([seed, 2, number, specimen]))))
+        for specimen in range(SPECIMENS_SHOWN)
+        for number, name in enumerate(HEP2.classes)
+    )
+    write_tiles(path, tiles, columns=len(HEP2.classes))

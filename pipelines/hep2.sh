@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# HEp-2 cells, our way: trains three networks, blends them, and scores each and the blend on the validation and test cells.
+# Usage: hep2.sh [DATA [RUNS [PREDICTIONS.csv]]]; $SEEDS takes the place of the three seeds, $TRAIN_OPTIONS adds options.
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+set_up requirements.txt
+data=${1:-data/hep2} runs=${2:-runs/hep2} predictions=${3:-submissions/hep2.csv}
+names=() folders=()
+for seed in ${SEEDS:-0 1 2}; do
+    # shellcheck disable=SC2086
+    hpa train --task hep2 --data "$data" --runs "$runs" --seed "$seed" --name "seed$seed" ${TRAIN_OPTIONS:-}
+    names+=("seed$seed") folders+=("$runs/seed$seed/base")
+done
+chosen=$(IFS=,; echo "${names[*]}")
+hpa predict --data "$data" --runs "$runs" --variants "$chosen" --views 8
+hpa ensemble --task hep2 --data "$data" --runs "$runs" --variants "$chosen" --out "$predictions"
+for part in validation test; do
+    [ -d "$data/$part" ] || continue
+    echo "== $part"
+    hpa evaluate --run "${folders[@]}" --data "$data/$part" --views 8 --out "$runs/evaluation-$part"
+done

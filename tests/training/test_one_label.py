@@ -1,0 +1,217 @@
+"""Tasks with one label a sample, from training to evaluation: a tiny CellNet on drawn cells of 32 pixels."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import accuracy_score, balanced_accuracy_score
+
+from hpa import ensemble, evaluate, predict, train
+from hpa.data.store import pack
+from hpa.data.tables import read_samples
+from hpa.scoring.predictions import read_predictions
+from hpa.tasks import HEP2
+from hpa.training import fit
+from hpa.training.predict import predict_files
+from hpa.training.views import VIEWS, mean_over_views, view
+
+TINY = ["--task", "hep2", "--size", "32", "--filters", "4,8", "--blocks", "1,1", "--batch-size", "16", "--epochs", "2"]
+
+
+def run(command, *options):
+    return command.main([str(option) for option in options])
+
+
+@pytest.fixture(scope="module")
+def runs(drawn_cells, tmp_path_factory):
+    """Two networks of other seeds."""
+    runs = tmp_path_factory.mktemp("runs")
+    for seed in ("0", "1"):
+        assert run(train, "--data", drawn_cells, "--runs", runs, *TINY, "--seed", seed, "--name", f"seed{seed}") == 0
+    return runs
+
+
+def weights(folder):
+    model = keras.saving.load_model(folder / "model.keras", compile=False)
+    return {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
+
+
+def test_the_datas_own_validation_set_is_used_and_the_best_epoch_kept(runs, drawn_cells):
+    folder = runs / "seed0" / "base"
+    samples = read_samples(drawn_cells, "validation", HEP2)
+    predictions = read_predictions(folder / "validation.npz")
+    assert predictions.ids.tolist() == samples.ids.tolist()
+    assert (predictions.labels, predictions.views) == ("one", 1)
+    np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1, atol=1e-5)
+    history = pd.read_csv(folder / "history.csv")
+    best = history.loc[history["validation_accuracy"].idxmax()]
+    truth, predicted = samples.targets.argmax(axis=1), predictions.probabilities.argmax(axis=1)
+    assert best["validation_accuracy"] == pytest.approx(accuracy_score(truth, predicted))
+    assert best["validation_mean_class_accuracy"] == pytest.approx(balanced_accuracy_score(truth, predicted))
+    config = json.loads((folder / "config.json").read_text())
+    assert config["task"]["classes"] == list(HEP2.classes)
+    assert {"folds": None, "optimizer": "adamw", "schedule": "cosine", "averaging": 0.99}.items() <= config.items()
+    assert len(pd.read_csv(folder / "split.csv")) == len(samples) + len(read_samples(drawn_cells, "train", HEP2))
+
+
+def test_the_learning_rate_rises_and_falls(runs):
+    rates = pd.read_csv(runs / "seed0" / "base" / "history.csv")["learning_rate"]
+    assert rates[0] == pytest.approx(3e-3, rel=0.1)
+    assert rates[1] == pytest.approx(3e-7, rel=0.1)
+
+
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(runs, drawn_cells, tmp_path, monkeypatch):
+    """With all that has a memory: moving averages, the schedule's step, mixed batches."""
+    write_history = fit.write_history
+
+    def interrupt_after_writing(folder, history):
+        write_history(folder, history)
+        raise KeyboardInterrupt
+
+    shutil.copytree(runs / "stores", tmp_path / "stores")
+    options = ["--data", drawn_cells, "--runs", tmp_path, *TINY, "--name", "seed0"]
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "write_history", interrupt_after_writing)
+        assert run(train, *options) == 1
+    assert run(train, *options) == 0
+    whole, resumed = runs / "seed0" / "base", tmp_path / "seed0" / "base"
+    assert (whole / "history.csv").read_text() == (resumed / "history.csv").read_text()
+    found = weights(resumed)
+    for path, weight in weights(whole).items():
+        np.testing.assert_array_equal(weight, found[path], err_msg=path)
+
+
+def test_the_averaged_weights_are_validated_and_training_goes_on_from_its_own():
+    model = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    model.compile(keras.optimizers.SGD(1.0, use_ema=True, ema_momentum=0.5), "mse")
+    kernel = model.layers[0].kernel
+    kernel.assign([[1.0]])
+    for _ in range(2):
+        model.train_on_batch(np.array([[0.5]]), np.array([[0.0]]))  # the gradient of (k / 2)^2 is k / 2
+    # 1 -> 0.5 -> 0.25; the average starts at the first step's result and ends half way to the second's.
+    assert float(kernel[0, 0]) == pytest.approx(0.25)
+    with fit.averaged(model):
+        assert float(kernel[0, 0]) == pytest.approx(0.375)
+    assert float(kernel[0, 0]) == pytest.approx(0.25)
+
+
+def test_the_plateau_remembers_what_came_before_an_interruption(tmp_path, monkeypatch):
+    """Keras' callback by itself starts counting anew."""
+    losses = [1.0, 0.5, *[0.6] * 4]
+    monkeypatch.setattr(
+        fit, "read_history", lambda folder: pd.DataFrame({"epoch": np.arange(6) + 1, "validation_loss": losses})
+    )
+    settings = fit.Settings(**fit_settings(schedule="plateau", learning_rate=0.1))
+    model = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    callback = fit.Epochs.__new__(fit.Epochs)
+    keras.callbacks.Callback.__init__(callback)
+    callback.folder, callback.settings = tmp_path, settings
+    callback.set_model(model)
+    callback.on_train_begin()
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.1)
+    callback.plateau.on_epoch_end(6, {"validation_loss": 0.6})  # the fifth epoch without a gain
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.01)
+
+
+def fit_settings(**changes):
+    from hpa.training.presets import PRESETS
+
+    return PRESETS["alexnet"] | changes
+
+
+def test_views_are_the_symmetries_of_the_square():
+    image = np.arange(18, dtype=np.uint8).reshape(1, 3, 3, 2)
+    for count, views in VIEWS.items():
+        assert len(views) == count
+        assert len({view(image, *each).tobytes() for each in views}) == count
+        np.testing.assert_array_equal(view(image, *views[0]), image)
+
+
+def test_the_mean_over_all_views_does_not_change_when_an_image_is_turned(runs):
+    model = keras.saving.load_model(runs / "seed0" / "base" / "model.keras", compile=False)
+    model.compile(jit_compile=False)
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 1), np.uint8)
+    plain = mean_over_views(model, images, 8)
+    np.testing.assert_allclose(mean_over_views(model, np.rot90(images, 1, (1, 2))[:, :, ::-1], 8), plain, atol=1e-5)
+    assert np.abs(plain - mean_over_views(model, images, 1)).max() > 1e-4
+
+
+def test_predictions_ensemble_and_evaluation(runs, drawn_cells, tmp_path, capsys):
+    both = ["--data", drawn_cells, "--runs", runs]
+    assert run(predict, *both, "--views", "2") == 0
+    assert {read_predictions(file).views for file in runs.glob("seed*/base/*.npz")} == {2}
+    out = tmp_path / "cells.csv"
+    assert run(ensemble, "--task", "hep2", *both, "--shift", "0", "--out", out) == 0
+    table = pd.read_csv(out, dtype={"Id": str})
+    test = read_samples(drawn_cells, "test", HEP2)
+    assert table["Id"].tolist() == test.ids.tolist()
+    assert table[list(HEP2.classes)].to_numpy().sum(axis=1) == pytest.approx(1, abs=1e-3)
+
+    folders = [runs / f"seed{seed}" / "base" for seed in (0, 1)]
+    capsys.readouterr()
+    code = run(evaluate, "--run", *folders, "--data", drawn_cells / "test", "--views", "2", "--out", tmp_path / "scores")
+    assert code == 0
+    assert "blend of 2" in capsys.readouterr().out
+    assert {file.name for file in (tmp_path / "scores").iterdir()} == {
+        "classes.csv", "confusion.png", "mistakes.png", "predictions.csv", "scores.json",
+    }  # fmt: skip
+    scores = json.loads((tmp_path / "scores" / "scores.json").read_text())
+    store = pack(tmp_path / "store", drawn_cells / "test", test.ids, HEP2, 32)
+    mean = 0
+    for folder in folders:
+        model = keras.saving.load_model(folder / "model.keras", compile=False)
+        mean = mean + (model.predict(store.images, verbose=0) + model.predict(store.images[:, :, ::-1], verbose=0)) / 4
+    truth = test.targets.argmax(axis=1)
+    assert scores["scores"]["accuracy"] == pytest.approx(accuracy_score(truth, mean.argmax(axis=1)))
+    assert scores["scores"]["mean class accuracy"] == pytest.approx(balanced_accuracy_score(truth, mean.argmax(axis=1)))
+
+
+def test_a_folder_without_labels_becomes_a_readable_table(runs, drawn_cells, tmp_path):
+    (tmp_path / "images").mkdir()
+    for file in (drawn_cells / "test").glob("*/*.png"):
+        shutil.copy(file, tmp_path / "images")
+    command = ["hpa.predict", "--runs", runs, "--images", tmp_path / "images", "--out", tmp_path / "out.csv"]
+    done = subprocess.run([sys.executable, "-m", *map(str, command)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "out.csv", dtype={"Id": str})
+    assert list(table) == ["Id", "Predicted", *HEP2.classes]
+    files = [[tmp_path / "images" / f"{identifier}.png"] for identifier in table["Id"]]
+    mean = predict_files([runs / "seed0" / "base", runs / "seed1" / "base"], files, 1).mean(axis=0)
+    assert table["Predicted"].tolist() == [HEP2.classes[number] for number in mean.argmax(axis=1)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--loss", "binary-crossentropy"], "not for tasks with one label"),
+        (["--fold", "1"], "validation set of its own"),
+        (["--blocks", "1,1,1"], "same length"),
+        (["--model", "mobilenet-v2"], "are for cellnet"),
+        (["--preset", "nonsense"], "no preset nonsense; there are report, alexnet, cells"),
+        (["--augmentation", "hue"], "three colour channels"),
+        (["--groups", "neighbours-x"], "expected neighbours-"),
+        (["--task", "hpa", "--preset", "cells"], "not for tasks with many label"),
+    ],
+)
+def test_options_that_do_not_go_together(drawn_cells, tmp_path, capsys, options, message):
+    assert run(train, "--data", drawn_cells, "--runs", tmp_path / "runs", *TINY, *options) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_copies_of_validation_cells_are_left_out(drawn_cells, tmp_path):
+    from hpa.training.sides import divide
+
+    train_ids, validation_ids = (read_samples(drawn_cells, name, HEP2).ids for name in ("train", "validation"))
+    groups = tmp_path / "copies.csv"
+    groups.write_text(f"Id,group\n{train_ids[3]},7\n{validation_ids[0]},7\n{train_ids[4]},8\n{train_ids[5]},8\n")
+    settings = fit.Settings(**fit_settings(groups=str(groups)))
+    training, validation = divide(settings, HEP2, drawn_cells)
+    assert sorted(set(train_ids) - set(training.samples.ids)) == [train_ids[3]]
+    assert len(validation.rows) == len(validation_ids)
