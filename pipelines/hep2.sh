@@ -12,7 +12,7 @@ for seed in ${SEEDS:-0 1 2}; do
 done
 chosen=$(IFS=,; echo "${names[*]}")
 hpa predict --data "$data" --runs "$runs" --variants "$chosen" --views 8
-hpa ensemble --task hep2 --data "$data" --runs "$runs" --variants "$chosen" --out "$predictions"
+hpa ensemble --task hep2 --data "$data" --runs "$runs" --variants "$chosen" --weights equal --out "$predictions"
 for part in validation test; do
     [ -d "$data/$part" ] || continue
     echo "== $part"

@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import json
 import os
 import subprocess
 import sys
@@ -58,6 +59,28 @@ def test_the_competition_from_download_to_upload(drawn_data, kaggle, tmp_path):
     assert "uploaded already" in out
     assert kaggle.calls.count(DOWNLOAD) == kaggle.calls.count(PUT) == 1
     assert {file: file.stat().st_mtime_ns for file in times} == times
+
+
+@needs_venv
+def test_hep2_our_way(drawn_cells, tmp_path):
+    options = "--size 32 --filters 4,8 --blocks 1,1 --epochs 1 --batch-size 16"
+    code, out, err = run("hep2.sh", drawn_cells, "runs", "cells.csv", folder=tmp_path, SEEDS="0 1", TRAIN_OPTIONS=options)
+    assert code == 0, err
+    assert len(pd.read_csv(tmp_path / "cells.csv")) == 24
+    assert out.count("blend of 2") == 2
+    for part in ("validation", "test"):
+        assert (tmp_path / "runs" / f"evaluation-{part}" / "confusion.png").exists()
+
+
+@needs_venv
+def test_hep2_the_reports_way(drawn_cells, tmp_path):
+    code, _, err = run(
+        "hep2_alexnet.sh", drawn_cells, "runs", folder=tmp_path, TRAIN_OPTIONS="--epochs 1 --rows 8 --size 64"
+    )
+    assert code == 0, err
+    config = json.loads((tmp_path / "runs" / "alexnet" / "base" / "config.json").read_text())
+    assert {"optimizer": "sgd", "batch_size": 4, "schedule": "plateau", "part": "all"}.items() <= config.items()
+    assert json.loads((tmp_path / "runs" / "evaluation-test" / "scores.json").read_text())["rows"] == 24
 
 
 def archive(data):

@@ -182,7 +182,7 @@ class Epochs(keras.callbacks.Callback):
     def on_train_begin(self, logs=None) -> None:
         """Show the plateau schedule all validation losses so far: Keras saves no callback's memory."""
         if self.settings.schedule == "plateau":
-            self.plateau = keras.callbacks.ReduceLROnPlateau(monitor="validation_loss", factor=0.1, patience=5)
+            self.plateau = keras.callbacks.ReduceLROnPlateau("validation_loss", factor=0.1, patience=5, mode="min")
             self.plateau.set_model(self.model)
             self.plateau.on_train_begin()
             self.model.optimizer.learning_rate = self.settings.learning_rate

@@ -4,6 +4,8 @@ import json
 import shutil
 import subprocess
 import sys
+import textwrap
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -12,12 +14,15 @@ import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 from hpa import ensemble, evaluate, predict, train
+from hpa.data.images import write_image
 from hpa.data.store import pack
 from hpa.data.tables import read_samples
 from hpa.scoring.predictions import read_predictions
-from hpa.tasks import HEP2
+from hpa.tasks import HEP2, read_task
 from hpa.training import fit
 from hpa.training.predict import predict_files
+from hpa.training.presets import PRESETS
+from hpa.training.sides import divide
 from hpa.training.views import VIEWS, mean_over_views, view
 
 TINY = ["--task", "hep2", "--size", "32", "--filters", "4,8", "--blocks", "1,1", "--batch-size", "16", "--epochs", "2"]
@@ -120,8 +125,6 @@ def test_the_plateau_remembers_what_came_before_an_interruption(tmp_path, monkey
 
 
 def fit_settings(**changes):
-    from hpa.training.presets import PRESETS
-
     return PRESETS["alexnet"] | changes
 
 
@@ -186,6 +189,25 @@ def test_a_folder_without_labels_becomes_a_readable_table(runs, drawn_cells, tmp
     assert table["Predicted"].tolist() == [HEP2.classes[number] for number in mean.argmax(axis=1)]
 
 
+def test_the_made_up_task_of_the_readme(tmp_path, monkeypatch):
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    [block] = [part for part in readme.split("\n\n") if part.startswith("    # yeast.toml")]
+    (tmp_path / "yeast.toml").write_text(textwrap.dedent(block))
+    task = read_task(tmp_path / "yeast.toml")
+    assert (task.name, task.channels, task.suffixes, task.labels) == ("yeast", ("dapi", "actin"), ("_dapi", "_actin"), "one")
+    random = np.random.default_rng(0)
+    for number in range(24):
+        for set in ("train", "validation"):
+            for channel in task.channels:
+                folder = tmp_path / "data" / "yeast" / set / task.classes[number % 3]
+                write_image(folder / f"{set}{number}_{channel}.png", random.integers(0, 256, (20, 30), np.uint8))
+    monkeypatch.chdir(tmp_path)
+    command = ["--task", "yeast.toml", "--data", "data/yeast", "--name", "first", *TINY[2:], "--epochs", "1"]
+    assert run(train, *command) == 0
+    assert run(evaluate, "--run", "runs/first/base", "--data", "data/yeast/validation") == 0
+    assert pd.read_csv("runs/first/base/evaluation/classes.csv")["rows"].tolist() == [8, 8, 8]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -206,8 +228,6 @@ def test_options_that_do_not_go_together(drawn_cells, tmp_path, capsys, options,
 
 
 def test_copies_of_validation_cells_are_left_out(drawn_cells, tmp_path):
-    from hpa.training.sides import divide
-
     train_ids, validation_ids = (read_samples(drawn_cells, name, HEP2).ids for name in ("train", "validation"))
     groups = tmp_path / "copies.csv"
     groups.write_text(f"Id,group\n{train_ids[3]},7\n{validation_ids[0]},7\n{train_ids[4]},8\n{train_ids[5]},8\n")
