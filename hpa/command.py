@@ -67,6 +67,7 @@ def quiet_import() -> Iterator[None]:
     try:
         yield
     finally:
+        del os.environ["TF_CPP_MIN_LOG_LEVEL"]  # TensorFlow has read it; processes started from here shall not inherit it
         os.dup2(screen, 2)
         os.close(screen)
         os.close(nowhere)

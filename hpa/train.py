@@ -90,7 +90,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
     from hpa.training.sides import has_validation_set
 
     preset = find_preset(options.preset, options.task, options.runs)
-    if options.model not in (None, "cellnet"):
+    if getattr(options, "model", None) not in (None, "cellnet"):
         preset = preset | dict.fromkeys(TOPOLOGY)
     given = {field.name: getattr(options, field.name, None) for field in fields(Settings)}
     chosen = preset | {name: value for name, value in given.items() if value is not None}

@@ -97,7 +97,7 @@ def settings_of(preset, task=HEP2, **others):
 @pytest.mark.parametrize(
     ("start", "task", "own"),
     [
-        (settings_of("cells"), HEP2, {"stages": 3, "first_filters": 32, "first_blocks": 1, "later_blocks": 2, "kernel": 3}),
+        (settings_of("cells"), HEP2, {"stages": 3, "first_filters": 24, "first_blocks": 1, "later_blocks": 2, "kernel": 3}),
         (settings_of("report", variant=5), HEP2, {"variant": 5, "loss": "categorical-crossentropy"}),
         (settings_of("report", HPA, variant=0), HPA, {"variant": 0, "loss": "binary-crossentropy"}),
         (settings_of("alexnet"), HEP2, {"augmentation": "alexnet", "learning_rate": 1e-3}),
