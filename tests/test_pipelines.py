@@ -4,6 +4,7 @@ import importlib.util
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -74,13 +75,13 @@ def test_hep2_our_way(drawn_cells, tmp_path):
 
 @needs_venv
 def test_hep2_the_reports_way(drawn_cells, tmp_path):
-    code, _, err = run(
-        "hep2_alexnet.sh", drawn_cells, "runs", folder=tmp_path, TRAIN_OPTIONS="--epochs 1 --rows 8 --size 64"
-    )
+    for part in ("train", "validation"):
+        shutil.copytree(drawn_cells / part, tmp_path / "cells" / part)
+    code, _, err = run("hep2_alexnet.sh", "cells", "runs", folder=tmp_path, TRAIN_OPTIONS="--epochs 1 --rows 8 --size 64")
     assert code == 0, err
     config = json.loads((tmp_path / "runs" / "alexnet" / "base" / "config.json").read_text())
     assert {"optimizer": "sgd", "batch_size": 4, "schedule": "plateau", "part": "all"}.items() <= config.items()
-    assert json.loads((tmp_path / "runs" / "evaluation-test" / "scores.json").read_text())["rows"] == 24
+    assert json.loads((tmp_path / "runs" / "evaluation-validation" / "scores.json").read_text())["rows"] == 24
 
 
 def archive(data):

@@ -1,7 +1,7 @@
 """The two sides of a run: the rows that it learns from and those that it is validated with.
 
 Where the data has a `validation` set, that is the validation side and all of `train` is learned from. Else, or where folds
-are asked for, one fold of `train` is held out. In split.csv the validation side has the number of the fold held out.
+are asked for, one fold of `train` is held out.
 """
 
 from dataclasses import dataclass, replace
@@ -91,12 +91,14 @@ def pack_sets(sides: tuple[Side, Side], data: Path, runs: Path, task: Task, size
 
 
 def write_sides(path: Path, settings: Settings, sides: tuple[Side, Side]) -> None:
-    """Write the sides as a CSV in the order of the tables; rows to learn from have another number than the fold held out."""
-    counts = [len(side.rows) for side in sides]
-    order = np.lexsort([np.concatenate([side.rows for side in sides]), np.repeat([side.set for side in sides], counts)])
-    ids = np.concatenate([side.samples.ids for side in sides])
-    fold_of_row = np.repeat([settings.fold + 1, settings.fold], counts)
-    write_split(path, ids[order], fold_of_row[order])
+    """Write a CSV of all samples of the sides' sets with a number each, as `hpa.data.splits.write_split` does.
+
+    The validation side has the fold held out, the training side the next number, and what is on neither the one after it.
+    """
+    fold_of_row = {side.set: np.full(len(side.table), settings.fold + 2) for side in sides}
+    for side, fold in zip(sides, (settings.fold + 1, settings.fold), strict=True):
+        fold_of_row[side.set][side.rows] = fold
+    write_split(path, joined(sides).ids, np.concatenate(list(fold_of_row.values())))
 
 
 def _given(settings: Settings, train: SampleTable, validation: SampleTable) -> tuple[Side, Side]:

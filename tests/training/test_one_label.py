@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from hpa.tasks import HEP2, read_task
 from hpa.training import fit
 from hpa.training.predict import predict_files
 from hpa.training.presets import PRESETS
-from hpa.training.sides import divide
+from hpa.training.sides import divide, write_sides
 from hpa.training.views import VIEWS, mean_over_views, view
 
 TINY = ["--task", "hep2", "--size", "32", "--filters", "4,8", "--blocks", "1,1", "--batch-size", "16", "--epochs", "2"]
@@ -179,9 +177,7 @@ def test_a_folder_without_labels_becomes_a_readable_table(runs, drawn_cells, tmp
     (tmp_path / "images").mkdir()
     for file in (drawn_cells / "test").glob("*/*.png"):
         shutil.copy(file, tmp_path / "images")
-    command = ["hpa.predict", "--runs", runs, "--images", tmp_path / "images", "--out", tmp_path / "out.csv"]
-    done = subprocess.run([sys.executable, "-m", *map(str, command)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert run(predict, "--runs", runs, "--images", tmp_path / "images", "--out", tmp_path / "out.csv") == 0
     table = pd.read_csv(tmp_path / "out.csv", dtype={"Id": str})
     assert list(table) == ["Id", "Predicted", *HEP2.classes]
     files = [[tmp_path / "images" / f"{identifier}.png"] for identifier in table["Id"]]
@@ -235,3 +231,16 @@ def test_copies_of_validation_cells_are_left_out(drawn_cells, tmp_path):
     training, validation = divide(settings, HEP2, drawn_cells)
     assert sorted(set(train_ids) - set(training.samples.ids)) == [train_ids[3]]
     assert len(validation.rows) == len(validation_ids)
+
+
+def test_a_split_is_read_back_also_where_not_all_rows_are_learned_from(drawn_cells, tmp_path):
+    settings = fit.Settings(**fit_settings(folds=3, fold=1, rows=20))
+    sides = divide(settings, HEP2, drawn_cells)
+    assert len(sides[0].rows) == 20
+    write_sides(tmp_path / "split.csv", settings, sides)
+    again = divide(settings, HEP2, drawn_cells, tmp_path / "split.csv")
+    for side, other in zip(sides, again, strict=True):
+        assert side.samples.ids.tolist() == other.samples.ids.tolist()
+    given = divide(fit.Settings(**fit_settings()), HEP2, drawn_cells)
+    write_sides(tmp_path / "given.csv", settings, given)
+    assert (pd.read_csv(tmp_path / "given.csv")["fold"] == 1).sum() == len(given[1].rows)

@@ -15,11 +15,12 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score
 
-from hpa import finetune, train
+from hpa import evaluate, finetune, train
 from hpa.data.store import pack
 from hpa.data.tables import read_training_table
 from hpa.models.gapnet import DENSE_PART
 from hpa.scoring.predictions import read_predictions
+from hpa.scoring.thresholds import best_class_thresholds
 from hpa.tasks import HPA
 from hpa.training import fit
 
@@ -294,6 +295,26 @@ def test_a_stage_on_another_table_is_refused(runs, drawn_data, tmp_path, capsys)
     shutil.copytree(runs / "2" / "base", tmp_path / "runs" / "2" / "base")
     assert run(finetune, tmp_path, tmp_path / "runs", "--variant", "2", "--stage", "cnn") == 2
     assert "another table" in capsys.readouterr().err
+
+
+def test_a_run_is_evaluated_at_the_thresholds_of_its_validation_rows(runs, drawn_data, tmp_path):
+    base = runs / "2" / "base"
+    command = ["--run", base, "--data", drawn_data / "test", "--table", drawn_data / "test_key.csv", "--out", tmp_path]
+    assert evaluate.main([str(each) for each in command]) == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    validation = read_predictions(base / "validation.npz")
+    thresholds = best_class_thresholds(validation.targets, validation.probabilities)
+    assert list(scores["thresholds"].values()) == pytest.approx(thresholds)
+    key = read_training_table(drawn_data / "test_key.csv", HPA)
+    store = pack(tmp_path / "store", drawn_data / "test", key.ids, HPA, 48)
+    probabilities = keras.saving.load_model(base / "model.keras", compile=False).predict(store.images, verbose=0)
+    predicted = probabilities > thresholds
+    empty = ~predicted.any(axis=1)
+    predicted[empty, probabilities[empty].argmax(axis=1)] = True
+    assert scores["scores"]["macro F1"] == pytest.approx(f1_score(key.targets, predicted, average="macro", zero_division=0))
+    table = pd.read_csv(tmp_path / "predictions.csv", dtype={"Id": str})
+    assert table["Predicted"][0].split(" | ") == [name for name, own in zip(HPA.classes, predicted[0], strict=True) if own]
+    assert (tmp_path / "classes.png").exists()
 
 
 def test_the_picture_of_the_augmentation(drawn_data, tmp_path):
