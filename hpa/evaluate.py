@@ -59,7 +59,7 @@ def work(options: argparse.Namespace) -> None:
     thresholds = [validation_thresholds(folders, task.labels, len(task.classes)) for folders in members.values()]
     probabilities = list(predict_files(options.run, files, options.views))
     if len(options.run) > 1:
-        probabilities.append(blend(probabilities, np.full(len(options.run), 1 / len(options.run))))
+        probabilities.append(blend(probabilities))
     evaluations = {
         name: evaluate(Predictions(table.ids, task.classes, own, table.targets, task.labels, options.views), cuts)
         for name, own, cuts in zip(members, probabilities, thresholds, strict=True)

@@ -60,7 +60,7 @@ def predict_folder(folders: Sequence[Path], images: Path, out: Path, views: int)
     if not ids:
         raise BadInput(f"{images}: no image here whose name ends in {task.suffixes[0]}.png")
     probabilities = predict_files(folders, find_files(images, ids, task), views)
-    mean = blend(probabilities, np.full(len(folders), 1 / len(folders)))
+    mean = blend(probabilities)
     thresholds = validation_thresholds(folders, task.labels, len(task.classes))
     predictions = Predictions(np.array(ids), task.classes, mean, labels=task.labels, views=views)
     write_prediction_table(out, predictions, thresholds)

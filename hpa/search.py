@@ -34,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--epochs", type=command.positive_integer, default=10, help="passes of each trial over its training rows")
     add("--rows", type=command.positive_integer, default=2000, help="how many rows each trial learns from")
     add("--seed", type=command.whole_number, default=0, help="seed of the search and of every trial")
-    parser.set_defaults(variant=None, folds=FOLDS)
+    parser.set_defaults(model=None, variant=None, folds=FOLDS)
     return parser
 
 

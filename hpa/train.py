@@ -9,7 +9,7 @@ from hpa import command
 from hpa.errors import BadInput
 from hpa.tasks import Task
 from hpa.training.presets import PRESETS, find_preset
-from hpa.training.stages import AUGMENTATIONS, MIXINGS, OPTIMIZERS, PARTS, SCHEDULES, Settings, run_name
+from hpa.training.stages import AUGMENTATIONS, CROSSENTROPIES, MIXINGS, OPTIMIZERS, PARTS, SCHEDULES, Settings, run_name
 
 FOLDS = 5
 TOPOLOGY = ("filters", "blocks", "kernel", "dropout")
@@ -90,7 +90,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
     from hpa.training.sides import has_validation_set
 
     preset = find_preset(options.preset, options.task, options.runs)
-    if getattr(options, "model", None) not in (None, "cellnet"):
+    if options.model not in (None, "cellnet"):
         preset = preset | dict.fromkeys(TOPOLOGY)
     given = {field.name: getattr(options, field.name, None) for field in fields(Settings)}
     chosen = preset | {name: value for name, value in given.items() if value is not None}
@@ -107,9 +107,9 @@ def _require_sense(settings: Settings, task: Task) -> None:
         raise BadInput(f"--fold {settings.fold}: the data has a validation set of its own; ask for --folds to split train/")
     if settings.folds is not None and settings.fold >= settings.folds:
         raise BadInput(f"--fold {settings.fold} of --folds {settings.folds}: folds count from 0")
-    wrong = {"one": "binary-crossentropy", "many": "categorical-crossentropy"}[task.labels]
-    if settings.loss == wrong:
-        raise BadInput(f"--loss {wrong} is not for tasks with {task.labels} label a sample; take another --loss or --preset")
+    if settings.loss in CROSSENTROPIES.values() and settings.loss != CROSSENTROPIES[task.labels]:
+        kind = f"tasks with {task.labels} label a sample"
+        raise BadInput(f"--loss {settings.loss} is not for {kind}; take another --loss or --preset")
     topology = [getattr(settings, name) for name in TOPOLOGY]
     if settings.model == "cellnet" and (None in topology or len(settings.filters) != len(settings.blocks)):
         raise BadInput(

@@ -118,6 +118,23 @@ def grow_field(
         for index, outline in enumerate(outlines)
         if index != mother
     )
+    return field_of(size, unit, cells, labels, inner, generator, spindle, bridge)
+
+
+def field_of(
+    size: int,
+    unit: float,
+    cells: tuple,
+    labels: np.ndarray,
+    inner: np.ndarray,
+    generator: Generator,
+    spindle=None,
+    bridge=None,
+) -> Field:
+    """Return a field of some cells with the maps that follow from them.
+
+    `labels` and `inner` are uint8 [size, size]: the number of the cell that a pixel lies in, and 1 inside any cell.
+    """
     nuclei = filled(size, [cell.nucleus for cell in cells])
     return Field(
         size=size,

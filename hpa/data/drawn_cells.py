@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.random import Generator, default_rng
 
-from hpa.data.cells import DIRECTIONS, Cell, Field, blurred, discs, dots, filled, noise
+from hpa.data.cells import DIRECTIONS, Cell, Field, blurred, dots, field_of, filled, noise
 from hpa.data.drawn import check, claimed, draw_missing, photons, write_table, write_tiles
 from hpa.data.patterns import endoplasmic_reticulum, golgi_apparatus, nuclear_membrane
 from hpa.errors import BadInput
@@ -111,21 +111,8 @@ def _grow_cells(size: int, generator: Generator) -> Field:
     if generator.uniform() < 0.6:
         centers.append(centers[0] + generator.uniform(0.9, 1.1) * unit * DIRECTIONS[generator.integers(len(DIRECTIONS))])
     cells = tuple(_cell(label, center, unit, generator) for label, center in enumerate(centers, 1))
-    nuclei = filled(size, [cell.nucleus for cell in cells])
     labels = (filled(size, [cell.outline for cell in cells]) > 0.5).astype(np.uint8)
-    return Field(
-        size=size,
-        unit=unit,
-        cells=cells,
-        labels=labels,
-        nuclei=nuclei,
-        nucleoli=discs(size, np.concatenate([cell.nucleoli for cell in cells])),
-        rim=cv2.distanceTransform(labels, cv2.DIST_L2, 3) / np.float32(unit),
-        away=cv2.distanceTransform((nuclei < 0.5).astype(np.uint8), cv2.DIST_L2, 3) / np.float32(unit),
-        reticulum=np.exp(-np.square(noise(size, 0.1 * unit, generator) / 0.45)),
-        spindle=None,
-        bridge=None,
-    )
+    return field_of(size, unit, cells, labels, labels, generator)
 
 
 def _cell(label: int, center: np.ndarray, unit: float, generator: Generator) -> Cell:

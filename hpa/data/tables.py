@@ -3,6 +3,8 @@
 A labelled set is a folder of images with a table `<folder>.csv` beside it, or a folder of class folders.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +35,10 @@ class SampleTable:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def at(self, rows: np.ndarray) -> SampleTable:
+        """Return the labelled samples of some rows, integers [m], in their order."""
+        return SampleTable(self.ids[rows], self.targets[rows])
 
 
 def read_labelled(folder: Path, task: Task, table: Path | None = None) -> SampleTable:

@@ -84,7 +84,7 @@ def validation_thresholds(folders: Sequence[Path], labels: str, classes: int) ->
     if labels == "one":
         return np.ones(classes)
     members = read_members(folders, None)
-    return find_thresholds("per-class", members.targets, blend(members.validation, np.full(len(folders), 1 / len(folders))))
+    return find_thresholds("per-class", members.targets, blend(members.validation))
 
 
 def member_weights(f1: np.ndarray, rule: str, shift: float, names: Sequence[str]) -> np.ndarray:
@@ -110,8 +110,13 @@ def member_weights(f1: np.ndarray, rule: str, shift: float, names: Sequence[str]
     return raw / raw.sum()
 
 
-def blend(probabilities: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
-    """Return the weighted mean of the members' `probabilities`, each float32 [n, classes], as float32 [n, classes]."""
+def blend(probabilities: Sequence[np.ndarray], weights: np.ndarray | None = None) -> np.ndarray:
+    """Return the weighted mean of the members' `probabilities`, each float32 [n, classes], as float32 [n, classes].
+
+    Without `weights`, [members] of sum 1, all members weigh the same.
+    """
+    if weights is None:
+        weights = np.full(len(probabilities), 1 / len(probabilities))
     total = np.zeros(probabilities[0].shape)
     for weight, own in zip(weights, probabilities, strict=True):
         total += weight * own

@@ -175,7 +175,7 @@ class Epochs(keras.callbacks.Callback):
     def __init__(self, folder: Path, settings: Settings, task: Task, rows: int, validation: Rows) -> None:
         super().__init__()
         self.folder, self.settings, self.task, self.rows = folder, settings, task, rows
-        self.samples = SampleTable(validation.table.ids[validation.rows], validation.table.targets[validation.rows])
+        self.samples = validation.table.at(validation.rows)
         self.batches = evaluation_batches(validation.images, validation.rows, settings.batch_size)
         self.plateau = None
 

@@ -42,7 +42,7 @@ def predict(folders: Sequence[Path], data: Path, runs: Path, views: int) -> None
     Raises:
         BadInput: if a run has no model, the runs are of several tasks, or a table or an image cannot be used.
     """
-    refuse(runs, [f"{f}: no model.keras; train it first" for f in folders if not (f / "model.keras").exists()])
+    _require_models(runs, folders)
     task = common_task(folders)
     for folder in folders:
         _predict_validation(folder, task, data, runs, views)
@@ -77,7 +77,7 @@ def predict_files(folders: Sequence[Path], files: Sequence[Sequence[Path]], view
     Raises:
         BadInput: if a run has no model, or naming every file that cannot be read.
     """
-    refuse("--run", [f"{f}: no model.keras; train it first" for f in folders if not (f / "model.keras").exists()])
+    _require_models("--run", folders)
     models = [_load(folder) for folder in folders]
     sizes = [read_settings(folder).size for folder in folders]
     probabilities = np.empty((len(models), len(files), models[0].output.shape[-1]), np.float32)
@@ -88,6 +88,14 @@ def predict_files(folders: Sequence[Path], files: Sequence[Sequence[Path]], view
             probabilities[number, start:stop] = mean_over_views(model, batch[size], views)
         start = stop
     return probabilities
+
+
+def predict_rows(model: keras.Model, images: np.ndarray, rows: np.ndarray, views: int, description: str) -> np.ndarray:
+    """Return the mean output over views of a compiled model for some rows of packed images, float32 [rows, outputs]."""
+    batches = np.array_split(rows, range(BATCH, len(rows), BATCH))
+    return np.concatenate(
+        [mean_over_views(model, images[batch], views) for batch in tqdm(batches, desc=description, disable=None)]
+    )
 
 
 def common_task(folders: Sequence[Path]) -> Task:
@@ -126,6 +134,10 @@ def _batches(files: Sequence[Sequence[Path]], sizes: Sequence[int]) -> Iterator[
     refuse(files[0][0].parent, sorted(faults))
 
 
+def _require_models(where: object, folders: Sequence[Path]) -> None:
+    refuse(where, [f"{f}: no model.keras; train it first" for f in folders if not (f / "model.keras").exists()])
+
+
 def _load(folder: Path) -> keras.Model:
     model = load(folder / "model.keras")
     model.compile(jit_compile=just_in_time())
@@ -139,12 +151,9 @@ def _predict_validation(folder: Path, task: Task, data: Path, runs: Path, views:
     settings = read_settings(folder)
     side = divide(settings, task, data, folder / "split.csv")[1]
     store = pack(runs / "stores" / f"{side.set}-{settings.size}", data / side.set, side.table.ids, task, settings.size)
-    model, samples = _load(folder), side.samples
-    probabilities = [
-        mean_over_views(model, store.images[batch], views)
-        for batch in tqdm(np.array_split(side.rows, range(BATCH, len(side.rows), BATCH)), desc=str(file), disable=None)
-    ]
-    predictions = Predictions(samples.ids, task.classes, np.concatenate(probabilities), samples.targets, task.labels, views)
+    samples = side.samples
+    probabilities = predict_rows(_load(folder), store.images, side.rows, views, str(file))
+    predictions = Predictions(samples.ids, task.classes, probabilities, samples.targets, task.labels, views)
     write_predictions(file, predictions)
     print(f"{file} is written")
 

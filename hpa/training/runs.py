@@ -81,9 +81,7 @@ def read_settings(folder: Path) -> Settings:
     Raises:
         BadInput: if there is no run, or its config.json lacks a setting.
     """
-    if not (folder / "config.json").exists():
-        raise BadInput(f"{folder}: no such run; train it first")
-    config = read_json(folder / "config.json")
+    config = _read_config(folder)
     missing = [name for name in Settings.__dataclass_fields__ if name not in config]
     if missing:
         raise BadInput(
@@ -98,10 +96,9 @@ def read_task_of(folder: Path) -> Task:
     Raises:
         BadInput: if there is no run, or its config.json does not hold a task.
     """
-    if not (folder / "config.json").exists():
-        raise BadInput(f"{folder}: no such run; train it first")
+    config = _read_config(folder)
     try:
-        return Task(**{name: _with_tuples(value) for name, value in read_json(folder / "config.json")["task"].items()})
+        return Task(**{name: _with_tuples(value) for name, value in config["task"].items()})
     except (KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"{folder / 'config.json'}: holds no task; this version of hpa.train did not write it") from error
 
@@ -146,6 +143,12 @@ def write_history(folder: Path, history: pd.DataFrame) -> None:
     """Write history.csv, whole or not at all; the numbers can be read back exactly."""
     with written_whole(folder / "history.csv") as temporary:
         history.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def _read_config(folder: Path) -> dict:
+    if not (folder / "config.json").exists():
+        raise BadInput(f"{folder}: no such run; train it first")
+    return read_json(folder / "config.json")
 
 
 def _with_tuples(value: object) -> object:

@@ -37,12 +37,11 @@ from hpa.training.monitor import MONITORS
 from hpa.training.presets import preset_file
 from hpa.training.runs import open_run, read_history, require_same_run, run_config
 from hpa.training.sides import divide
-from hpa.training.stages import MIXINGS, Settings
+from hpa.training.stages import CROSSENTROPIES, MIXINGS, Settings
 from hpa.training.train import train
 
 Space = dict[str, BaseDistribution]
 
-CROSSENTROPIES = {"one": "categorical-crossentropy", "many": "binary-crossentropy"}
 # Settings of a trial that say how it was measured, not what was found.
 OF_THE_SEARCH = ("stage", "folds", "fold", "split_seed", "groups", "rows", "seed", "epochs")
 PANEL_COLUMNS = 4

@@ -34,7 +34,7 @@ class Side:
     @property
     def samples(self) -> SampleTable:
         """The ids and targets of the side's own rows."""
-        return SampleTable(self.table.ids[self.rows], self.table.targets[self.rows])
+        return self.table.at(self.rows)
 
 
 def has_validation_set(data: Path) -> bool:

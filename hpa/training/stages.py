@@ -5,6 +5,7 @@ from dataclasses import dataclass
 # What each name stands for is written where it is carried out (losses, fit, augment, mixing); these lists are here so
 # that the option parser need not load those.
 LOSSES = ("binary-crossentropy", "categorical-crossentropy", "soft-f1", "smooth-l1")
+CROSSENTROPIES = {"one": "categorical-crossentropy", "many": "binary-crossentropy"}  # by the labels of the task
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine", "plateau")
 AUGMENTATIONS = (

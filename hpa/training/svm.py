@@ -30,7 +30,7 @@ from hpa.models.gapnet import DENSE_PART
 from hpa.scoring.predictions import Predictions, write_predictions
 from hpa.training.fit import just_in_time
 from hpa.training.monitor import MONITORS, validation_scores
-from hpa.training.predict import BATCH
+from hpa.training.predict import predict_rows
 from hpa.training.runs import (
     describe_best,
     is_finished,
@@ -42,11 +42,11 @@ from hpa.training.runs import (
     write_history,
 )
 from hpa.training.sides import divide, joined, pack_sets, write_sides
+from hpa.training.stages import CROSSENTROPIES
 from hpa.training.train import OUTPUTS, require_finished
 
 FOLDS = 5
 REGULARISATIONS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # LinearSVC's C: the smaller, the stronger the regularisation
-LOSSES = {"one": "categorical-crossentropy", "many": "binary-crossentropy"}
 # Where a network flattens its last maps, in place of pooling them, its features are the last hidden layer's outputs.
 FEATURES = {"alexnet": "dense_3", "parallel-kernels": "dense_1"}
 
@@ -89,7 +89,7 @@ def replace_head(source: Path, data: Path, runs: Path) -> Path:
     folder = runs / f"{source.parent.name}-svm" / "base"
     own, task = read_settings(source), read_task_of(source)
     plain = {"label_smoothing": 0.0, "augmentation": "none", "mixing": "none"}
-    settings = replace(own, stage="base", part="dense", epochs=1, loss=LOSSES[task.labels], **plain)
+    settings = replace(own, stage="base", part="dense", epochs=1, loss=CROSSENTROPIES[task.labels], **plain)
     sides = divide(own, task, data, source / "split.csv")
     table = joined(sides)
     require_finished(source, table)
@@ -114,7 +114,8 @@ def replace_head(source: Path, data: Path, runs: Path) -> Path:
         write_sides(folder / "split.csv", settings, sides)
         network = load(source / "model.keras")
         extractor = keras.Model(network.input, network.get_layer(features_layer).output)
-        features = [_outputs(extractor, images[side.set], side.rows, f"features, {side.set}") for side in sides]
+        extractor.compile(jit_compile=just_in_time())
+        features = [predict_rows(extractor, images[side.set], side.rows, 1, f"features, {side.set}") for side in sides]
         head = fit_head(features[0], training.targets, task.labels, fold_of_row)
         with written_whole(folder / "model.keras") as temporary:
             with_head(extractor, head, task.labels, f"{network.name}_svm").save(temporary)
@@ -232,9 +233,3 @@ def _class_faults(targets: np.ndarray, fold_of_row: np.ndarray, classes: tuple[s
         for name, count, share in zip(classes, targets.sum(axis=0), shares.T, strict=True)
         if share.min() == 0 or share.max() == 1
     ]
-
-
-def _outputs(model: keras.Model, images: np.ndarray, rows: np.ndarray, description: str) -> np.ndarray:
-    model.compile(jit_compile=just_in_time())
-    batches = np.array_split(rows, range(BATCH, len(rows), BATCH))
-    return np.concatenate([model.predict_on_batch(images[each]) for each in tqdm(batches, desc=description, disable=None)])
