@@ -9,7 +9,17 @@ from hpa import command
 from hpa.errors import BadInput
 from hpa.tasks import Task
 from hpa.training.presets import PRESETS, find_preset
-from hpa.training.stages import AUGMENTATIONS, CROSSENTROPIES, MIXINGS, OPTIMIZERS, PARTS, SCHEDULES, Settings, run_name
+from hpa.training.stages import (
+    AUGMENTATIONS,
+    CROSSENTROPIES,
+    MIXINGS,
+    OPTIMIZERS,
+    PARTS,
+    PRECISIONS,
+    SCHEDULES,
+    Settings,
+    run_name,
+)
 
 FOLDS = 5
 TOPOLOGY = ("filters", "blocks", "kernel", "dropout")
@@ -52,6 +62,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--activation", choices=("relu", "mish"), help="activation inside the network")
     add("--weights", metavar="FILE|imagenet", help="weights to start from, for alexnet and Keras' own networks")
     add("--part", choices=PARTS, help="what learns; the rest is frozen")
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        help="what a new network computes in; mixed_bfloat16 is faster where the processor has matrix units for it",
+    )
     add("--optimizer", choices=OPTIMIZERS, help="the optimizer")
     add("--schedule", choices=SCHEDULES, help="how the learning rate falls")
     add("--weight-decay", type=command.share, help="weight decay of the optimizer")

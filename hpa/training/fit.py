@@ -89,7 +89,8 @@ def fit(
         model = load(_state_file(folder, done), compile=True)
         compile_model(model, settings, task, model.optimizer)
     else:
-        model = new_model()
+        with computing_in(settings.precision):
+            model = new_model()
         freeze(model, settings.part)
         compile_model(model, settings, task, new_optimizer(settings, steps))
     batches = training_batches(
@@ -111,6 +112,17 @@ def fit(
         verbose=0,
         callbacks=[Epochs(folder, settings, task, len(training.rows), validation)],
     )
+
+
+@contextmanager
+def computing_in(precision: str) -> Iterator[None]:
+    """Have the layers that are made while the block runs compute in a precision, one of `PRECISIONS`."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def freeze(model: keras.Model, part: str) -> None:

@@ -12,6 +12,7 @@ AUGMENTATIONS = (
     "report", "cells", "alexnet", "crop", "rotation", "flip", "hue", "saturation", "exposure", "aspect", "blur", "none",
 )  # fmt: skip
 MIXINGS = ("none", "mix-up", "cutmix", "mosaic")
+PRECISIONS = ("float32", "mixed_bfloat16")  # Keras' names
 PARTS = ("all", "convolutional", "dense")
 
 
@@ -69,6 +70,7 @@ class Settings:
         split_seed: seed of the folds; apart from `seed`, so that models of different seeds share their validation rows.
         groups: what keeps rows on one side of the split: None, "neighbours-<n>" or a file, see `hpa.data.splits`.
         rows: how many of the training rows are learned from, chosen by the seed of the split; None for all.
+        precision: one of `PRECISIONS`: what the network computes in; its weights and outputs are float32 in any case.
         seed: seed of the weights, the order, the augmentation and the dropout.
         epochs: number of epochs.
         batch_size: rows a step.
@@ -99,6 +101,7 @@ class Settings:
     split_seed: int
     groups: str | None
     rows: int | None
+    precision: str
     seed: int
     epochs: int
     batch_size: int
