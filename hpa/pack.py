@@ -14,9 +14,15 @@ def build_parser() -> argparse.ArgumentParser:
     parser = command.parser("pack", "Decode, stack and resize the images of the training and test set, once.")
     command.add_task(parser)
     command.add_folders(parser)
-    parser.add_argument("--size", type=command.positive_integer, default=256, help="side of the packed images in pixels")
     parser.add_argument(
-        "--set", choices=("train", "test", "both"), default="both", help="which images; train takes a validation set along"
+        "--size",
+        type=command.positive_integer,
+        help="side of the packed images in pixels; if not given, as hpa.train has it",
+    )
+    parser.add_argument(
+        "--set",
+        choices=("train", "test"),
+        help="which images: train takes a validation set along; if not given, both, as far as they are there",
     )
     return parser
 
@@ -25,20 +31,22 @@ def work(options: argparse.Namespace) -> None:
     """Pack the stores `<runs>/stores/<set>-<size>`."""
     from hpa.data.layout import find_files
     from hpa.data.store import pack
-    from hpa.data.tables import read_ids, read_samples
+    from hpa.data.tables import has_test_set, read_ids, read_samples
+    from hpa.training.presets import find_preset
     from hpa.training.sides import has_validation_set
 
     task, ids = options.task, {}
+    size = options.size or find_preset(None, task, options.runs)["size"]
     if options.set != "test":
         ids["train"] = read_samples(options.data, "train", task).ids
         if has_validation_set(options.data):
             ids["validation"] = read_samples(options.data, "validation", task).ids
-    if options.set != "train":
+    if options.set == "test" or (options.set is None and has_test_set(options.data)):
         ids["test"] = read_ids(options.data, task)
     for name in ids:  # a missing file of the test set shows before an hour goes into the training set
         find_files(options.data / name, ids[name], task)
     for name in ids:
-        store = pack(options.runs / "stores" / f"{name}-{options.size}", options.data / name, ids[name], task, options.size)
+        store = pack(options.runs / "stores" / f"{name}-{size}", options.data / name, ids[name], task, size)
         print(f"{store.folder}: {len(store.ids)} images of {'x'.join(map(str, store.images.shape[1:]))}")
 
 

@@ -56,7 +56,7 @@ def cellnet(
 
     images = layers.Input((size, size, channels), dtype="uint8")
     x = layers.Rescaling(1 / 255)(images)
-    x = layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False)(x)
+    x = layers.LayerNormalization(axis=(1, 2, 3), epsilon=1e-6, center=False, scale=False)(x)
     x = layers.Activation(activation)(convolution(x, max(topology.filters[0] // 2, 1), topology.kernel))
     stages = []
     for count, repeats in zip(topology.filters, topology.blocks, strict=True):

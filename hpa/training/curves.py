@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hpa.files import written_whole
+from hpa.scoring.plots import write_figure
 from hpa.training.monitor import Monitor
 
 
@@ -30,5 +30,4 @@ def write_curves(path: Path, history: pd.DataFrame, title: str, monitor: Monitor
         axes.grid(alpha=0.3)
         axes.legend()
         axes.xaxis.get_major_locator().set_params(integer=True)
-    with written_whole(path) as temporary:
-        figure.savefig(temporary, dpi=100)
+    write_figure(path, figure)

@@ -1,0 +1,34 @@
+import keras
+import numpy as np
+
+from hpa.models.normalization import BatchNormalization
+
+
+def test_it_is_keras_layer():
+    """Outputs, gradients and moving statistics of one training step, then the outputs of inference."""
+    import tensorflow as tf
+
+    generator = np.random.default_rng(0)
+    images = generator.normal(3, 2, (4, 5, 6, 3)).astype(np.float32)
+    weights = [generator.uniform(0.5, 2, 3), generator.normal(size=3), np.zeros(3), np.ones(3)]
+    found = []
+    for layer in (BatchNormalization(momentum=0.9), keras.layers.BatchNormalization(momentum=0.9)):
+        layer.build(images.shape)
+        layer.set_weights(weights)
+        x = tf.constant(images)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            outputs = layer(x, training=True)
+            loss = tf.reduce_sum(outputs**3)
+        gradients = tape.gradient(loss, [x, *layer.trainable_variables])
+        found.append([outputs, *gradients, layer.moving_mean, layer.moving_variance, layer(x, training=False)])
+    (*own, own_variance, _), (*expected, variance, inferred) = found
+    for one, other in zip(own, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+    count = 4 * 5 * 6
+    np.testing.assert_allclose((own_variance.numpy() - 0.9) * (count - 1) / count, variance.numpy() - 0.9, rtol=1e-4)
+    frozen = BatchNormalization()
+    frozen.build(images.shape)
+    frozen.trainable = False
+    frozen.set_weights([*weights[:2], found[1][-3], variance])
+    np.testing.assert_allclose(frozen(images, training=True), inferred, rtol=1e-4, atol=1e-4)
