@@ -1,11 +1,12 @@
 """`python -m hpa.duplicates --data FOLDER`: find exact and near-exact copies of images, within and across the sets.
 
-Looks at those of `train/`, `validation/` and `test/` that are there, and says whether the copies agree in their labels. What
-counts as near-exact is told at the top of `hpa/data/duplicates.py`. With the CSV, `python -m hpa.train --groups FILE.csv`
-keeps copies on one side of the split.
+Looks at those of `train/`, `external/`, `validation/` and `test/` that are there, and says whether the copies agree in
+their labels. What counts as near-exact is told at the top of `hpa/data/duplicates.py`. With the CSV,
+`python -m hpa.train --groups FILE.csv` keeps copies on one side of the split.
 """
 
 import argparse
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 CLASHES_SHOWN = 10
 IMAGES_SHOWN = 160
 SIDE_SHOWN = 128
+CAPTION_WIDTH = 38
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -52,6 +54,8 @@ def work(options: argparse.Namespace) -> None:
 
 def print_summary(copies: "pd.DataFrame") -> None:
     """Print the number of groups by kind and sets, and the groups whose labels clash."""
+    from hpa.data.duplicates import label_clashes
+
     if copies.empty:
         print("no copies")
         return
@@ -59,14 +63,13 @@ def print_summary(copies: "pd.DataFrame") -> None:
         kind=("kind", "first"), sets=("set", lambda names: " + ".join(names.unique())), images=("Id", "size")
     )
     print(groups.groupby(["kind", "sets"])["images"].agg(groups="size", images="sum").reset_index().to_string(index=False))
-    labelled = copies[copies["label"] != ""]
-    clashing = labelled[labelled.groupby("group")["label"].transform("nunique") > 1].groupby("group")
-    if not clashing.ngroups:
+    clashes = label_clashes(copies)
+    if not clashes:
         print("all copies that have labels agree in them")
         return
-    print(f"{clashing.ngroups} groups in which labels clash")
-    for group, rows in list(clashing)[:CLASHES_SHOWN]:
-        print(f"  {group}: {', '.join(f'{row.set} {row.Id} {row.label}' for row in rows.itertuples())}")
+    print(f"{len(clashes)} groups in which labels clash")
+    for group, clash in list(clashes.items())[:CLASHES_SHOWN]:
+        print(f"  {group}: {clash}")
 
 
 def write_sheet(path: Path, copies: "pd.DataFrame") -> None:
@@ -78,7 +81,10 @@ def write_sheet(path: Path, copies: "pd.DataFrame") -> None:
 
     shown = copies.sort_values("kind", ascending=False, kind="stable").head(IMAGES_SHOWN)
     images = np.stack([read_image(files, SIDE_SHOWN) for files in shown["files"]])
-    captions = [f"{row.kind} {row.group}\n{row.set} {row.Id}\n{row.label}" for row in shown.itertuples()]
+    captions = [
+        f"{row.kind} {row.group}, {row.set}\n{row.Id}\n{textwrap.shorten(row.label, CAPTION_WIDTH, placeholder=' ...')}"
+        for row in shown.itertuples()
+    ]
     write_figure(path, draw_sheet(images, captions))
 
 

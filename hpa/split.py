@@ -1,6 +1,6 @@
-"""Share the rows of train.csv out over folds, every class evenly, and write them as a CSV: `python -m hpa.split`.
+"""Share the rows of a training table out over folds, every class evenly, and write them as a CSV: `python -m hpa.split`.
 
-Prints how many rows of each class every fold gets. Needs train.csv only, no image.
+Prints how many rows of each class every fold gets. Needs the table only, no image.
 """
 
 import argparse
@@ -12,9 +12,10 @@ from hpa import command
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of `python -m hpa.split`."""
-    parser = command.parser("split", "Share the rows of train.csv out over folds, every class evenly, and write a CSV.")
+    parser = command.parser("split", "Share the rows of a table out over folds, every class evenly, and write a CSV.")
     command.add_task(parser)
     command.add_folders(parser, runs=False)
+    parser.add_argument("--table", type=Path, metavar="FILE.csv", help="the table, in place of the data's training set")
     parser.add_argument("--folds", type=command.positive_integer, default=5, metavar="NUMBER", help="how many folds")
     parser.add_argument(
         "--split-seed", type=command.whole_number, default=0, metavar="NUMBER", help="another seed, other folds"
@@ -29,9 +30,9 @@ def work(options: argparse.Namespace) -> None:
     import numpy as np
 
     from hpa.data.splits import make_folds, share_table, write_split
-    from hpa.data.tables import read_samples
+    from hpa.data.tables import read_labelled
 
-    table = read_samples(options.data, "train", options.task)
+    table = read_labelled(options.data / "train", options.task, options.table)
     fold_of_row = make_folds(table, options.folds, options.split_seed, options.groups)
     shares = share_table(table.targets, fold_of_row, options.task.classes)
     write_split(options.out, table.ids, fold_of_row)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 
 from hpa.data.splits import read_groups
 from hpa.duplicates import main
+from hpa.tasks import HPA
 
 TEXTURES = np.kron(np.random.default_rng(0).integers(40, 180, (24, 12, 12)), np.ones((6, 6))).astype(np.uint8)
 
@@ -91,6 +93,40 @@ def test_nothing_found_says_so(tmp_path, capsys):
 def test_four_channels_and_many_labels(drawn_data, capsys):
     assert main(["--data", str(drawn_data)]) == 0
     assert capsys.readouterr().out == "looked at train (60 images), test (20 images)\nno copies\n"
+
+
+def field(number):
+    """A four-channel field and the same as a public JPEG would have it: other files, nearly the same pixels."""
+    image = np.stack([np.roll(TEXTURES[number], 9 * channel, axis=0) for channel in range(4)])
+    return image, np.stack([cv2.imdecode(cv2.imencode(".jpg", 0.9 * each)[1], cv2.IMREAD_GRAYSCALE) for each in image])
+
+
+def save_field(folder, identifier, image):
+    save(folder, **{f"{identifier}_{colour}": channel for colour, channel in zip(HPA.channels, image, strict=True)})
+
+
+def test_external_images_are_compared_with_train_and_test(tmp_path, capsys):
+    for number in range(6):
+        save_field(tmp_path / ("train" if number < 4 else "test"), f"f{number}", field(number)[0])
+    for number in (0, 1, 4, 7):
+        save_field(tmp_path / "external", f"1_1_A1_{number}", field(number)[1])
+    (tmp_path / "train.csv").write_text("Id,Target\nf0,1\nf1,2 3\nf2,0\nf3,0\n")
+    (tmp_path / "external.csv").write_text("Id,Target\n1_1_A1_0,1\n1_1_A1_1,3\n1_1_A1_4,5\n1_1_A1_7,6\n")
+    out, sheet = tmp_path / "copies.csv", tmp_path / "sheet.png"
+    assert main(["--data", str(tmp_path), "--out", str(out), "--contact-sheet", str(sheet)]) == 0
+    assert [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()[:6]] == [
+        "looked at train (4 images), external (4 images), test (2 images)",
+        "kind sets groups images",
+        "near external + test 1 2",
+        "near train + external 2 4",
+        "1 groups in which labels clash",
+        "1: train f1 Nucleoli + Nucleoli fibrillar center, external 1_1_A1_1 Nucleoli fibrillar center",
+    ]
+    groups = pd.read_csv(out).groupby("group")["Id"].apply(set).tolist()
+    assert sorted(map(sorted, groups)) == [["1_1_A1_0", "f0"], ["1_1_A1_1", "f1"], ["1_1_A1_4", "f4"]]
+    picture = np.array(Image.open(sheet).convert("RGB"))
+    assert all(np.ptp(picture[80:280, :, channel]) > 100 for channel in range(3))  # in colour, all three of them
+    assert read_groups(f"antibodies,{out}", np.array(["f0", "f1", "f2", "1_1_A1_0", "1_1_A1_1"])).tolist() == [0, 0, 1, 0, 0]
 
 
 def test_bad_input_writes_nothing(data, capsys):

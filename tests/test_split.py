@@ -62,3 +62,18 @@ def test_a_missing_table_is_one_line(tmp_path):
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert "train.csv" in done.stderr
+
+
+def test_a_table_by_itself_in_whole_antibodies(tmp_path):
+    table = tmp_path / "external.csv"
+    rows = [f"{number // 4}_1_A1_{number % 4},{number // 4 % 3}" for number in range(96)]
+    table.write_text("\n".join(["Id,Target", *rows]) + "\n")
+    done = split(
+        tmp_path / "nowhere", "--table", table, "--groups", "antibodies", "--folds", 4, "--out", tmp_path / "split.csv"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "rows per fold: 24 24 24 24" in done.stdout
+    line = next(line for line in done.stdout.splitlines() if line.startswith("Nucleoplasm"))
+    assert line.split()[1:] == ["8", "8", "8", "8", "8.0", "0.0"]
+    fold_of_row = read_split(tmp_path / "split.csv", np.array([row.split(",")[0] for row in rows]))
+    assert (fold_of_row.reshape(24, 4) == fold_of_row[::4, None]).all()

@@ -3,10 +3,11 @@
 Rows with the same labels are interchangeable, so what is shared out are label sets (the label-set view of Sechidis,
 Tsoumakas and Vlahavas, "On the Stratification of Multi-Label Data", ECML PKDD 2011). Each fold gets its whole part of
 every label set; only what division leaves over is free. Those rows are dealt at random and then moved between folds, one
-or two label sets at a time, while that lowers the squared deviation of the class counts from their ideal share.
+or two label sets at a time, while that lowers the squared deviation of the class counts from their ideal share. Groups of
+rows that stay together are shared out in the same way: those with the same number of rows of every class are
+interchangeable.
 """
 
-import warnings
 from collections.abc import Sequence
 from itertools import combinations
 from math import isqrt
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from hpa.data.tables import SampleTable, id_differences, read_columns
 from hpa.errors import BadInput, refuse
@@ -21,122 +24,75 @@ from hpa.files import written_whole
 
 DEALS = 10  # the first deal is enough for large tables; a few of some dozen rows need up to five
 CANDIDATES = 200  # label sets whose pairs are tried together
+TOLERANCE = 1e-6  # a smaller gain may be one of rounding, and could be made again and again
 
 
-def stratified_folds(targets: np.ndarray, folds: int, seed: int) -> np.ndarray:
+def stratified_folds(targets: np.ndarray, folds: int, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
     """Share the rows of a table out over `folds` folds; holding one fold out gives a train/validation split.
 
-    Guaranteed: a label set with m rows has m / folds of them in each fold, rounded down or up; so has each class where
-    no row has two. Fold sizes are rounded shares too, and a class with a single row is never in fold 0: holding out
-    fold 0 trains on it. (The latter wins where such rows are too many for both; no fold is ever empty.)
+    Guaranteed without groups: a label set with m rows has m / folds of them in each fold, rounded down or up; so has each
+    class where no row has two. Fold sizes are rounded shares too, and a class with a single row is never in fold 0: holding
+    out fold 0 trains on it. (The latter wins where such rows are too many for both; no fold is ever empty.)
     Sought, and reached on tables of real size: each class has its rounded share in each fold too.
+
+    With groups, what is shared out evenly are those with the same number of rows of every class; fold sizes count like one
+    more class. What is sought is a small chi-square, so that a rare class is in every fold if it has groups enough.
 
     Args:
         targets: uint8 array [n, classes] of 0 and 1.
         folds: number of folds, at least 2.
         seed: at least 0; the same table and seed give the same folds.
+        groups: integer array [n], the group of every row, all of whose rows go to one fold; None for single rows.
 
     Returns:
         int64 array [n], the fold of every row.
 
     Raises:
-        BadInput: if there are fewer than two folds, fewer rows than folds, or the seed is negative.
+        BadInput: if there are fewer than two folds, fewer rows or groups than folds, or the seed is negative.
     """
     if folds < 2:
         raise BadInput(f"a split needs at least 2 folds, found {folds}")
-    if len(targets) < folds:
-        raise BadInput(f"{len(targets)} rows cannot fill {folds} folds; ask for fewer folds")
     if seed < 0:
         raise BadInput(f"the seed of a split must be at least 0, found {seed}")
-    generator = np.random.default_rng(seed)
-    label_sets, set_of_row, rows = np.unique(targets, axis=0, return_inverse=True, return_counts=True)
-    trained = _sets_kept_from_fold_0(label_sets, rows, folds)
-    ideal = rows @ label_sets / folds
-    smallest = np.inf
-    for _ in range(DEALS):
-        extra = _deal(rows % folds, trained, folds, generator)
-        _balance(extra, label_sets, trained, len(targets))
-        shares = rows[:, None] // folds + extra  # [sets, folds]
-        deviation = np.abs(shares.T @ label_sets - ideal).max()
-        if deviation < smallest:
-            smallest, best = deviation, shares
-        if smallest < 1:
-            break
-    shuffled = generator.permutation(len(targets))
-    rows_by_set = shuffled[np.argsort(set_of_row[shuffled], kind="stable")]
-    fold_of_row = np.empty(len(targets), np.int64)
-    fold_of_row[rows_by_set] = np.repeat(np.tile(np.arange(folds), len(label_sets)), best.ravel())
-    return fold_of_row
+    counted = np.column_stack([targets, np.ones(len(targets), np.uint8)]).astype(np.int64)  # the last counts rows
+    unit_of_row = np.arange(len(targets))
+    if groups is not None:
+        unit_of_row = np.unique(groups, return_inverse=True)[1]
+        counted = pd.DataFrame(counted).groupby(unit_of_row).sum().to_numpy()
+    if len(counted) < folds:
+        what = "rows" if groups is None else "groups"
+        raise BadInput(f"{len(counted)} {what} cannot fill {folds} folds; ask for fewer folds")
+    return _unit_folds(counted, folds, np.random.default_rng(seed))[unit_of_row]
 
 
 def make_folds(table: SampleTable, folds: int, seed: int, groups: str | None) -> np.ndarray:
     """Share a table out over folds, int64 [n]; whole groups (see `read_groups`) if there are any, else single rows."""
-    group_of_row = read_groups(groups, table.ids)
-    if group_of_row is None:
-        return stratified_folds(table.targets, folds, seed)
-    return grouped_folds(table.targets, group_of_row, folds, seed)
-
-
-def grouped_folds(targets: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """Share whole groups of rows out over folds, as evenly as they allow.
-
-    Each label set is shared out like a class of its own by scikit-learn's StratifiedGroupKFold.
-
-    Args:
-        targets: uint8 array [n, classes] of 0 and 1.
-        groups: integer array [n], the group of every row.
-        folds: number of folds, at least 2.
-        seed: at least 0.
-
-    Returns:
-        int64 array [n], the fold of every row.
-
-    Raises:
-        BadInput: if there are fewer groups than folds.
-    """
-    from sklearn.model_selection import StratifiedGroupKFold  # takes a second to load
-
-    count = len(np.unique(groups))
-    if not 2 <= folds <= count:
-        raise BadInput(f"{count} groups cannot fill {folds} folds; ask for 2 to {count} folds, or for smaller groups")
-    label_set = np.unique(targets, axis=0, return_inverse=True)[1]
-    fold_of_row = np.empty(len(targets), np.int64)
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # label sets with fewer rows than folds are no news
-        for fold, (_, held_out) in enumerate(splitter.split(label_set, label_set, groups)):
-            fold_of_row[held_out] = fold
-    return fold_of_row
+    return stratified_folds(table.targets, folds, seed, read_groups(groups, table.ids))
 
 
 def read_groups(groups: str | None, ids: np.ndarray) -> np.ndarray | None:
     """Return the group of every row, int64 [n], or None if there are no groups.
 
     Args:
-        groups: None; `"neighbours-<n>"` for ranges of n neighbouring ids, where ids are numbers: cells of one specimen
-            have neighbouring ids, so a split by ranges keeps most specimens on one side; or a CSV with the columns `Id`
-            and `group`, such as `hpa.duplicates` writes: rows that it does not name are groups of their own.
+        groups: None, or one of these, or several parted by commas, in which case rows that any of them joins are together:
+            `"antibodies"`, for ids such as `<antibody>_<plate>_<well>_<field>`: the part before the first underscore;
+            `"neighbours-<n>"`, for ranges of n neighbouring ids, where ids are numbers: cells of one specimen have
+            neighbouring ids, so a split by ranges keeps most specimens on one side; or a CSV with the columns `Id` and
+            `group`, such as `hpa.duplicates` writes: rows that it does not name are groups of their own.
         ids: str array [n].
 
     Raises:
-        BadInput: if ids are not numbers where ranges are asked for, or the file cannot be read or names an id twice.
+        BadInput: if no id has an antibody, ids are not numbers where ranges are asked for, or the file cannot be read or
+            names an id twice.
     """
     if groups is None:
         return None
-    span = groups.removeprefix("neighbours-")
-    if span != groups:
-        unsound = [identifier for identifier in ids.tolist() if not identifier.isdecimal()]
-        refuse(f"--groups {groups}", [f"id {each} is not a number, so it has no neighbours" for each in unsound])
-        if not span.isdecimal() or not int(span):
-            raise BadInput(f"--groups {groups}: expected neighbours-<how many ids a range has>, as in neighbours-300")
-        return np.array([int(identifier) // int(span) for identifier in ids.tolist()])
-    frame = read_columns(Path(groups), ["Id", "group"])
-    repeated = frame["Id"][frame["Id"].duplicated()]
-    refuse(groups, [f"line {row + 2}: id {each} is here twice; keep one of them" for row, each in repeated.items()])
-    group_of_row = pd.factorize(frame.set_index("Id")["group"].reindex(ids))[0].astype(np.int64)  # -1 for an id without
-    alone = group_of_row < 0
-    group_of_row[alone] = group_of_row.max() + 1 + np.arange(np.count_nonzero(alone))
-    return group_of_row
+    first, *others = (_read_grouping(each.strip(), ids) for each in groups.split(","))
+    for other in others:
+        count = first.max() + other.max() + 2
+        graph = coo_array((np.ones(len(ids), bool), (first, first.max() + 1 + other)), (count, count))
+        first = connected_components(graph, directed=False)[1][first].astype(np.int64)
+    return first
 
 
 def share_table(targets: np.ndarray, fold_of_row: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
@@ -185,43 +141,105 @@ def read_split(path: Path, ids: np.ndarray) -> np.ndarray:
     return frame.set_index("Id")["fold"].loc[ids].astype(np.int64).to_numpy()
 
 
-def _sets_kept_from_fold_0(label_sets: np.ndarray, rows: np.ndarray, folds: int) -> np.ndarray:
-    """Return bool [sets]: those with a class of a single row, short of what would leave fold 0 empty."""
-    single = (label_sets[:, rows @ label_sets == 1] == 1).any(axis=1)
-    return single & (np.cumsum(single) <= rows.sum() - rows.sum() // folds)
+def _read_grouping(grouping: str, ids: np.ndarray) -> np.ndarray:
+    """Return the group of every row, int64 [n] from 0, of one part of what `read_groups` takes."""
+    if grouping == "antibodies":
+        if not any("_" in identifier for identifier in ids.tolist()):
+            raise BadInput(f"--groups {grouping}: no id has the form <antibody>_<plate>_<well>_<field>; leave it out")
+        return np.unique([identifier.partition("_")[0] for identifier in ids.tolist()], return_inverse=True)[1]
+    span = grouping.removeprefix("neighbours-")
+    if span != grouping:
+        unsound = [identifier for identifier in ids.tolist() if not identifier.isdecimal()]
+        refuse(f"--groups {grouping}", [f"id {each} is not a number, so it has no neighbours" for each in unsound])
+        if not span.isdecimal() or not int(span):
+            raise BadInput(f"--groups {grouping}: expected neighbours-<how many ids a range has>, as in neighbours-300")
+        return np.unique([int(identifier) // int(span) for identifier in ids.tolist()], return_inverse=True)[1]
+    frame = read_columns(Path(grouping), ["Id", "group", "set"], ["Id", "group"])
+    if "set" in frame:
+        frame = frame[frame["set"] != "test"]  # an id may mean another sample there
+    if not np.isin(ids, frame["Id"]).any():
+        raise BadInput(f"--groups {grouping}: names none of the ids, the first of which is {ids[0]}")
+    repeated = frame["Id"][frame["Id"].duplicated()]
+    refuse(grouping, [f"line {row + 2}: id {each} is here twice; keep one of them" for row, each in repeated.items()])
+    group_of_row = pd.factorize(frame.set_index("Id")["group"].reindex(ids))[0].astype(np.int64)  # -1 for an id without
+    alone = group_of_row < 0
+    group_of_row[alone] = group_of_row.max() + 1 + np.arange(np.count_nonzero(alone))
+    return group_of_row
 
 
-def _deal(left_over: np.ndarray, trained: np.ndarray, folds: int, generator: np.random.Generator) -> np.ndarray:
-    """Give each label set's `left_over` rows (int [sets]) to as many of the folds that are smallest so far.
+def _unit_folds(counted: np.ndarray, folds: int, generator: np.random.Generator) -> np.ndarray:
+    """Share out units, which are rows or groups of rows.
 
-    Sets that are `trained` (bool [sets]) come first and go past fold 0, so that the others can make up for it.
+    Args:
+        counted: int64 array [units, classes + 1], how many rows of each class a unit has, and how many in all.
+        folds: number of folds, at most that of units.
+        generator: deals.
 
     Returns:
-        bool array [sets, folds], true where the fold gets one row more than its whole part.
+        int64 array [units], the fold of every unit.
+    """
+    kinds, kind_of_unit, units = np.unique(counted, axis=0, return_inverse=True, return_counts=True)
+    trained = _kinds_kept_from_fold_0(kinds, units, folds)
+    ideal = units @ kinds / folds
+    if counted[:, -1].max() == 1:  # single rows: fold sizes can be even, and shall be: no gain in classes is to outdo them
+        weights = np.ones(kinds.shape[1])
+        weights[-1] = isqrt(2 * len(counted) * (kinds.shape[1] - 1)) + 1
+    else:  # Pearson's chi-square, in which a fold without any row of a rare class outdoes small gains in common ones
+        weights = 1 / np.sqrt(np.maximum(ideal, 1))
+    smallest = np.inf
+    for _ in range(DEALS):
+        extra = _deal(units % folds, kinds[:, -1], trained, folds, generator)
+        _balance(extra, kinds * weights, trained)
+        shares = units[:, None] // folds + extra  # [kinds, folds]
+        deviation = (np.abs(shares.T @ kinds - ideal) * weights)[:, :-1].max()
+        if deviation < smallest:
+            smallest, best = deviation, shares
+        if smallest < 1:
+            break
+    shuffled = generator.permutation(len(counted))
+    units_by_kind = shuffled[np.argsort(kind_of_unit[shuffled], kind="stable")]
+    fold_of_unit = np.empty(len(counted), np.int64)
+    fold_of_unit[units_by_kind] = np.repeat(np.tile(np.arange(folds), len(kinds)), best.ravel())
+    return fold_of_unit
+
+
+def _kinds_kept_from_fold_0(kinds: np.ndarray, units: np.ndarray, folds: int) -> np.ndarray:
+    """Return bool [kinds]: those with a class that no other unit has, short of what would leave fold 0 empty."""
+    single = (kinds[:, units @ (kinds > 0) == 1] > 0).any(axis=1)
+    rows = units * kinds[:, -1]
+    return single & (np.cumsum(rows * single) <= rows.sum() - rows.sum() // folds)
+
+
+def _deal(
+    left_over: np.ndarray, sizes: np.ndarray, trained: np.ndarray, folds: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Give each kind's `left_over` units (int [kinds]), of `sizes` rows, to as many of the folds that are smallest so far.
+
+    Kinds that are `trained` (bool [kinds]) come first and go past fold 0, so that the others can make up for it.
+
+    Returns:
+        bool array [kinds, folds], true where the fold gets one unit more than its whole part.
     """
     extra = np.zeros((len(left_over), folds), bool)
     size = np.zeros(folds, np.int64)
     order = generator.permutation(len(left_over))
-    for label_set in order[np.argsort(~trained[order], kind="stable")]:
+    for kind in order[np.argsort(~trained[order], kind="stable")]:
         smallest = np.lexsort((generator.random(folds), size))
-        if trained[label_set]:
+        if trained[kind]:
             smallest = smallest[smallest != 0]
-        chosen = smallest[: left_over[label_set]]
-        extra[label_set, chosen] = True
-        size[chosen] += 1
+        chosen = smallest[: left_over[kind]]
+        extra[kind, chosen] = True
+        size[chosen] += sizes[kind]
     return extra
 
 
-def _balance(extra: np.ndarray, label_sets: np.ndarray, trained: np.ndarray, rows: int) -> None:
-    """Move rows in `extra` between folds until no move of one or two label sets between two folds evens them out more.
+def _balance(extra: np.ndarray, counted: np.ndarray, trained: np.ndarray) -> None:
+    """Move units in `extra` between folds until no move of one or two kinds between two folds evens them out more.
 
-    What is lowered is the sum, over classes and folds, of the squared deviation from the ideal count. For two folds that
-    is |d|^2 / 2 and a constant, where d is the difference of their counts: flipping a set that only one of them has, of
-    signed counts x, lowers |d|^2 by 4 (d.x - x.x), and flipping y as well by 4 (d.y - y.y - 2 x.y) more. The fold size
-    counts like a class, with a weight that no gain in the others can outdo.
+    What is lowered is the sum, over the columns of `counted` and the folds, of the squared deviation from the ideal. For two
+    folds that is |d|^2 / 2 and a constant, where d is the difference of their counts: flipping a kind that only one of them
+    has, of signed counts x, lowers |d|^2 by 4 (d.x - x.x), and flipping y as well by 4 (d.y - y.y - 2 x.y) more.
     """
-    size_weight = isqrt(2 * rows * label_sets.shape[1]) + 1
-    counted = np.column_stack([label_sets, np.full(len(label_sets), size_weight)]).astype(float)
     improved = True
     while improved:
         improved = False
@@ -237,7 +255,7 @@ def _balance(extra: np.ndarray, label_sets: np.ndarray, trained: np.ndarray, row
                 gain_of_pair = gain[best, None] + gain[best] - 2 * signed[best] @ signed[best].T
                 np.fill_diagonal(gain_of_pair, gain[best])
                 pair = np.unravel_index(gain_of_pair.argmax(), gain_of_pair.shape)
-                if gain_of_pair[pair] < 1:  # gains are whole numbers
+                if gain_of_pair[pair] < TOLERANCE:
                     break
                 flipped = np.unique(best[list(pair)])
                 difference -= 2 * signed[flipped].sum(axis=0)

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from hpa.data.splits import read_split, share_table, stratified_folds, write_split
-from hpa.data.tables import read_training_table
+from hpa.data.splits import make_folds, read_groups, read_split, share_table, stratified_folds, write_split
+from hpa.data.tables import SampleTable, read_training_table
 from hpa.errors import BadInput
 from hpa.tasks import HPA
 
@@ -121,6 +121,133 @@ def test_the_tables_of_the_competition(shared_data, name, folds):
     assert (total - counts).min() > 0
     assert np.abs(counts - total / folds).max() < 1
     assert np.abs(np.bincount(fold_of_row) - len(targets) / folds).max() < 1
+
+
+@given(tables_and_folds(), SEEDS, st.data())
+@settings(deadline=None)
+def test_groups_stay_whole_and_fill_every_fold(table, seed, data):
+    targets, folds = table
+    groups = np.array([*range(folds), *data.draw(st.lists(st.integers(0, 12), min_size=40, max_size=40))])[: len(targets)]
+    fold_of_row = stratified_folds(targets, folds, seed, groups)
+    assert set(fold_of_row) == set(range(folds))
+    assert all(len(set(fold_of_row[groups == group])) == 1 for group in groups)
+    np.testing.assert_array_equal(fold_of_row, stratified_folds(targets, folds, seed, groups))
+
+
+@given(tables_and_folds(), SEEDS)
+@settings(deadline=None)
+def test_groups_of_one_row_are_no_groups(table, seed):
+    targets, folds = table
+    np.testing.assert_array_equal(
+        stratified_folds(targets, folds, seed, np.arange(len(targets)) * 3 - 50), stratified_folds(targets, folds, seed)
+    )
+
+
+@given(SEEDS)
+@settings(deadline=None)
+def test_holding_out_fold_0_trains_on_a_class_of_one_group(seed):
+    groups = np.repeat(np.arange(20), 3)
+    targets = np.zeros((60, 3), np.uint8)
+    targets[:, 0] = 1
+    targets[groups == 7, 1] = 1
+    assert stratified_folds(targets, 4, seed, groups)[groups == 7][0] > 0
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("group_count", [60, 200])
+def test_every_fold_has_every_class_that_has_groups_enough(seed, group_count):
+    """Rows of a long-tailed table in groups of some ten or three, whose labels have nothing in common."""
+    random = np.random.default_rng(seed)
+    targets, groups = long_tailed_targets(600, random), random.integers(0, group_count, 600)
+    fold_of_row = stratified_folds(targets, 5, seed, groups)
+    counts = counts_by_fold(targets, fold_of_row, 5)
+    enough = np.array([len(set(groups[column == 1])) >= 5 for column in targets.T])
+    assert enough.sum() > 20
+    assert (counts > 0)[:, enough].all()
+    assert np.abs(np.bincount(fold_of_row) - 120).max() <= 10
+
+
+def test_more_folds_than_groups():
+    with pytest.raises(BadInput, match="2 groups cannot fill 3 folds"):
+        stratified_folds(np.ones((9, 3), np.uint8), 3, 0, np.arange(9) % 2)
+
+
+def test_the_external_table_by_antibodies(shared_data):
+    """Every class in every fold: the rarest, Microtubule ends, has seven antibodies of six rows each."""
+    table = read_training_table(shared_data / "kaggle_csv/HPAv18RBGY_wodpl.csv", HPA)
+    fold_of_row = make_folds(table, 5, 0, "antibodies")
+    antibodies = np.array([identifier.split("_")[0] for identifier in table.ids])
+    assert len({*zip(antibodies, fold_of_row, strict=True)}) == len(set(antibodies)) == 12_815
+    counts, total = counts_by_fold(table.targets, fold_of_row, 5), table.targets.sum(axis=0, dtype=int)
+    assert sorted(counts[:, 15]) == [6, 6, 6, 12, 12]
+    assert counts.min() > 0
+    assert np.abs(counts - total / 5).max() < 5
+    assert np.abs(np.bincount(fold_of_row) - len(table) / 5).max() < 5
+
+
+def same(groups):
+    """Which rows are together, bool [n, n]."""
+    return groups[:, None] == groups
+
+
+def test_antibodies_are_the_first_part_of_an_id():
+    groups = read_groups("antibodies", np.array(["10_1_A1_1", "10_2_A1_1", "100_1_A1_1", "00070df0-bbc3", "10"]))
+    assert same(groups).tolist() == same(np.array([0, 0, 1, 2, 0])).tolist()
+
+
+def test_groups_of_several_sorts_are_joined(tmp_path):
+    """A copy ties its two antibodies, and a row of the training set, together."""
+    copies = tmp_path / "copies.csv"
+    copies.write_text("Id,group\nt1,5\n10_1_A1_2,5\n20_1_A1_1,5\nt3,8\nelsewhere,8\n")
+    ids = np.array(["t1", "t2", "t3", "10_1_A1_1", "10_1_A1_2", "20_1_A1_1", "20_1_A1_2", "30_1_A1_1"])
+    expected = same(np.array([0, 1, 2, 0, 0, 0, 0, 3])).tolist()
+    for order in (f"antibodies,{copies}", f"{copies}, antibodies"):
+        assert same(read_groups(order, ids)).tolist() == expected
+    more = tmp_path / "more.csv"
+    more.write_text("Id,group\n30_1_A1_1,x\nt2,x\n")
+    assert (
+        same(read_groups(f"antibodies,{copies},{more}", ids)).tolist() == same(np.array([0, 1, 2, 0, 0, 0, 0, 1])).tolist()
+    )
+
+
+@given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), min_size=1, max_size=30))
+@settings(deadline=None, max_examples=30)
+def test_joined_groups_are_the_connected_ones(tmp_path_factory, pairs):
+    folder = tmp_path_factory.mktemp("groups")
+    ids = np.array([f"{antibody}_{row}" for row, (antibody, _) in enumerate(pairs)])
+    (folder / "c.csv").write_text("Id,group\n" + "".join(f"{i},{g}\n" for i, (_, g) in zip(ids, pairs, strict=True)))
+    together = np.array([[a[0] == b[0] or a[1] == b[1] for a in pairs] for b in pairs])
+    for _ in pairs:
+        together = together @ together
+    assert same(read_groups(f"antibodies,{folder / 'c.csv'}", ids)).tolist() == together.tolist()
+
+
+def test_neighbours_may_have_long_numbers():
+    groups = read_groups("neighbours-10,neighbours-15", np.array(["123456789012345678", "7", "12", "123456789012345679"]))
+    assert same(groups).tolist() == same(np.array([0, 1, 1, 0])).tolist()
+
+
+def test_groups_of_the_test_set_tie_nothing_and_some_id_must_be_named(tmp_path):
+    copies = tmp_path / "copies.csv"
+    copies.write_text("Id,group,set,kind\n7,0,train,near\n7,1,test,near\n8,0,validation,near\n9,1,train,near\n")
+    groups = read_groups(str(copies), np.array(["7", "8", "9"]))
+    assert same(groups).tolist() == same(np.array([0, 0, 1])).tolist()
+    with pytest.raises(BadInput, match="names none of the ids, the first of which is 07"):
+        read_groups(str(copies), np.array(["07", "08"]))
+
+
+@pytest.mark.parametrize(
+    ("groups", "named"),
+    [
+        ("antibodies", "no id has the form <antibody>_<plate>_<well>_<field>"),
+        ("neighbours-10", "2 faults"),
+        ("nowhere.csv", "nowhere.csv: cannot be read"),
+        ("antibodies,", "no id has the form"),
+    ],
+)
+def test_groups_that_cannot_be_read(groups, named):
+    with pytest.raises(BadInput, match=named):
+        make_folds(SampleTable(np.array(["a", "b"]), np.ones((2, 3), np.uint8)), 2, 0, groups)
 
 
 def test_share_table_of_a_hand_worked_case():

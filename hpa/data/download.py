@@ -1,0 +1,242 @@
+"""Fetch public images of the Human Protein Atlas: colour JPEGs in, grey PNGs in the competition's layout out.
+
+The image of one colour of the sample `<antibody>_<plate>_<well>_<field>` lies at
+`<base>/<number of the antibody>/<plate>_<well>_<field>_<colour>.jpg`.
+"""
+
+import hashlib
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from http.client import HTTPException
+from pathlib import Path
+from typing import TextIO
+from urllib.error import HTTPError
+from urllib.parse import quote, urlsplit
+from urllib.request import Request, urlopen
+
+import cv2
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+import hpa
+from hpa.data.external import EXTERNAL
+from hpa.data.images import write_image
+from hpa.data.tables import SampleTable
+from hpa.errors import BadInput, Failure, refuse
+from hpa.files import locked, written_whole
+from hpa.tasks import HPA
+
+# What of the blue, green and red in a JPEG makes the grey image of a colour.
+PARTS = {"red": (0, 0, 1), "green": (0, 1, 0), "blue": (1, 0, 0), "yellow": (0, 0.5, 0.5)}
+CHECKSUMS = "SHA256SUMS"  # in the format of sha256sum, which can check it: sha256sum -c SHA256SUMS
+
+CONNECTIONS = 8  # a server may take seconds for an image; the rate, not their number, says how much it is asked
+TIMEOUT = 30  # seconds in which nothing comes
+TRIES = 5
+FIRST_PAUSE = 1.0  # seconds before the second try; doubled for each one after it
+LONGEST_PAUSE = 120.0  # seconds, whatever the server asks for
+PASSING = (408, 429, 500, 502, 503, 504)  # HTTP answers that may be another one later
+ROW_OF_FAILURES = 40  # more than any antibody has images: after so many in a row it is not they that are missing
+
+
+class _Unavailable(Exception):
+    """An image that cannot be had, and why."""
+
+
+def download(table: SampleTable, data: Path, base_url: str, rate: float, size: int) -> dict[str, str]:
+    """Fetch what is missing of the images of a table into `<data>/external/`, and write its labels beside them.
+
+    Every image is written whole and its checksum after it. Those that are there and agree with their checksums are not
+    fetched again. At the end, an early one included, `<data>/external.csv` has the rows of which all colours are there,
+    and `<data>/external-failed.csv` the ids that failed, with the reason.
+
+    Args:
+        table: ids and targets of the samples.
+        data: folder of the data.
+        base_url: where the folders of the antibodies lie; http or https.
+        rate: requests a second, at most.
+        size: side in pixels to which larger images are shrunk.
+
+    Returns:
+        The reason for each id that failed.
+
+    Raises:
+        BadInput: before anything is written, naming every id of another form; for a base that is no web address; or if
+            there is an `external.csv` but no checksums, so that it was not written here.
+        Failure: if another process downloads into the folder, or 40 samples in a row failed.
+    """
+    paths = _paths(table.ids.tolist())
+    if urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).netloc:
+        raise BadInput(f"--base-url {base_url}: expected an address such as http://v18.proteinatlas.org/images")
+    folder, labels, failed = data / EXTERNAL, data / f"{EXTERNAL}.csv", {}
+    if labels.exists() and not (folder / CHECKSUMS).exists():
+        raise BadInput(f"{labels}: is not of this command, which would replace it; move it away and name it with --table")
+    with locked(folder / ".lock", wait=False):
+        there = _check(folder)
+        try:
+            with open(folder / CHECKSUMS, "a", encoding="utf-8") as checksums:
+                _fetch_all(paths, folder, base_url.rstrip("/"), rate, size, there, checksums, failed)
+        finally:
+            _write_labels(labels, table, there)
+            with written_whole(data / f"{EXTERNAL}-failed.csv") as temporary:
+                pd.DataFrame(failed.items(), columns=["Id", "reason"]).to_csv(temporary, index=False)
+    return failed
+
+
+def grey_image(body: bytes, colour: str, size: int) -> np.ndarray | None:
+    """Return the grey image that a JPEG of one colour shows, uint8 [H, W] of at most `size` pixels; None if it is not whole.
+
+    A JPEG that is grey itself is taken as it is. Yellow is the mean of red and green.
+    """
+    if b"\xff\xd9" not in body[-64:]:  # the end mark; OpenCV would fill up what is cut off with grey
+        return None
+    try:
+        image = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    if image is None:
+        return None
+    if image.ndim == 3:
+        image = cv2.transform(image, np.array([PARTS[colour]], np.float32))
+    if max(image.shape) > size:
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+    return image
+
+
+def _paths(ids: list[str]) -> dict[str, str]:
+    """Return the path below the base, short of colour and suffix, for every id."""
+    found = {each: re.fullmatch(r"[A-Za-z]*0*([0-9]+)_([^_]+_[^_]+_.+)", each) for each in ids}
+    unsound = [each for each, match in found.items() if not match]
+    refuse("--table", [f"id {each} is not of the form <antibody>_<plate>_<well>_<field>" for each in unsound])
+    return {each: f"{match[1]}/{quote(match[2])}" for each, match in found.items()}
+
+
+def _check(folder: Path) -> set[str]:
+    """Return the names of the images that are there and agree with their checksums, and keep the lines of those alone."""
+    path = folder / CHECKSUMS
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    digest_of = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        digests = pool.map(_digest, (folder / name for name in digest_of))
+        checked = tqdm(zip(digest_of.items(), digests, strict=True), "checking", len(digest_of), unit="img", disable=None)
+        whole = {name: digest for (name, digest), found in checked if found and found == digest}
+    with written_whole(path) as temporary:
+        temporary.write_text("".join(f"{digest}  {name}\n" for name, digest in whole.items()), encoding="utf-8")
+    return set(whole)
+
+
+def _digest(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:  # deleted since, or never whole
+        return ""
+
+
+def _fetch_all(
+    paths: dict[str, str],
+    folder: Path,
+    base_url: str,
+    rate: float,
+    size: int,
+    there: set[str],
+    checksums: TextIO,
+    failed: dict[str, str],
+) -> None:
+    """Fetch all colours of all samples; add the names of the images to `there` and the reasons of failures to `failed`."""
+    stop, writing = threading.Event(), threading.Lock()
+    pause = _pacer(rate, stop)
+
+    def fetch_sample(identifier: str) -> None:
+        for colour in HPA.channels:
+            name = f"{identifier}_{colour}.png"
+            if name not in there:
+                image = _fetch(f"{base_url}/{paths[identifier]}_{colour}.jpg", colour, size, pause, stop)
+                write_image(folder / name, image)
+                with writing:
+                    checksums.write(f"{_digest(folder / name)}  {name}\n")
+                    checksums.flush()
+                    there.add(name)
+
+    missing = [each for each in paths if not all(f"{each}_{colour}.png" in there for colour in HPA.channels)]
+    in_a_row = 0
+    with (
+        ThreadPoolExecutor(CONNECTIONS) as pool,
+        tqdm(total=len(paths), initial=len(paths) - len(missing), unit="sample", desc="fetching", disable=None) as bar,
+    ):
+        jobs = {pool.submit(fetch_sample, identifier): identifier for identifier in missing}
+        try:
+            for job in as_completed(jobs):
+                bar.update()
+                try:
+                    job.result()
+                except _Unavailable as error:
+                    failed[jobs[job]] = str(error)
+                    in_a_row += 1
+                else:
+                    in_a_row = 0
+                if in_a_row == ROW_OF_FAILURES:
+                    raise Failure(
+                        f"{in_a_row} samples in a row failed, the last one because of {failed[jobs[job]]}; "
+                        "see to --base-url and the connection, then the same command goes on"
+                    )
+        except BaseException:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _fetch(url: str, colour: str, size: int, pause: Callable[[], None], stop: threading.Event) -> np.ndarray:
+    """Return the grey image that the JPEG at a URL shows; try again what may go better the next time."""
+    request = Request(url, headers={"User-Agent": f"hpa/{hpa.__version__}"})
+    for attempt in range(TRIES):
+        asked = 0.0
+        pause()
+        try:
+            with urlopen(request, timeout=TIMEOUT) as answer:
+                image = grey_image(answer.read(), colour, size)
+            if image is not None:
+                return image
+            reason = "what came is not a whole JPEG"
+        except HTTPError as error:
+            with error:
+                reason = f"HTTP {error.code} {error.reason}"
+                if error.code not in PASSING:
+                    break
+                after = error.headers.get("Retry-After", "")
+                asked = float(after) if after.isdecimal() else 0.0
+        except (OSError, HTTPException) as error:
+            reason = f"{type(error).__name__} {error}"
+        if attempt < TRIES - 1:
+            stop.wait(min(max(asked, FIRST_PAUSE * 2**attempt), LONGEST_PAUSE))
+    raise _Unavailable(f"{url}: {reason}")
+
+
+def _pacer(rate: float, stop: threading.Event) -> Callable[[], None]:
+    """Return a function that returns `rate` times a second at most, and raises once `stop` is set."""
+    lock = threading.Lock()
+    free_at = time.monotonic()
+
+    def pause() -> None:
+        nonlocal free_at
+        with lock:
+            now = time.monotonic()
+            start = max(now, free_at)
+            free_at = start + 1 / rate
+        if stop.wait(start - now):
+            raise _Unavailable("stopped")
+
+    return pause
+
+
+def _write_labels(path: Path, table: SampleTable, there: set[str]) -> None:
+    whole = [all(f"{each}_{colour}.png" in there for colour in HPA.channels) for each in table.ids.tolist()]
+    if any(whole):
+        labels = [" ".join(map(str, np.flatnonzero(row))) for row in table.targets[whole]]
+        with written_whole(path) as temporary:
+            pd.DataFrame({"Id": table.ids[whole], "Target": labels}).to_csv(temporary, index=False)

@@ -1,0 +1,301 @@
+"""Downloads of public images, from a server on this machine."""
+
+import itertools
+import subprocess
+import threading
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from atlas_server import Atlas, colour_jpeg, field
+from PIL import Image
+
+from hpa.data import download as module
+from hpa.data.download import download, grey_image
+from hpa.data.images import read_image
+from hpa.data.layout import find_files
+from hpa.data.store import pack
+from hpa.data.tables import SampleTable, read_samples
+from hpa.errors import BadInput, Failure
+from hpa.tasks import HPA
+
+IDS = ["10580_1610_C1_1", "10580_1610_C1_2", "HPA000042_77_A12_3", "11651_1732_F3_13_cr580610dc203b9"]
+PATHS = {
+    "10580_1610_C1_1": "/images/10580/1610_C1_1",
+    "10580_1610_C1_2": "/images/10580/1610_C1_2",
+    "HPA000042_77_A12_3": "/images/42/77_A12_3",
+    "11651_1732_F3_13_cr580610dc203b9": "/images/11651/1732_F3_13_cr580610dc203b9",
+}
+PAIR = IDS[:2]
+FILES = {f"{identifier}_{colour}.png" for identifier in PAIR for colour in HPA.channels}
+
+
+@pytest.fixture
+def atlas(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
+    with Atlas() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def table(ids=PAIR):
+    targets = np.zeros((len(ids), 28), np.uint8)
+    targets[np.arange(len(ids)), np.arange(len(ids)) % 28] = 1
+    targets[:, 25] = 1
+    return SampleTable(np.array(ids), targets)
+
+
+def fetch(atlas, data, ids=PAIR, rate=1e4, size=512):
+    return download(table(ids), data, atlas.url, rate, size)
+
+
+def pictures(data):
+    return {path.name for path in (data / "external").glob("*.png")}
+
+
+def test_every_colour_becomes_its_grey_image(atlas, tmp_path):
+    assert fetch(atlas, tmp_path, IDS) == {}
+    assert sorted(atlas.requests) == sorted(f"{PATHS[each]}_{colour}.jpg" for each in IDS for colour in HPA.channels)
+    samples = read_samples(tmp_path, "external", HPA)  # through the ordinary route
+    assert samples.ids.tolist() == IDS
+    np.testing.assert_array_equal(samples.targets, table(IDS).targets)
+    for identifier, files in zip(IDS, find_files(tmp_path / "external", samples.ids, HPA), strict=True):
+        image = read_image(files)
+        assert image.shape == (64, 64, 4)
+        for number, colour in enumerate(HPA.channels):
+            expected = field(f"{PATHS[identifier]}_{colour}.jpg").astype(int)
+            assert np.abs(image[..., number] - expected).max() <= 6  # what the JPEG loses
+    assert pd.read_csv(tmp_path / "external-failed.csv").empty
+
+
+def test_sha256sum_agrees_with_the_checksums(atlas, tmp_path):
+    fetch(atlas, tmp_path)
+    done = subprocess.run(
+        ["sha256sum", "-c", "SHA256SUMS"], cwd=tmp_path / "external", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert {line.removesuffix(": OK") for line in done.stdout.splitlines()} == FILES
+
+
+def test_large_images_are_shrunk_and_small_ones_kept():
+    grey = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (200, 200), np.uint8), (0, 0), 3)
+    body = colour_jpeg(grey, "yellow")
+    assert np.abs(grey_image(body, "yellow", 512).astype(int) - grey).max() <= 6
+    shrunk = grey_image(body, "yellow", 50)
+    assert shrunk.shape == (50, 50)
+    assert np.abs(shrunk - grey.reshape(50, 4, 50, 4).mean(axis=(1, 3))).max() <= 6
+
+
+def test_a_grey_jpeg_is_taken_as_it_is():
+    grey = np.full((32, 32), 90, np.uint8)
+    body = cv2.imencode(".jpg", grey)[1].tobytes()
+    assert np.abs(grey_image(body, "blue", 512).astype(int) - 90).max() <= 2
+
+
+@pytest.mark.parametrize("body", [b"", b"nothing", b"\xff\xd8\xff\xd9", colour_jpeg(field("a"), "red")[:-700]])
+def test_what_is_not_a_whole_jpeg(body):
+    assert grey_image(body, "red", 512) is None
+
+
+def test_the_other_colours_of_a_jpeg_do_not_count():
+    painted = np.zeros((32, 32, 3), np.uint8)
+    painted[:] = (30, 60, 200)  # blue, green, red
+    body = cv2.imencode(".jpg", painted, [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
+    found = {colour: float(grey_image(body, colour, 512).mean()) for colour in HPA.channels}
+    assert found == pytest.approx({"red": 200, "green": 60, "blue": 30, "yellow": 130}, abs=2)
+
+
+def test_what_is_there_is_not_fetched_again(atlas, tmp_path):
+    fetch(atlas, tmp_path)
+    atlas.requests.clear()
+    assert fetch(atlas, tmp_path, IDS) == {}
+    assert {path.rsplit("_", 1)[0] for path in atlas.requests} == {PATHS[each] for each in IDS[2:]}
+    atlas.requests.clear()
+    assert fetch(atlas, tmp_path, IDS) == {}
+    assert atlas.requests == []
+
+
+def damage_cut(file):
+    file.write_bytes(file.read_bytes()[:-10])
+
+
+def damage_bit(file):
+    file.write_bytes(file.read_bytes()[:-20] + b"?" + file.read_bytes()[-19:])
+
+
+@pytest.mark.parametrize("damage", [damage_cut, damage_bit, lambda file: file.unlink()])
+def test_a_file_that_differs_from_its_checksum_is_fetched_again(atlas, tmp_path, damage):
+    fetch(atlas, tmp_path)
+    file = tmp_path / f"external/{IDS[0]}_green.png"
+    whole = file.read_bytes()
+    damage(file)
+    atlas.requests.clear()
+    assert fetch(atlas, tmp_path) == {}
+    assert atlas.requests == [f"{PATHS[IDS[0]]}_green.jpg"]
+    assert file.read_bytes() == whole
+
+
+@pytest.mark.parametrize("end", ["", "deadbeef", "0" * 64 + "  10580_16", "\n\n", "\x80\xff"])
+def test_a_checksum_file_that_was_cut_short(atlas, tmp_path, end):
+    fetch(atlas, tmp_path)
+    sums = tmp_path / "external/SHA256SUMS"
+    lines = sums.read_bytes().splitlines(keepends=True)
+    sums.write_bytes(b"".join(lines[:-1]) + end.encode("latin-1"))
+    atlas.requests.clear()
+    assert fetch(atlas, tmp_path) == {}
+    assert len(atlas.requests) == 1
+    assert len(sums.read_text().splitlines()) == len(FILES)
+
+
+@pytest.mark.parametrize("fault", [500, 503, 429, "cut", "short", "page"])
+def test_what_passes_is_tried_again(atlas, tmp_path, fault):
+    path = f"{PATHS[IDS[1]]}_blue.jpg"
+    atlas.faults[path] = [fault, fault]
+    assert fetch(atlas, tmp_path) == {}
+    assert atlas.requests.count(path) == 3
+    assert pictures(tmp_path) == FILES
+
+
+def test_a_slow_answer_is_given_up_and_asked_for_again(atlas, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "TIMEOUT", 0.5)
+    path = f"{PATHS[IDS[1]]}_blue.jpg"
+    atlas.faults[path] = [1.5]
+    assert fetch(atlas, tmp_path) == {}
+    assert atlas.requests.count(path) >= 2
+
+
+def test_the_server_says_how_long_to_wait(atlas, tmp_path):
+    path = f"{PATHS[IDS[0]]}_red.jpg"
+    atlas.faults[path], atlas.headers["Retry-After"] = [429], "1"
+    assert fetch(atlas, tmp_path, IDS[:1]) == {}
+    first, second = (at for each, at in zip(atlas.requests, atlas.times, strict=True) if each == path)
+    assert second - first >= 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "times", "named"),
+    [(404, 1, "HTTP 404"), (403, 1, "HTTP 403"), (500, 5, "HTTP 500"), ("page", 5, "not a whole")],
+)
+def test_a_sample_that_cannot_be_had_is_named_and_tried_again_later(atlas, tmp_path, fault, times, named):
+    path = f"{PATHS[IDS[1]]}_green.jpg"
+    atlas.faults[path] = [fault] * times
+    failed = fetch(atlas, tmp_path)
+    assert list(failed) == [IDS[1]]
+    assert named in failed[IDS[1]]
+    assert path in failed[IDS[1]]
+    assert atlas.requests.count(path) == times
+    assert pd.read_csv(tmp_path / "external-failed.csv").to_dict("records") == [{"Id": IDS[1], "reason": failed[IDS[1]]}]
+    assert read_samples(tmp_path, "external", HPA).ids.tolist() == IDS[:1]
+    assert fetch(atlas, tmp_path) == {}
+    assert read_samples(tmp_path, "external", HPA).ids.tolist() == PAIR
+    assert pd.read_csv(tmp_path / "external-failed.csv").empty
+
+
+def test_the_pauses_grow(atlas, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.05)
+    path = f"{PATHS[IDS[0]]}_red.jpg"
+    atlas.faults[path] = [500] * 4
+    assert fetch(atlas, tmp_path, IDS[:1]) == {}
+    times = [at for each, at in zip(atlas.requests, atlas.times, strict=True) if each == path]
+    pauses = [second - first for first, second in itertools.pairwise(times)]
+    assert all(pause >= least for pause, least in zip(pauses, (0.05, 0.1, 0.2, 0.4), strict=True))
+
+
+def test_no_more_requests_than_the_rate(atlas, tmp_path):
+    fetch(atlas, tmp_path, rate=20)
+    assert len(atlas.times) == 8
+    assert max(atlas.times) - min(atlas.times) >= 0.9 * 7 / 20
+
+
+def test_a_server_without_any_image_is_given_up(atlas, tmp_path):
+    ids = [f"{number}_1_A1_1" for number in range(60)]
+    atlas.faults.update({f"/images/{number}/1_A1_1_red.jpg": [404] for number in range(60)})
+    with pytest.raises(Failure, match=r"40 samples in a row failed, the last one because of http.*HTTP 404"):
+        fetch(atlas, tmp_path, ids)
+    assert len(pd.read_csv(tmp_path / "external-failed.csv")) == 40
+    assert not (tmp_path / "external.csv").exists()
+
+
+def test_a_server_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.001)
+    failed = download(table(IDS[:1]), tmp_path, "http://127.0.0.1:9/images", 1e4, 512)
+    assert "refused" in failed[IDS[0]]
+
+
+def test_interrupted_and_resumed(atlas, tmp_path, monkeypatch):
+    write_image, written = module.write_image, []
+
+    def interrupted(path, image):
+        if len(written) == 6:
+            raise KeyboardInterrupt
+        written.append(path.name)
+        write_image(path, image)
+
+    monkeypatch.setattr(module, "CONNECTIONS", 1)
+    monkeypatch.setattr(module, "write_image", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fetch(atlas, tmp_path)
+    assert pictures(tmp_path) == set(written)
+    assert read_samples(tmp_path, "external", HPA).ids.tolist() == IDS[:1]
+    monkeypatch.setattr(module, "write_image", write_image)
+    atlas.requests.clear()
+    assert fetch(atlas, tmp_path) == {}
+    assert len(atlas.requests) == len(FILES) - 6
+    assert pictures(tmp_path) == FILES
+
+
+def test_a_full_disk_is_told_and_nothing_is_half_written(atlas, tmp_path, monkeypatch):
+    def full(path, image):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "write_image", full)
+    with pytest.raises(OSError, match="No space left"):
+        fetch(atlas, tmp_path)
+    assert pictures(tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    ("ids", "url", "named"),
+    [
+        (["00070df0-bbc3-11e8-b2bc-ac1f6b6435d0", "12_3_A1_1", "ab_1_A1_1"], None, ["2 faults", "00070df0", "ab_1_A1_1"]),
+        (["12_3_A1"], None, ["id 12_3_A1 is not of the form <antibody>_<plate>_<well>_<field>"]),
+        (IDS, "file:///etc", ["--base-url file:///etc"]),
+        (IDS, "v18.proteinatlas.org/images", ["expected an address such as http://"]),
+    ],
+)
+def test_what_cannot_be_asked_for(tmp_path, ids, url, named):
+    with pytest.raises(BadInput) as caught:
+        download(table(ids), tmp_path, url or "http://127.0.0.1:9/images", 1e4, 512)
+    for text in named:
+        assert text in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_of_someone_else_is_not_replaced(atlas, tmp_path):
+    (tmp_path / "external.csv").write_text("Id,Target\nmine,3\n")
+    with pytest.raises(BadInput, match=r"external\.csv: is not of this command"):
+        fetch(atlas, tmp_path)
+    assert (tmp_path / "external.csv").read_text() == "Id,Target\nmine,3\n"
+    assert atlas.requests == []
+
+
+def test_the_ids_of_the_real_table(shared_data):
+    ids = pd.read_csv(shared_data / "kaggle_csv/HPAv18RBGY_wodpl.csv")["Id"][::7].tolist()
+    paths = module._paths(ids)
+    assert len(set(paths.values())) == len(ids)
+    assert paths["10580_1610_C1_1"] == "10580/1610_C1_1"
+
+
+def test_the_images_can_be_packed_as_a_set_of_their_own(atlas, tmp_path):
+    fetch(atlas, tmp_path)
+    samples = read_samples(tmp_path, "external", HPA)
+    store = pack(tmp_path / "runs/stores/external-16", tmp_path / "external", samples.ids, HPA, 16)
+    red = np.array(Image.open(tmp_path / f"external/{IDS[1]}_red.png"))
+    assert store.images.shape == (2, 16, 16, 4)
+    np.testing.assert_allclose(store.images[1, ..., 0], red.reshape(16, 4, 16, 4).mean(axis=(1, 3)), atol=1)

@@ -1,0 +1,99 @@
+"""External images beside the training set."""
+
+import numpy as np
+import pytest
+
+from hpa.data.external import clashes_of_copies, join, read_external
+from hpa.data.tables import SampleTable, read_training_table
+from hpa.errors import BadInput
+from hpa.tasks import HPA
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Tables without images: two training rows, two external ones, two test rows."""
+    (tmp_path / "external").mkdir()
+    (tmp_path / "train.csv").write_text("Id,Target\na,3\nb,7 0\n")
+    (tmp_path / "external.csv").write_text("Id,Target\n1_2_A1_1,0\n1_2_A1_2,3 7\n")
+    (tmp_path / "sample_submission.csv").write_text("Id,Predicted\nt,0\nu,0\n")
+    return tmp_path
+
+
+def rows(**labels):
+    targets = np.zeros((len(labels), 28), np.uint8)
+    for row, numbers in zip(targets, labels.values(), strict=True):
+        row[list(numbers)] = 1
+    return SampleTable(np.array(list(labels)), targets)
+
+
+def test_the_table_of_the_folder_or_another_one(data, tmp_path):
+    assert read_external(data, HPA).ids.tolist() == ["1_2_A1_1", "1_2_A1_2"]
+    other = tmp_path / "other.csv"
+    other.write_text("Id,Target\n5_6_B2_1,27\n")
+    samples = read_external(data, HPA, other)
+    assert samples.ids.tolist() == ["5_6_B2_1"]
+    assert np.flatnonzero(samples.targets[0]).tolist() == [27]
+
+
+def test_data_without_a_test_set(data):
+    (data / "sample_submission.csv").unlink()
+    (data / "train").mkdir()
+    assert len(read_external(data, HPA)) == 2
+
+
+def test_the_real_table_is_read_as_it_is(data, shared_data):
+    table = shared_data / "kaggle_csv/HPAv18RBGY_wodpl.csv"
+    samples = read_external(shared_data / "kaggle_csv", HPA, table)
+    assert len(samples) == 74_606
+    joined = join({"train": read_training_table(shared_data / "kaggle_csv/train.csv", HPA), "external": samples}, HPA)
+    assert len(joined) == 31_072 + 74_606
+    assert joined.targets[:31_072, 27].sum() == 11
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("x,0\nt,1\nu,2\n", ["2 faults", "id t is also in the test set", "id u is also in the test set"]),
+        ("x,28\ny,a b\n", ["line 2: id x: Target holds '28'; class numbers are 0 to 27", "line 3: id y"]),
+        ("x,\n", ["id x: Target is empty"]),
+        ("x,0\nx,0\n", ["line 3: id x stands already on line 2"]),
+    ],
+)
+def test_what_must_not_be_learned_from(data, text, named):
+    (data / "external.csv").write_text("Id,Target\n" + text)
+    with pytest.raises(BadInput) as caught:
+        read_external(data, HPA)
+    assert "external" in str(caught.value)
+    for part in named:
+        assert part in str(caught.value)
+
+
+def test_no_table(data):
+    (data / "external.csv").unlink()
+    with pytest.raises(BadInput, match=r"external\.csv: cannot be read"):
+        read_external(data, HPA)
+
+
+def test_sets_follow_one_another():
+    joined = join({"train": rows(a=[3], b=[7, 0]), "external": rows(c=[1])}, HPA)
+    assert joined.ids.tolist() == ["a", "b", "c"]
+    assert [np.flatnonzero(row).tolist() for row in joined.targets] == [[3], [0, 7], [1]]
+
+
+def test_ids_in_both_are_refused_with_their_labels_where_these_clash():
+    with pytest.raises(BadInput) as caught:
+        join({"train": rows(a=[3], b=[7, 0], c=[1]), "external": rows(b=[0, 7], c=[2, 25], d=[1])}, HPA)
+    assert str(caught.value).splitlines() == [
+        "train and external: 2 faults",
+        "  id b is in both; keep one of them",
+        "  id c is in both with other labels (Nuclear membrane; Nucleoli + Cytosol); keep one of them",
+    ]
+
+
+def test_copies_with_other_labels_are_told(tmp_path):
+    copies = tmp_path / "copies.csv"
+    copies.write_text(
+        "Id,group,set,kind\na,0,train,near\nx,0,external,near\nb,1,train,near\ny,1,external,near\nt,1,test,near\n"
+    )
+    sets = {"train": rows(a=[3], b=[7, 0], c=[1]), "external": rows(x=[3], y=[7], z=[2])}
+    assert clashes_of_copies(sets, copies, HPA) == ["train b Nucleoplasm + Golgi apparatus, external y Golgi apparatus"]
