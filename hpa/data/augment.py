@@ -50,12 +50,13 @@ def cells(image: np.ndarray, sequence: SeedSequence) -> np.ndarray:
     """Turn, mirror, scale, shift and expose a single cell, which has no natural orientation.
 
     The angle is any, the scale 0.9 to 1.12, the shift up to 4 % of the side on either axis and gamma 0.8 to 1.25, darker as
-    often as brighter. One affine map for all channels at once and one table of grey levels, because this is what limits a
-    small network's training on a few cores.
+    often as brighter. Cubic interpolation keeps the grain by which cells are told apart; linear would blur what is trained
+    on and not what is predicted. One affine map for all channels at once and one table of grey levels, because this is what
+    limits a small network's training on a few cores.
     """
     # `random`, because `uniform` with its ranges takes half as long as the map of a small image.
     turn, side, zoom, right, down, exposure = np.random.default_rng(sequence).random(6).tolist()
-    height, width, _ = image.shape
+    height, width, channels = image.shape
     scale, mirror = 0.9 + 0.22 * zoom, 1 if side < 0.5 else -1
     cosine, sine = scale * math.cos(2 * math.pi * turn), scale * math.sin(2 * math.pi * turn)
     x, y = (width - 1) / 2, (height - 1) / 2  # the centre; OpenCV's coordinates are those of the middle of a pixel
@@ -65,7 +66,11 @@ def cells(image: np.ndarray, sequence: SeedSequence) -> np.ndarray:
             [mirror * sine, cosine, y - mirror * sine * x - cosine * y + 0.08 * (down - 0.5) * height],
         ]
     )
-    moved = cv2.warpAffine(image, affine, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    # OpenCV interpolates four channels at most by cubes, and with BORDER_REFLECT_101 never comes back from an image that is
+    # one pixel high or wide.
+    parts = (np.ascontiguousarray(image[..., first : first + 4]) for first in range(0, channels, 4))
+    how = {"flags": cv2.INTER_CUBIC, "borderMode": cv2.BORDER_REFLECT}
+    moved = np.dstack([cv2.warpAffine(part, affine, (width, height), **how) for part in parts])
     exposed = np.rint(255 * GREY_LEVELS ** (1.25 ** (2 * exposure - 1))).astype(np.uint8)
     return cv2.LUT(moved, exposed).reshape(image.shape)  # OpenCV drops the axis of a single channel
 
