@@ -8,6 +8,7 @@ import hpa
 COMMANDS = {
     "demo": "the whole way on drawn cells, from drawing to a scored submission",
     "draw": "draw cells in the layout of a task's real data, or a picture of its classes",
+    "download": "fetch public images of the Human Protein Atlas to learn from as well",
     "sort": "sort a flat folder of images into class folders by a table",
     "duplicates": "find copies of images within and across the sets",
     "augmentations": "one picture of every augmentation on a training sample",
@@ -19,6 +20,7 @@ COMMANDS = {
     "search": "search for better settings with Optuna on a part of the data",
     "predict": "predict the test set, or a folder, with all chosen models in one pass",
     "evaluate": "score models on labelled images, with pictures of what they mistake",
+    "thresholds": "compare rules for the thresholds and save one beside the models",
     "ensemble": "blend the models into a submission",
     "submit": "check a submission and upload it to Kaggle",
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 from hpa.errors import BadInput, Failure
 from hpa.models.variants import MODELS, VARIANTS
 from hpa.tasks import HPA, TASKS, Task, read_task
-from hpa.training.stages import LOSSES, STAGES
+from hpa.training.stages import LOSSES, STAGES, parse_loss
 
 
 def run(parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], None], argv: Sequence[str] | None) -> int:
@@ -125,18 +125,29 @@ def add_groups(parser: argparse.ArgumentParser) -> None:
 
 def add_choice(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose run folders."""
-    parser.add_argument("--variants", type=comma_separated, metavar="N,N,...", help="the runs, in place of all present ones")
+    parser.add_argument(
+        "--variants",
+        type=comma_separated,
+        metavar="N,N,...",
+        help="the runs, each with all its folds, in place of all present ones",
+    )
     parser.add_argument("--stage", choices=("last", "all", *STAGES), default="last", help="which stage of every run")
 
 
 def add_views(parser: argparse.ArgumentParser) -> None:
-    """Add `--views`."""
+    """Add `--views` and `--average`."""
     parser.add_argument(
         "--views",
         type=int,
         choices=(1, 2, 4, 8),
         default=1,
         help="take the mean over this many views of each image: itself, mirrored (2), quarter turns (4), or all of them (8)",
+    )
+    parser.add_argument(
+        "--average",
+        choices=("probabilities", "logits"),
+        default="probabilities",
+        help="what the mean over views is taken of",
     )
 
 
@@ -154,7 +165,12 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=positive_integer, help="passes over the training rows")
     parser.add_argument("--batch-size", type=positive_integer, help="images in a step")
     parser.add_argument("--learning-rate", type=positive_number, help="learning rate of the optimizer, at its highest")
-    parser.add_argument("--loss", choices=LOSSES, help="what training minimises")
+    parser.add_argument(
+        "--loss",
+        type=loss,
+        metavar="LOSS",
+        help=f"what training minimises: {', '.join(LOSSES)}; or two of them, as A+B (half each) or A+B:0.3 (0.7 A, 0.3 B)",
+    )
 
 
 def variant_of(model: str, variant: int | None) -> int | None:
@@ -176,6 +192,15 @@ def task(text: str) -> Task:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def loss(text: str) -> str:
+    """Read the option `--loss`."""
+    try:
+        parse_loss(text)
+    except BadInput as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
 def run_name(text: str) -> str:
     """Read an option that names a run's folder."""
     if text in ("stores", "presets", "searches") or not text.replace("-", "").replace("_", "").isalnum():
@@ -185,10 +210,7 @@ def run_name(text: str) -> str:
 
 def share(text: str) -> float:
     """Read an option that is a number from 0 to below 1."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
+    number = _number(text)
     if not 0 <= number < 1:
         raise argparse.ArgumentTypeError(f"expected a number from 0 to below 1, found '{text}'")
     return number
@@ -201,12 +223,17 @@ def positive_integers(text: str) -> tuple[int, ...]:
 
 def positive_number(text: str) -> float:
     """Read an option that is a number above 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
+    number = _number(text)
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"expected a number above 0, found '{text}'")
+    return number
+
+
+def number_from_zero(text: str) -> float:
+    """Read an option that is 0 or a number above it."""
+    number = _number(text)
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 0, found '{text}'")
     return number
 
 
@@ -230,3 +257,10 @@ def comma_separated(text: str) -> list[str]:
     if "" in parts or len(set(parts)) != len(parts):
         raise argparse.ArgumentTypeError(f"expected distinct names parted by commas, found '{text}'")
     return parts
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

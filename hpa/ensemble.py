@@ -2,25 +2,30 @@
 
     python -m hpa.ensemble --shift 0.34 --variants 0,1,2,3,4,6
 
-A member is any folder with `validation.npz` and `test.npz`. It weighs as much as its validation macro F1 exceeds `--shift`.
-Writes a CSV in the order of the sample submission, and a JSON beside it that says how it came about.
+A member is any folder with `validation.npz` and `test.npz`, or all folds of a run. It weighs as much as its validation
+macro F1 exceeds `--shift`, or as another rule says. Writes a CSV in the order of the sample submission, and a JSON beside
+it that says how it came about. Instead of that, `--compare-weights` shows what each rule is worth on rows that it has not
+seen, and `--sweep-shift 0.30:0.42:0.01` what hangs on the shift.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpa import command
 from hpa.errors import BadInput
+from hpa.scoring.rules import WEIGHTS, threshold_rule
 
 if TYPE_CHECKING:
     import numpy as np
 
     from hpa.scoring.blend import Ensemble
     from hpa.scoring.members import Members
+    from hpa.scoring.thresholds import Rule
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -31,16 +36,34 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_choice(parser)
     add = parser.add_argument
     add("--members", type=Path, nargs="+", metavar="FOLDER", help="blend these folders, in place of --variants and --stage")
-    add("--weights", choices=("shifted", "equal"), default="shifted", help="validation F1 minus --shift, or all the same")
+    add(
+        "--weights",
+        choices=WEIGHTS,
+        default="shifted",
+        help="validation F1 minus --shift; all the same; by forward selection with replacement; or by a search for the "
+        "weights of the best macro F1",
+    )
     add("--shift", type=float, default=0.34, help="the nearer it is to the members' F1, the more the best of them count")
     add(
         "--threshold",
-        type=_threshold,
-        default="per-class",
-        metavar="per-class|global|NUMBER",
-        help="a class is predicted above this probability: the best for each class or the best for all, found on the "
-        "validation rows, or a given one",
+        type=threshold_rule,
+        metavar="per-class|global|class-share|NUMBER",
+        help="a class is predicted above this probability: the best for each class or the best for all on the validation "
+        "rows, as often as it occurs there, or a given one; if not given, the rule that hpa.thresholds saved beside the "
+        "members, and per-class where there is none",
     )
+    add(
+        "--compare-weights",
+        action="store_true",
+        help="write and print a table of what all --weights are worth, no submission",
+    )
+    add(
+        "--sweep-shift",
+        type=_shifts,
+        metavar="FROM:TO:STEP",
+        help="write a table and a plot of the macro F1 by shift, no submission",
+    )
+    add("--seed", type=command.whole_number, default=0, help="of the folds and resampled rows of these tables")
     add("--sample-submission", type=Path, metavar="FILE", help="in place of the one in --data")
     add("--out", type=Path, default=Path("submissions/ensemble.csv"), metavar="FILE.csv", help="the submission to write")
     return parser
@@ -54,14 +77,55 @@ def work(options: argparse.Namespace) -> None:
         raise BadInput(f"--out {options.out}: the name of a submission ends in .csv")
     from hpa.scoring.blend import blend_members
     from hpa.scoring.members import read_members
+    from hpa.scoring.saved_thresholds import saved_choice
     from hpa.training.runs import run_folders
 
     folders = options.members or run_folders(options.runs, options.variants, options.stage)
     ids = _test_ids(options)
     members = read_members(folders, ids)
-    ensemble = blend_members(members, options.weights, options.shift, options.threshold)
-    _write(options, ids, members, ensemble)
-    _print_result(options, members, ensemble)
+    _warn_of_copies(members)
+    threshold = "strongest" if members.labels == "one" else options.threshold
+    if threshold is None:
+        threshold, _ = saved_choice(folders, members.classes)
+    threshold = "per-class" if threshold is None else threshold
+    if options.compare_weights or options.sweep_shift:
+        _compare(options, members, threshold)
+        return
+    ensemble = blend_members(members, options.weights, options.shift, threshold)
+    _write(options, ids, members, ensemble, threshold)
+    _print_result(options, members, ensemble, threshold)
+
+
+def _warn_of_copies(members: Members) -> None:
+    """Name the members that think the very same of all samples, on the error stream."""
+    import hashlib
+
+    first_of: dict[bytes, str] = {}
+    for name, probabilities in zip(members.names, members.validation, strict=True):
+        first = first_of.setdefault(hashlib.sha256(probabilities.tobytes()).digest(), name)
+        if first != name:
+            print(f"{name} and {first} are the same model and count twice; leave one of them out", file=sys.stderr)
+
+
+def _compare(options: argparse.Namespace, members: Members, threshold: Rule) -> None:
+    """Write and print the tables that are asked for in place of a submission."""
+    from hpa.scoring.comparison import compare_weights, sweep_shifts, write_table
+    from hpa.scoring.plots import draw_sweep, write_figure
+
+    files = []
+    if options.compare_weights:
+        table = compare_weights(members, options.shift, threshold, options.seed)
+        files.append(options.out.with_name(f"{options.out.stem}-weights.csv"))
+        print(write_table(files[-1], table))
+    if options.sweep_shift:
+        table = sweep_shifts(members, options.sweep_shift, threshold, options.seed)
+        files += [options.out.with_name(f"{options.out.stem}-shifts{suffix}") for suffix in (".csv", ".png")]
+        print(write_table(files[-2], table))
+        missing = [shift for shift in options.sweep_shift if shift not in table.index]
+        if missing:
+            print(f"no member's F1 is above the shift from {missing[0]:g} on")
+        write_figure(files[-1], draw_sweep(table, f"{len(members.names)} members"))
+    print(f"no submission; wrote {', '.join(map(str, files))}")
 
 
 def _test_ids(options: argparse.Namespace) -> np.ndarray | None:
@@ -73,14 +137,16 @@ def _test_ids(options: argparse.Namespace) -> np.ndarray | None:
     return read_ids(options.data, options.task) if has_test_set(options.data) else None
 
 
-def _write(options: argparse.Namespace, ids: np.ndarray | None, members: Members, ensemble: Ensemble) -> None:
+def _write(
+    options: argparse.Namespace, ids: np.ndarray | None, members: Members, ensemble: Ensemble, threshold: Rule
+) -> None:
     """Write the CSV, in Kaggle's form for many labels and for people where a sample has one, and the JSON."""
     from hpa.files import write_json
     from hpa.scoring.evaluation import write_prediction_table
     from hpa.scoring.predictions import Predictions
     from hpa.scoring.submission import write_submission
 
-    about = _about(options, members, ensemble)
+    about = _about(options, members, ensemble, threshold)
     if ids is not None and members.labels == "many":
         write_submission(options.out, ids, ensemble.predicted, about)
         return
@@ -90,14 +156,14 @@ def _write(options: argparse.Namespace, ids: np.ndarray | None, members: Members
     write_json(options.out.with_suffix(".json"), about)
 
 
-def _about(options: argparse.Namespace, members: Members, ensemble: Ensemble) -> dict:
+def _about(options: argparse.Namespace, members: Members, ensemble: Ensemble, threshold: Rule) -> dict:
     """Return what the JSON beside the submission holds."""
     rows = zip(members.names, ensemble.member_f1.tolist(), ensemble.weights.tolist(), strict=True)
     return {
         "members": [{"folder": name, "validation_f1": f1, "weight": weight} for name, f1, weight in rows],
         "weights": options.weights,
         "shift": options.shift if options.weights == "shifted" else None,
-        "threshold": "strongest" if members.labels == "one" else options.threshold,
+        "threshold": _rule_name(threshold),
         "thresholds": dict(zip(members.classes, ensemble.thresholds.tolist(), strict=True)),
         "validation_f1": ensemble.f1,
         "validation_accuracy": ensemble.accuracy,
@@ -106,7 +172,7 @@ def _about(options: argparse.Namespace, members: Members, ensemble: Ensemble) ->
     }
 
 
-def _print_result(options: argparse.Namespace, members: Members, ensemble: Ensemble) -> None:
+def _print_result(options: argparse.Namespace, members: Members, ensemble: Ensemble, threshold: Rule) -> None:
     rows = list(zip(members.names, ensemble.member_f1, ensemble.weights, strict=True))
     width = max(len(name) for name in ("member", *members.names))
     print(f"{'member':{width}}  validation F1  weight")
@@ -114,9 +180,11 @@ def _print_result(options: argparse.Namespace, members: Members, ensemble: Ensem
         print(f"{name:{width}}  {f1:13.4f}  {weight:6.4f}")
     ignored = [name for name, _, weight in rows if weight == 0]
     if ignored:
-        print(f"weight 0, as F1 is not above the shift {options.shift}: {', '.join(ignored)}")
+        why = f", as F1 is not above the shift {options.shift}" if options.weights == "shifted" else ""
+        print(f"weight 0{why}: {', '.join(ignored)}")
     best_name, best_f1, _ = max(rows, key=lambda row: row[1])
     print(f"blend: validation macro F1 {ensemble.f1:.4f}; best single member {best_f1:.4f} ({best_name})")
+    print(f"weights {options.weights}, thresholds {_rule_name(threshold)}")
     if members.labels == "one":
         print(f"blend: validation accuracy {ensemble.accuracy:.4f}")
     test_rows, fallbacks = len(ensemble.predicted), ensemble.fallbacks
@@ -133,16 +201,22 @@ def _print_result(options: argparse.Namespace, members: Members, ensemble: Ensem
     print(f"wrote {options.out}")
 
 
-def _threshold(text: str) -> str | float:
-    if text in ("per-class", "global"):
-        return text
+def _rule_name(threshold: Rule) -> str | float:
+    return threshold if isinstance(threshold, str | float) else "class-share"  # by given shares
+
+
+def _shifts(text: str) -> list[float]:
+    """Read an option such as `0.30:0.42:0.01`, both ends included."""
     try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 < number < 1:
-        raise argparse.ArgumentTypeError(f"expected per-class, global or a number between 0 and 1, found '{text}'")
-    return number
+        start, stop, step = map(float, text.split(":"))
+        count = int((stop - start) / step + 1e-6)
+        if step <= 0 or not 1 <= count < 1000:
+            raise ValueError
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise argparse.ArgumentTypeError(
+            f"expected FROM:TO:STEP of 2 to 1,000 shifts, such as 0.30:0.42:0.01, found '{text}'"
+        ) from None
+    return [round(start + step * number, 9) for number in range(count + 1)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -57,11 +57,12 @@ def work(options: argparse.Namespace) -> None:
     if len(options.run) > 1:
         members[f"blend of {len(options.run)}"] = options.run
     thresholds = [validation_thresholds(folders, task.labels, len(task.classes)) for folders in members.values()]
-    probabilities = list(predict_files(options.run, files, options.views))
+    probabilities = list(predict_files(options.run, files, options.views, options.average))
     if len(options.run) > 1:
         probabilities.append(blend(probabilities))
+    how = (table.targets, task.labels, options.views, options.average)
     evaluations = {
-        name: evaluate(Predictions(table.ids, task.classes, own, table.targets, task.labels, options.views), cuts)
+        name: evaluate(Predictions(table.ids, task.classes, own, *how), cuts)
         for name, own, cuts in zip(members, probabilities, thresholds, strict=True)
     }
     write_evaluation(out, evaluations, lambda rows: np.stack([read_image(files[row], MISTAKE_SIZE) for row in rows]))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hpa import command
-from hpa.training.stages import STAGES, run_name
+from hpa.training.stages import STAGES, require_loss, run_name
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -37,15 +37,18 @@ def work(options: argparse.Namespace) -> None:
         stage=stage.name,
         part=stage.part,
         schedule="constant",
+        warm_up=0,
         epochs=options.epochs or stage.epochs,
         batch_size=options.batch_size or settings.batch_size,
         learning_rate=options.learning_rate or stage.learning_rate,
         loss=options.loss or stage.loss,
     )
+    task = read_task_of(start)
+    require_loss(settings.loss, task.labels)
     with command.quiet_import():
         from hpa.training.train import train
 
-    train(settings, read_task_of(start), options.data, options.runs, name)
+    train(settings, task, options.data, options.runs, name)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,6 +1,7 @@
 """Predict with trained models, reading each image once for all of them.
 
-`python -m hpa.predict` writes `test.npz` into the run folders, for `hpa.ensemble`. `python -m hpa.predict --images FOLDER`
+`python -m hpa.predict` writes `test.npz` into the run folders, for `hpa.ensemble`; with `--views` it also brings
+`validation.npz` to these views and prints what they do to the validation score. `python -m hpa.predict --images FOLDER`
 writes one readable CSV for the images of any folder.
 """
 
@@ -35,15 +36,15 @@ def work(options: argparse.Namespace) -> None:
     if (options.images is None) != (options.out is None):
         raise BadInput("--images and --out go together: the folder to predict, and the table to write")
     if options.images:
-        predict_folder(folders, options.images, options.out, options.views)
+        predict_folder(folders, options.images, options.out, options.views, options.average)
         return
     with command.quiet_import():
         from hpa.training.predict import predict
 
-    predict(folders, options.data, options.runs, options.views)
+    predict(folders, options.data, options.runs, options.views, options.average)
 
 
-def predict_folder(folders: Sequence[Path], images: Path, out: Path, views: int) -> None:
+def predict_folder(folders: Sequence[Path], images: Path, out: Path, views: int, average: str) -> None:
     """Write the mean prediction of some runs for all images of a folder."""
     import numpy as np
 
@@ -59,10 +60,10 @@ def predict_folder(folders: Sequence[Path], images: Path, out: Path, views: int)
     ids = list_ids(images, task)
     if not ids:
         raise BadInput(f"{images}: no image here whose name ends in {task.suffixes[0]}.png")
-    probabilities = predict_files(folders, find_files(images, ids, task), views)
+    probabilities = predict_files(folders, find_files(images, ids, task), views, average)
     mean = blend(probabilities)
     thresholds = validation_thresholds(folders, task.labels, len(task.classes))
-    predictions = Predictions(np.array(ids), task.classes, mean, labels=task.labels, views=views)
+    predictions = Predictions(np.array(ids), task.classes, mean, None, task.labels, views, average)
     write_prediction_table(out, predictions, thresholds)
     print(f"{out}: {len(ids)} samples, the mean of {len(folders)} model{'s' if len(folders) > 1 else ''}")
 

@@ -24,7 +24,7 @@ def work(options: argparse.Namespace) -> None:
     """Fit the support vector machine."""
     from hpa.training.runs import run_folders
 
-    [source] = run_folders(options.runs, [options.name], options.stage)
+    [source] = run_folders(options.runs, [options.name], options.stage, all_folds=False)
     with command.quiet_import():
         from hpa.training.svm import replace_head
 

@@ -7,17 +7,21 @@ from pathlib import Path
 
 from hpa import command
 from hpa.errors import BadInput
+from hpa.models.variants import BACKBONES
 from hpa.tasks import Task
 from hpa.training.presets import PRESETS, find_preset
 from hpa.training.stages import (
     AUGMENTATIONS,
-    CROSSENTROPIES,
     MIXINGS,
     OPTIMIZERS,
     PARTS,
     PRECISIONS,
     SCHEDULES,
+    SMOOTHED,
+    WEIGHTINGS,
     Settings,
+    parse_loss,
+    require_loss,
     run_name,
 )
 
@@ -30,7 +34,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = command.parser(
         "train",
         "Train a base model. Its run folder is <runs>/<name>/base. What no option sets is as the preset says: "
-        + "; ".join(f"{name}: {_in_words(preset)}" for name, preset in PRESETS.items()),
+        + "; ".join(f"{name}: {_in_words(preset)}" for name, preset in PRESETS.items())
+        + ". What a preset does not name is as in report.",
     )
     command.add_task(parser)
     command.add_folders(parser)
@@ -41,6 +46,8 @@ def build_parser() -> argparse.ArgumentParser:
         help=f"{', '.join(PRESETS)}, or the name of a search; if not given, cells for one label a sample, else report",
     )
     command.add_training(parser)
+    data = parser.add_argument_group("data")
+    add = data.add_argument
     add("--size", type=command.positive_integer, help="side of the images in pixels")
     add(
         "--folds",
@@ -52,9 +59,9 @@ def build_parser() -> argparse.ArgumentParser:
         type=command.whole_number,
         help="seed of the folds; apart from --seed, so that models of different seeds share their validation rows",
     )
-    command.add_groups(parser)
+    command.add_groups(data)
     add("--rows", type=command.positive_integer, help="how many rows to learn from; all if not given")
-    add("--seed", type=command.whole_number, help="seed of weights, order, augmentation and dropout")
+    add = parser.add_argument_group("network").add_argument
     add("--filters", type=command.positive_integers, metavar="N,N,...", help="filters of each stage of a cellnet")
     add("--blocks", type=command.positive_integers, metavar="N,N,...", help="residual blocks of each stage of a cellnet")
     add("--kernel", type=command.positive_integer, help="side of a cellnet's kernels in pixels")
@@ -67,11 +74,25 @@ def build_parser() -> argparse.ArgumentParser:
         choices=PRECISIONS,
         help="what a new network computes in; mixed_bfloat16 is faster where the processor has matrix units for it",
     )
+    add = parser.add_argument_group("learning").add_argument
+    add("--seed", type=command.whole_number, help="seed of weights, order, augmentation and dropout")
     add("--optimizer", choices=OPTIMIZERS, help="the optimizer")
-    add("--schedule", choices=SCHEDULES, help="how the learning rate falls")
+    add(
+        "--schedule",
+        choices=SCHEDULES,
+        help="how the learning rate falls: to a tenth on a plateau of validation loss or score, or as a cosine",
+    )
+    add("--warm-up", type=command.whole_number, help="epochs over which a constant or cosine schedule rises; 0 for none")
+    add("--patience", type=command.whole_number, help="end after so many epochs without a better score; 0 for never")
     add("--weight-decay", type=command.share, help="weight decay of the optimizer")
+    add("--clip-norm", type=command.number_from_zero, help="largest norm of the gradient over all weights; 0 for any")
     add("--averaging", type=command.share, help="momentum of the moving average of the weights; 0 for none")
     add("--label-smoothing", type=command.share, help="share of each target that is spread over all classes")
+    add = parser.add_argument_group("rare classes").add_argument
+    add("--positive-weights", choices=WEIGHTINGS, help="what a rare class' positives weigh more in binary-crossentropy")
+    add("--class-weights", choices=WEIGHTINGS, help="what a rare class' rows weigh more, with one label a sample")
+    add("--oversampling", type=command.share, help="repeat the rows of classes that less than this share has; 0 for none")
+    add = parser.add_argument_group("augmentation").add_argument
     add("--augmentation", choices=AUGMENTATIONS, help="how training images vary")
     add("--mixing", choices=MIXINGS, help="how half of the batches are mixed")
     add(
@@ -111,6 +132,8 @@ def settings_of(options: argparse.Namespace) -> Settings:
     chosen = preset | {name: value for name, value in given.items() if value is not None}
     if chosen["folds"] is None and not has_validation_set(options.data):
         chosen["folds"] = FOLDS
+    if given["label_smoothing"] is None and not parse_loss(chosen["loss"]).keys() & SMOOTHED:
+        chosen["label_smoothing"] = 0.0
     chosen["variant"] = command.variant_of(chosen["model"], chosen["variant"])
     settings = Settings(**chosen)
     _require_sense(settings, options.task)
@@ -122,9 +145,32 @@ def _require_sense(settings: Settings, task: Task) -> None:
         raise BadInput(f"--fold {settings.fold}: the data has a validation set of its own; ask for --folds to split train/")
     if settings.folds is not None and settings.fold >= settings.folds:
         raise BadInput(f"--fold {settings.fold} of --folds {settings.folds}: folds count from 0")
-    if settings.loss in CROSSENTROPIES.values() and settings.loss != CROSSENTROPIES[task.labels]:
-        kind = f"tasks with {task.labels} label a sample"
-        raise BadInput(f"--loss {settings.loss} is not for {kind}; take another --loss or --preset")
+    require_loss(settings.loss, task.labels)
+    losses = parse_loss(settings.loss)
+    if settings.label_smoothing and not losses.keys() & SMOOTHED:
+        raise BadInput(
+            f"--label-smoothing {settings.label_smoothing}: --loss {settings.loss} has none; leave it out, or take one of "
+            + ", ".join(SMOOTHED)
+        )
+    if settings.class_weights != "none" and task.labels == "many":
+        raise BadInput(
+            f"--class-weights {settings.class_weights}: is for one label a sample; a row with several has no class of its "
+            "own (Keras' class_weight would silently take its first). Take --positive-weights or --oversampling"
+        )
+    if settings.positive_weights != "none" and "binary-crossentropy" not in losses:
+        raise BadInput(
+            f"--positive-weights {settings.positive_weights}: weigh the positives in binary-crossentropy, which --loss "
+            f"{settings.loss} is without; leave them out, or take --oversampling"
+        )
+    if settings.warm_up and settings.schedule not in ("constant", "cosine"):
+        raise BadInput(f"--warm-up {settings.warm_up}: is for --schedule constant or cosine, not {settings.schedule}")
+    if settings.weights and settings.model not in ("alexnet", *BACKBONES):
+        raise BadInput(
+            f"--weights {settings.weights}: --model {settings.model} starts from new ones; leave them out, or take one of "
+            + ", ".join(("alexnet", *BACKBONES))
+        )
+    if settings.activation != "relu" and settings.model in BACKBONES:
+        raise BadInput(f"--activation {settings.activation}: --model {settings.model} has its own; leave it out")
     topology = [getattr(settings, name) for name in TOPOLOGY]
     if settings.model == "cellnet" and (None in topology or len(settings.filters) != len(settings.blocks)):
         raise BadInput(
@@ -137,7 +183,10 @@ def _require_sense(settings: Settings, task: Task) -> None:
 
 
 def _in_words(preset: dict) -> str:
-    return ", ".join(f"{name.replace('_', '-')} {value}" for name, value in preset.items() if value not in (None, 0, "none"))
+    """Return what a preset sets otherwise than the report's, or, for that one itself, all that it sets."""
+    usual = {} if preset is PRESETS["report"] else PRESETS["report"]
+    changed = {name: value for name, value in preset.items() if value != usual.get(name)}
+    return ", ".join(f"{name.replace('_', '-')} {value}" for name, value in changed.items() if value not in (0, "none"))
 
 
 def show_augmentation(path: Path, settings: Settings, task: Task, data: Path) -> None:

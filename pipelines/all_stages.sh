@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Takes the variants in $VARIANTS (all eight by default) through all four stages: 32 models with the defaults.
+# Takes the variants in $VARIANTS (all eight by default) through all four stages: 32 models with the defaults, and as many
+# times $FOLDS where that is set.
 # Options such as --data and --runs go to every command; $TRAIN_OPTIONS and $FINETUNE_OPTIONS to the base and later stages.
 here=$(dirname "${BASH_SOURCE[0]}")
 set -euo pipefail

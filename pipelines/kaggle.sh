@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The competition from start to end: download, all variants through all stages, blend, upload. Run again, it goes on.
-# Usage: kaggle.sh [DATA [RUNS [SUBMISSION.csv]]]; $VARIANTS (those of the report), $SHIFT, $TRAIN_OPTIONS and
-# $FINETUNE_OPTIONS as in the scripts that this one calls; $MESSAGE is what the submissions page says about the entry.
+# Usage: kaggle.sh [DATA [RUNS [SUBMISSION.csv]]]; $VARIANTS (those of the report), $FOLDS, $VIEWS, $AVERAGE, $SHIFT,
+# $TRAIN_OPTIONS and $FINETUNE_OPTIONS as in the scripts that this one calls; $MESSAGE is what the submissions page says about
+# the entry.
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 set_up requirements.txt
 data=${1:-data} runs=${2:-runs} submission=${3:-submissions/ensemble.csv}
@@ -24,6 +25,6 @@ bash "$root/pipelines/ensemble.sh" "$data" "$runs" "$submission"
 if sha256sum --check --status "$submission.uploaded" 2>/dev/null; then  # an upload counts against the day's limit
     echo "$submission is uploaded already"
 else
-    hpa submit "$submission" --data "$data" -m "${MESSAGE:-hpa, variants $VARIANTS, shift ${SHIFT:-0.34}}"
+    hpa submit "$submission" --data "$data" -m "${MESSAGE:-hpa, variants $VARIANTS, ${FOLDS:-1} fold(s), ${VIEWS:-1} view(s), shift ${SHIFT:-0.34}}"
     sha256sum "$submission" >"$submission.uploaded"
 fi

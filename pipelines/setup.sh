@@ -1,5 +1,6 @@
 # Sourced by the other scripts: lets `hpa COMMAND` run from any folder, in the virtual environment that `set_up` makes.
 # set_up REQUIREMENTS installs only when the text of that file or of requirements.txt has changed since the last time.
+# each_run COMMAND... runs the command for each of the $VARIANTS (all eight by default) and the first $FOLDS folds (one by default).
 
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -25,3 +26,12 @@ set_up() {
 }
 
 hpa() { "$python" -m "hpa.$1" "${@:2}"; }
+
+each_run() {
+    local variant fold
+    for variant in ${VARIANTS:-0 1 2 3 4 5 6 7}; do
+        for ((fold = 0; fold < ${FOLDS:-1}; fold++)); do
+            hpa "$1" --variant "$variant" --fold "$fold" "${@:2}"
+        done
+    done
+}

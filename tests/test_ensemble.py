@@ -8,15 +8,17 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score
 
-from hpa import ensemble
+from hpa import ensemble, thresholds
 from hpa.scoring.predictions import Predictions, write_predictions
+from hpa.scoring.thresholds import find_thresholds
 from hpa.tasks import HPA
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = len(HPA.classes)
 VALIDATION_IDS = np.array([f"v{row}" for row in range(400)])
 TEST_IDS = np.array([f"t{row}" for row in range(300)])
-TARGETS = (np.random.default_rng(1).random((400, CLASSES)) < np.geomspace(0.4, 0.02, CLASSES)).astype(np.uint8)
+# 80 label sets of five rows each
+TARGETS = np.tile(np.random.default_rng(1).random((80, CLASSES)) < np.geomspace(0.4, 0.02, CLASSES), (5, 1)).astype(np.uint8)
 
 
 def make(folder, noise, seed):
@@ -121,17 +123,79 @@ def test_the_order_of_the_members_does_not_change_the_submission(place):
     assert Path("a.csv").read_bytes() == Path("b.csv").read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("rule", "different"), [("0.2", 1), ("global", 1), ("per-class", np.count_nonzero(TARGETS.sum(axis=0) >= 10) + 1)]
-)
-def test_threshold_rules(place, rule, different):
-    assert ensemble.main(["--threshold", rule, "--weights", "equal"]) == 0
+@pytest.mark.parametrize("rule", [0.2, "global", "per-class", "class-share"])
+def test_threshold_rules(place, rule):
+    assert ensemble.main(["--threshold", str(rule), "--weights", "equal"]) == 0
     about = json.loads(Path("submissions/ensemble.json").read_text())
-    thresholds = set(about["thresholds"].values())
-    assert len(thresholds) == different
-    assert (thresholds == {0.2}) == (rule == "0.2")
+    assert about["threshold"] == rule
+    mean = np.mean([np.load(f"{each}/validation.npz")["probabilities"] for each in members_of()], axis=0)
+    np.testing.assert_allclose(list(about["thresholds"].values()), find_thresholds(rule, TARGETS, mean), rtol=1e-6)
     assert about["shift"] is None
     np.testing.assert_allclose([each["weight"] for each in about["members"]], 1 / 3)
+
+
+@pytest.mark.parametrize("rule", ["greedy", "optimum"])
+def test_weights_that_are_searched_for(place, capsys, rule):
+    assert ensemble.main(["--weights", rule, "--stage", "all"]) == 0
+    about = json.loads(Path("submissions/ensemble.json").read_text())
+    weights = {each["folder"]: each["weight"] for each in about["members"]}
+    assert sum(weights.values()) == pytest.approx(1)
+    assert min(weights["runs/0/cnn"], weights["runs/1/base"]) > weights["runs/7/base"]
+    assert about["validation_f1"] > max(each["validation_f1"] for each in about["members"])
+    assert (about["weights"], about["shift"]) == (rule, None)
+    printed = capsys.readouterr().out
+    assert f"weights {rule}, thresholds per-class" in printed
+    assert "not above the shift" not in printed
+
+
+def test_the_saved_threshold_rule_is_taken_by_itself(place):
+    chosen = ["--weights", "equal", "--members", "runs/0/cnn", "runs/1/base"]
+    assert thresholds.main(["--run", "runs/0/cnn", "runs/1/base", "--rule", "global"]) == 0
+    saved = json.loads(Path("runs/0/cnn/thresholds.json").read_text())["thresholds"]
+    assert ensemble.main(chosen) == 0
+    about = json.loads(Path("submissions/ensemble.json").read_text())
+    assert (about["threshold"], about["thresholds"]) == ("global", saved)
+    assert ensemble.main([*chosen, "--threshold", "0.3"]) == 0
+    assert json.loads(Path("submissions/ensemble.json").read_text())["threshold"] == 0.3
+    assert ensemble.main([*chosen, "runs/0/base"]) == 0
+    assert json.loads(Path("submissions/ensemble.json").read_text())["threshold"] == "per-class"
+
+
+def test_weights_are_compared_without_a_submission(place, capsys):
+    options = ["--members", "runs/0/cnn", "runs/7/base", "--shift", "0.1", "--out", "out/blend.csv"]
+    assert ensemble.main(["--compare-weights", *options]) == 0
+    table = pd.read_csv("out/blend-weights.csv", index_col="weights")
+    assert table.index.tolist() == ["best member", "shifted", "equal", "greedy", "optimum"]
+    assert np.all((table["low"] < table["cross_validated"]) & (table["cross_validated"] < table["high"]))
+    assert table["gain_low"]["greedy"] > 0  # the one member is little else than noise
+    printed = capsys.readouterr().out
+    assert f"greedy                {table['cross_validated']['greedy']:.4f}" in printed
+    assert printed.endswith("no submission; wrote out/blend-weights.csv\n")
+    assert [path.name for path in Path("out").iterdir()] == ["blend-weights.csv"]
+
+
+def test_the_shift_is_swept_without_a_submission(place, capsys):
+    assert ensemble.main(["--sweep-shift", "0.20:1.00:0.1"]) == 0
+    table = pd.read_csv("submissions/ensemble-shifts.csv", index_col="shift")
+    assert ensemble.main(["--shift", "0.3"]) == 0
+    about = json.loads(Path("submissions/ensemble.json").read_text())
+    f1 = np.array([each["validation_f1"] for each in about["members"]])
+    assert table.index.tolist() == [shift for shift in (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0) if shift < max(f1)]
+    assert table["members"].tolist() == [np.count_nonzero(f1 > shift) for shift in table.index]
+    assert table["resubstituted"][0.3] == pytest.approx(about["validation_f1"], abs=1e-6)
+    _, at_03 = read_submission("submissions/ensemble.csv")
+    assert ensemble.main(["--shift", "0.4"]) == 0
+    assert table["changed"][0.4] == np.count_nonzero(at_03 != read_submission("submissions/ensemble.csv")[1])
+    assert "no member's F1 is above the shift from " in capsys.readouterr().out
+    assert Path("submissions/ensemble-shifts.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_members_that_are_the_same_are_named(place, capsys):
+    make(place / "runs/8/base", 1.0, 1)  # as runs/0/cnn
+    assert ensemble.main(["--members", "runs/0/cnn", "runs/1/base", "runs/8/base", "--weights", "greedy"]) == 0
+    assert "runs/8/base and runs/0/cnn are the same model and count twice" in capsys.readouterr().err
+    assert ensemble.main(["--members", "runs/0/cnn", "runs/1/base"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_a_sample_submission_elsewhere(place):
@@ -152,6 +216,8 @@ def test_a_sample_submission_elsewhere(place):
         (["--variants", "1", "--stage", "cnn"], "no stage cnn"),
         (["--runs", "nowhere"], "no run folders here"),
         (["--out", "submissions/ensemble.json"], "ends in .csv"),
+        (["--sweep-shift", "0.98:0.99:0.01"], "no member's F1 is above the shift 0.98"),
+        (["--compare-weights", "--shift", "0.999"], "no member's F1 is above the shift 0.999"),
     ],
 )
 def test_bad_options(place, capsys, options, message):
@@ -160,7 +226,25 @@ def test_bad_options(place, capsys, options, message):
     assert not Path("submissions").exists()
 
 
-@pytest.mark.parametrize("options", [["--threshold", each] for each in ("0", "1", "nan", "best")] + [["--weights", "f1"]])
+BAD_SWEEPS = (
+    "0.3",
+    "0.3:0.4",
+    "0.4:0.3:0.01",
+    "0.3:0.4:0",
+    "0.3:0.4:-0.01",
+    "0.3:0.31:0.1",
+    "0:1:1e-9",
+    "nan:1:0.1",
+    "a:b:c",
+)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--threshold", each] for each in ("0", "1", "nan", "best")]
+    + [["--weights", "f1"]]
+    + [["--sweep-shift", each] for each in BAD_SWEEPS],
+)
 def test_bad_values(options, capsys):
     with pytest.raises(SystemExit) as caught:
         ensemble.main(options)

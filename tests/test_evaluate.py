@@ -39,8 +39,8 @@ def networks(monkeypatch):
     """Stand-ins for the runs' networks: run a takes cell 0 for class 1, b takes cell 7 for class 0, more surely."""
     asked = []
 
-    def predict_files(folders, files, views):
-        asked.append((list(map(str, folders)), views))
+    def predict_files(folders, files, views, average):
+        asked.append((list(map(str, folders)), views, average))
         brightness = np.array([np.asarray(Image.open(file))[0, 0] for (file,) in files])
         right = np.eye(6, dtype=np.float32)[np.array(TRUTH)[brightness // 30]] * np.float32(0.6)
         mistakes = {"runs/a/base": (0, 1, 0.7), "runs/b/base": (7, 0, 0.9)}
@@ -61,8 +61,8 @@ def networks(monkeypatch):
 
 @pytest.mark.parametrize("source", [["--data", "cells"], ["--data", "flat"], ["--data", "cells", "--table", "flat.csv"]])
 def test_one_run_writes_into_its_own_folder(place, networks, capsys, source):
-    assert evaluate.main(["--run", "runs/a/base", *source, "--views", "4"]) == 0
-    assert networks == [(["runs/a/base"], 4)]
+    assert evaluate.main(["--run", "runs/a/base", *source, "--views", "4", "--average", "logits"]) == 0
+    assert networks == [(["runs/a/base"], 4, "logits")]
     about = json.loads(Path("runs/a/base/evaluation/scores.json").read_text())
     assert about["scores"]["accuracy"] == 7 / 8
     assert about["scores"]["mean class accuracy"] == pytest.approx(5.5 / 6)

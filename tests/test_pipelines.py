@@ -99,21 +99,50 @@ def archive(data):
     return whole.getvalue()
 
 
-def test_requirements_are_installed_once_and_again_when_they_change(tmp_path):
-    """In a copy of the scripts with a Python of paper that notes what it is asked for."""
-    (tmp_path / "pipelines").mkdir()
-    (tmp_path / "pipelines" / "setup.sh").write_text((ROOT / "pipelines" / "setup.sh").read_text())
+@pytest.fixture
+def paper(tmp_path):
+    """A function that runs a script beside a Python of paper and returns what that was asked for."""
+    shutil.copytree(ROOT / "pipelines", tmp_path / "pipelines")
     (tmp_path / "requirements.txt").write_text("numpy\n")
     python = tmp_path / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text('#!/bin/sh\necho "$@" >>"$0.log"\n')
     python.chmod(0o755)
 
-    def installs():
-        script = f'source "{tmp_path}/pipelines/setup.sh"; set_up requirements.txt'
-        subprocess.run(["bash", "-c", script], cwd="/", check=True, capture_output=True)
-        return (tmp_path / ".venv" / "bin" / "python.log").read_text().count("pip install")
+    def asked(script, *options, **variables):
+        python.with_suffix(".log").write_text("")
+        command = ["bash", str(tmp_path / "pipelines" / script), *options]
+        subprocess.run(command, cwd="/", env=os.environ | variables, check=True, capture_output=True)
+        return python.with_suffix(".log").read_text().splitlines()
 
-    assert [installs(), installs()] == [1, 1]
+    return asked
+
+
+def test_each_variant_is_trained_on_each_fold(paper):
+    def commands(*options, **variables):
+        lines = paper("all_stages.sh", "--data", "cells", *options, **variables)
+        return [line.removeprefix("-m hpa.") for line in lines if line.startswith("-m hpa.")]
+
+    runs = [f"--variant {variant} --fold {fold}" for variant in (2, 0) for fold in (0, 1, 2)]
+    expected = [f"train {run} --folds 3 --data cells --epochs 1" for run in runs]
+    expected += [f"finetune {run} --stage {stage} --data cells" for stage in ("cnn", "dnn", "dnn2") for run in runs]
+    assert commands(VARIANTS="2 0", FOLDS="3", TRAIN_OPTIONS="--epochs 1") == expected
+    assert commands()[:2] == ["train --variant 0 --fold 0 --data cells", "train --variant 1 --fold 0 --data cells"]
+    assert len(commands()) == 32
+
+
+def test_views_are_predicted_before_the_blend(paper):
+    asked = paper("ensemble.sh", "cells", "runs", VARIANTS="0 2", VIEWS="8", AVERAGE="logits")
+    assert "-m hpa.predict --data cells --runs runs --variants 0,2 --views 8 --average logits" in asked
+    assert "-m hpa.predict --data data --runs runs --variants 0,1,2,3,4,6 --views 1 --average probabilities" in paper(
+        "ensemble.sh"
+    )
+
+
+def test_requirements_are_installed_once_and_again_when_they_change(tmp_path, paper):
+    def installs():
+        return sum("pip install" in line for line in paper("base.sh", VARIANTS="0"))
+
+    assert [installs(), installs()] == [1, 0]
     (tmp_path / "requirements.txt").write_text("numpy\npandas\n")
-    assert [installs(), installs()] == [2, 2]
+    assert [installs(), installs()] == [1, 0]

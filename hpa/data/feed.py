@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from hpa.data.augment import augment
 from hpa.data.mixing import mix
+from hpa.data.sampling import epoch_items
 
 
 def training_batches(
@@ -16,11 +17,14 @@ def training_batches(
     mixing: str,
     seed: int,
     epochs: range,
+    factors: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """Return the batches of some epochs, one epoch after the other, each in an order of its own.
 
     The order of an epoch and the augmentation of an item depend on the seed, the epoch and the item alone, and the mixing
     of a batch on its items too, so a feed that starts at a later epoch gives what an uninterrupted one gives from there on.
+    A row that comes more than once in an epoch is another item each time.
 
     Args:
         images: uint8 array [n, S, S, C]; a memory map will do.
@@ -31,29 +35,38 @@ def training_batches(
         mixing: a name in `hpa.data.mixing.MIXINGS`, or "none".
         seed: the run's seed.
         epochs: the numbers of the epochs.
+        factors: float64 array [m], how often each of the rows comes in an epoch (see `hpa.data.sampling`); None for once.
+        weights: float32 array [n], what each row weighs in the loss; mixed as targets are. None for no weights.
 
     Returns:
-        A dataset of `ceil(m / batch_size)` batches an epoch: uint8 [B, S, S, C] and float32 [B, classes].
+        A dataset of `ceil(epoch_size(factors) / batch_size)` batches an epoch: uint8 [B, S, S, C], float32 [B, classes]
+        and, if there are weights, float32 [B].
     """
     rows = np.asarray(rows, np.int64)
+    factors = np.ones(len(rows)) if factors is None else factors
+    # The weights go along as one more column of the targets.
+    truths = targets if weights is None else np.column_stack([targets, weights])
 
     def shuffled(epoch: int) -> np.ndarray:
-        return np.random.default_rng([seed, epoch]).permutation(rows)
+        return epoch_items(rows, factors, len(images), np.random.default_rng([seed, epoch]))
 
-    def load(epoch: int, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        varied = augment(images[chosen], chosen, augmentation, seed, epoch)
-        truth = targets[chosen].astype(np.float32)
+    def load(epoch: int, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        chosen = items % len(images)
+        varied = augment(images[chosen], items, augmentation, seed, epoch)
+        truth = truths[chosen].astype(np.float32)
         if mixing == "none":
             return varied, truth
-        return mix(varied, truth, mixing, np.random.default_rng([seed, epoch, *chosen]))
+        return mix(varied, truth, mixing, np.random.default_rng([seed, epoch, *items]))
 
     def batches_of(epoch: tf.Tensor) -> tf.data.Dataset:
         order = tf.data.Dataset.from_tensor_slices(tf.numpy_function(shuffled, [epoch], tf.int64))
-        return order.batch(batch_size).map(lambda chosen: (epoch, chosen))
+        return order.batch(batch_size).map(lambda items: (epoch, items))
 
-    def loaded(epoch: tf.Tensor, chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        batch, truth = tf.numpy_function(load, [epoch, chosen], (tf.uint8, tf.float32))
-        return tf.ensure_shape(batch, (None, *images.shape[1:])), tf.ensure_shape(truth, (None, targets.shape[1]))
+    def loaded(epoch: tf.Tensor, items: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        batch, truth = tf.numpy_function(load, [epoch, items], (tf.uint8, tf.float32))
+        batch = tf.ensure_shape(batch, (None, *images.shape[1:]))
+        truth = tf.ensure_shape(truth, (None, truths.shape[1]))
+        return (batch, truth) if weights is None else (batch, truth[:, :-1], truth[:, -1])
 
     batches = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(batches_of)
     return batches.map(loaded, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)

@@ -1,16 +1,16 @@
-"""Member weights, and the blend of the members' probabilities that they give."""
+"""The blend of an ensemble's members, and what it predicts."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from hpa.errors import BadInput
 from hpa.scoring.members import Members, read_members
 from hpa.scoring.metrics import accuracy, macro_f1
-from hpa.scoring.thresholds import find_thresholds, predict_classes
+from hpa.scoring.saved_thresholds import saved_choice
+from hpa.scoring.thresholds import Rule, find_thresholds, predict_classes
+from hpa.scoring.weights import blend, member_weights, require_above
 
 
 @dataclass(frozen=True)
@@ -38,22 +38,24 @@ class Ensemble:
     fallbacks: int
 
 
-def blend_members(members: Members, rule: str, shift: float, threshold: str | float) -> Ensemble:
-    """Weigh the members by their validation F1, blend them, and predict the test set.
+def blend_members(members: Members, rule: str, shift: float, threshold: Rule) -> Ensemble:
+    """Weigh the members by their validation predictions, blend them, and predict the test set.
 
     Args:
         members: as `read_members` returns them.
-        rule: `"shifted"` or `"equal"`, see `member_weights`.
+        rule: one of `WEIGHTS`, see `member_weights`.
         shift: what is taken off every F1 under the rule `"shifted"`.
         threshold: a rule of `find_thresholds`, applied to every member and anew to the blend; where a sample has one
             label its strongest class is taken, whatever the rule.
 
     Raises:
-        BadInput: if no member is left, see `member_weights`.
+        BadInput: if the rule is `"shifted"` and no member's F1 is above the shift.
     """
     threshold = "strongest" if members.labels == "one" else threshold
     member_f1 = np.array([validation_f1(members.targets, each, threshold)[0] for each in members.validation])
-    weights = member_weights(member_f1, rule, shift, members.names)
+    if rule == "shifted":
+        require_above(shift, member_f1, members.names)
+    weights = member_weights(rule, member_f1, shift, members.targets, members.validation, threshold)
     validation = blend(members.validation, weights)
     f1, thresholds = validation_f1(members.targets, validation, threshold)
     right = accuracy(members.targets, predict_classes(validation, thresholds)[0])
@@ -61,7 +63,7 @@ def blend_members(members: Members, rule: str, shift: float, threshold: str | fl
     return Ensemble(member_f1, weights, f1, thresholds, right, test, *predict_classes(test, thresholds))
 
 
-def validation_f1(targets: np.ndarray, probabilities: np.ndarray, threshold: str | float) -> tuple[float, np.ndarray]:
+def validation_f1(targets: np.ndarray, probabilities: np.ndarray, threshold: Rule) -> tuple[float, np.ndarray]:
     """Return the macro F1 of what would be submitted for these rows, and the thresholds [classes] that it takes.
 
     Rows without a class count with their strongest class, as in a submission. Thresholds that are found are found on the
@@ -75,49 +77,17 @@ def validation_f1(targets: np.ndarray, probabilities: np.ndarray, threshold: str
 def validation_thresholds(folders: Sequence[Path], labels: str, classes: int) -> np.ndarray:
     """Return the thresholds, float64 [classes], for the mean of some runs' probabilities.
 
-    Where samples have many labels they are the best per class on the validation rows, which the runs must share; where
-    they have one, the strongest class is to be taken, and no validation is needed.
+    Where samples have many labels they are those that `hpa.thresholds` saved beside the runs. If it saved none for just
+    these runs, they are found on the validation rows, which the runs must share, by the rule that it saved or else per
+    class. Where samples have one label the strongest class is to be taken, and no validation is needed.
 
     Raises:
-        BadInput: if a run's `validation.npz` is absent or does not fit the others'.
+        BadInput: if a run's `validation.npz` is absent or does not fit the others', or what was saved is for other classes.
     """
     if labels == "one":
         return np.ones(classes)
     members = read_members(folders, None)
-    return find_thresholds("per-class", members.targets, blend(members.validation))
-
-
-def member_weights(f1: np.ndarray, rule: str, shift: float, names: Sequence[str]) -> np.ndarray:
-    """Return the weight of every member, float64 [members] of sum 1.
-
-    Args:
-        f1: the members' validation F1 [members].
-        rule: `"shifted"`: F1 minus `shift`, 0 where that is negative, divided by the sum; `"equal"`: the same for all.
-        shift: between the members' F1 and 0; the nearer it is to them, the more the best member counts.
-        names: the members' names [members], for the error.
-
-    Raises:
-        BadInput: if no F1 is above the shift; names every F1 and a shift that keeps every member.
-    """
-    raw = {"shifted": np.maximum(f1 - shift, 0), "equal": np.ones(len(f1))}[rule]
-    if not 0 < raw.sum() < np.inf:  # nan fails too
-        scores = ", ".join(f"{name} {score:.4f}" for name, score in zip(names, f1, strict=True))
-        keeps_all = math.ceil(round(min(f1) * 100, 6)) / 100 - 0.01
-        raise BadInput(
-            f"no member's F1 is above the shift {shift}: {scores}; --shift {keeps_all:.2f} keeps them all, "
-            "and --weights equal needs none"
-        )
-    return raw / raw.sum()
-
-
-def blend(probabilities: Sequence[np.ndarray], weights: np.ndarray | None = None) -> np.ndarray:
-    """Return the weighted mean of the members' `probabilities`, each float32 [n, classes], as float32 [n, classes].
-
-    Without `weights`, [members] of sum 1, all members weigh the same.
-    """
-    if weights is None:
-        weights = np.full(len(probabilities), 1 / len(probabilities))
-    total = np.zeros(probabilities[0].shape)
-    for weight, own in zip(weights, probabilities, strict=True):
-        total += weight * own
-    return total.astype(np.float32)
+    rule, thresholds = saved_choice(folders, members.classes)
+    if thresholds is not None:
+        return thresholds
+    return find_thresholds("per-class" if rule is None else rule, members.targets, blend(members.validation))

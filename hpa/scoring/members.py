@@ -1,14 +1,19 @@
-"""The members of an ensemble: folders with predictions for the same validation rows and the same test set."""
+"""The members of an ensemble: predictions for the same validation rows and the same test set.
+
+A member is a folder, or all folds of a run: each validation row as the fold that held it out predicts it, and the mean of
+the folds' predictions of the test set.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from hpa.data.tables import id_differences
 from hpa.errors import refuse
+from hpa.scoring.folds import join_folds
 from hpa.scoring.predictions import Predictions, read_predictions
 
 WRITTEN_BY = {"validation.npz": "python -m hpa.train or hpa.finetune", "test.npz": "python -m hpa.predict"}
@@ -19,7 +24,7 @@ class Members:
     """What several models think of the same samples; lists have one entry a member.
 
     Attributes:
-        names: the members' folders.
+        names: the members' folders; for the folds of a run that of fold 0 and how many they are.
         classes: class names, the columns of all arrays.
         targets: array [validation rows, classes] of 0 and 1.
         validation: float32 arrays [validation rows, classes], probabilities.
@@ -38,57 +43,85 @@ class Members:
 def read_members(folders: Sequence[Path], test_ids: np.ndarray | None) -> Members:
     """Read `validation.npz` and `test.npz` of every folder; test rows come in the order of `test_ids`.
 
-    Without `test_ids` there is no test set, and no `test.npz` is read.
+    Without `test_ids` there is no test set, and no `test.npz` is read. Which folders are one member is told by `join_folds`.
 
     Rows are matched by their ids, so it does not matter in which order a member has them.
 
     Raises:
-        BadInput: if a folder is named twice, a file is absent or damaged, `test.npz` is older than a `model.keras` beside
-            it, or a member has other classes, validation ids or targets than the first one, or other test ids than
-            `test_ids`; member and difference are named.
+        BadInput: if a folder is named twice, folds do not make whole runs or overlap, a file is absent or damaged,
+            `test.npz` is older than a `model.keras` beside it, or a member has other classes, validation ids or targets
+            than the first one, or other test ids than `test_ids`; member and difference are named.
     """
-    counts = Counter(folders)
-    _refuse([(folder, f"named {count} times; once is enough") for folder, count in counts.items() if count > 1])
-    needed = list(WRITTEN_BY) if test_ids is not None else ["validation.npz"]
-    absent = [(folder, file) for folder in folders for file in needed if not (folder / file).is_file()]
-    _refuse([(folder, f"no {file}; {WRITTEN_BY[file]} writes it") for folder, file in absent])
-    # Validation and test would come from two different models.
+    _require_files(folders, test_ids is not None)
+    members = join_folds(folders)
+    files = {folder / "validation.npz": read_predictions(folder / "validation.npz") for folder in folders}
     with_test = folders if test_ids is not None else []
-    outdated = [folder / "test.npz" for folder in with_test if _is_older(folder / "test.npz", folder / "model.keras")]
-    _refuse([(path, "older than model.keras; run python -m hpa.predict again") for path in outdated])
-    validation = {folder / "validation.npz": read_predictions(folder / "validation.npz") for folder in folders}
     test = {folder / "test.npz": read_predictions(folder / "test.npz") for folder in with_test}
 
-    (first_path, first), *_ = validation.items()
-    faults = [(path, "no targets") for path, own in validation.items() if own.targets is None]
-    for path, own in (validation | test).items():
+    (first_path, first), *_ = files.items()
+    faults = [(path, "no targets") for path, own in files.items() if own.targets is None]
+    for path, own in (files | test).items():
         faults += [(path, each) for each in _class_differences(own.classes, first.classes, first_path)]
-        if (own.labels, own.views) != (first.labels, first.views):
+        if _kind(own) != _kind(first):
             faults.append((path, f"{_kind(own)}; {first_path} has {_kind(first)}, run python -m hpa.predict again"))
-    for path, own in validation.items():
-        faults += [(path, each) for each in id_differences(own.ids, first.ids, first_path)]
     for path, own in test.items():
         faults += [(path, each) for each in id_differences(own.ids, test_ids, "the sample submission")]
     _refuse(faults)
 
-    validation = {path: _in_order(own, first.ids) for path, own in validation.items()}
-    for path, own in validation.items():
-        rows = np.flatnonzero(np.any(own.targets != first.targets, axis=1))
-        if len(rows):
-            faults.append((path, f"{len(rows)} rows have other targets than in {first_path}, first {first.ids[rows[0]]}"))
-    _refuse(faults)
+    validation = _in_one_order(
+        {
+            own[0] / "validation.npz" if len(own) == 1 else name: _joined([files[each / "validation.npz"] for each in own])
+            for name, own in members.items()
+        }
+    )
     return Members(
-        names=[str(folder) for folder in folders],
+        names=list(members),
         classes=first.classes,
-        targets=first.targets,
-        validation=[own.probabilities for own in validation.values()],
-        test=[_in_order(own, test_ids).probabilities for own in test.values()],
+        targets=validation[0].targets,
+        validation=[own.probabilities for own in validation],
+        test=[_mean([_in_order(test[each / "test.npz"], test_ids) for each in own]) for own in members.values() if test],
         labels=first.labels,
     )
 
 
-def _refuse(faults: Sequence[tuple[Path, str]]) -> None:
-    """Raise `BadInput` if there are `faults`, each of a member's folder or of a file in it."""
+def _require_files(folders: Sequence[Path], with_test: bool) -> None:
+    """Refuse folders that are named twice, lack a file, or whose test set was predicted by another model."""
+    counts = Counter(folders)
+    _refuse([(folder, f"named {count} times; once is enough") for folder, count in counts.items() if count > 1])
+    needed = list(WRITTEN_BY) if with_test else ["validation.npz"]
+    absent = [(folder, file) for folder in folders for file in needed if not (folder / file).is_file()]
+    _refuse([(folder, f"no {file}; {WRITTEN_BY[file]} writes it") for folder, file in absent])
+    tests = [folder / "test.npz" for folder in folders] if with_test else []
+    outdated = [path for path in tests if _is_older(path, path.with_name("model.keras"))]
+    _refuse([(path, "older than model.keras; run python -m hpa.predict again") for path in outdated])
+
+
+def _in_one_order(validation: dict[Path | str, Predictions]) -> list[Predictions]:
+    """Return the members' validation rows in the order of the first one's; refuse other rows or other targets than its."""
+    (first_source, first), *_ = validation.items()
+    faults = []
+    for source, own in validation.items():
+        repeated = [each for each, count in Counter(own.ids.tolist()).items() if count > 1]
+        if repeated:
+            mend = "keep one row of each, or train folds that were not made of one split again"
+            faults.append((source, f"{len(repeated)} ids are validated more than once, first {repeated[0]}; {mend}"))
+    _refuse(faults)
+    for source, own in validation.items():
+        faults += [(source, each) for each in id_differences(own.ids, first.ids, first_source)]
+    _refuse(faults)
+    ordered = [_in_order(own, first.ids) for own in validation.values()]
+    for source, own in zip(validation, ordered, strict=True):
+        rows = np.flatnonzero(np.any(own.targets != first.targets, axis=1))
+        if len(rows):
+            faults.append(
+                (source, f"{len(rows)} rows have other targets than in {first_source}, first {first.ids[rows[0]]}")
+            )
+    _refuse(faults)
+    return ordered
+
+
+def _refuse(faults: Sequence[tuple[Path | str, str]]) -> None:
+    """Raise `BadInput` if there are `faults`, each of a member, its folder or a file in it."""
     paths = dict.fromkeys(str(path) for path, _ in faults)
     refuse(", ".join(paths), [fault if len(paths) == 1 else f"{path}: {fault}" for path, fault in faults])
 
@@ -105,7 +138,18 @@ def _class_differences(own: Sequence[str], wanted: Sequence[str], source: object
 
 
 def _kind(own: Predictions) -> str:
-    return f"{own.labels} label(s) a sample, {own.views} view(s)"
+    return f"{own.labels} label(s) a sample, {own.views} view(s), mean of {own.average}"
+
+
+def _joined(folds: Sequence[Predictions]) -> Predictions:
+    """Return the rows of all folds, one fold after the other."""
+    parts = {name: np.concatenate([getattr(own, name) for own in folds]) for name in ("ids", "probabilities", "targets")}
+    return replace(folds[0], **parts)
+
+
+def _mean(folds: Sequence[Predictions]) -> np.ndarray:
+    """Return the mean of the folds' probabilities, float32 [n, classes]."""
+    return np.mean([own.probabilities for own in folds], axis=0, dtype=np.float64).astype(np.float32)
 
 
 def _in_order(own: Predictions, ids: np.ndarray) -> Predictions:
@@ -114,4 +158,5 @@ def _in_order(own: Predictions, ids: np.ndarray) -> Predictions:
         return own
     row_of = {each: row for row, each in enumerate(own.ids.tolist())}
     rows = [row_of[each] for each in ids.tolist()]
-    return Predictions(ids, own.classes, own.probabilities[rows], None if own.targets is None else own.targets[rows])
+    targets = None if own.targets is None else own.targets[rows]
+    return replace(own, ids=ids, probabilities=own.probabilities[rows], targets=targets)

@@ -6,6 +6,8 @@ scikit-learn's, whose import alone would take longer than `python -m hpa.ensembl
 
 import numpy as np
 
+_TOGETHER = 50  # resamples that are counted by one product of matrices
+
 
 def accuracy(targets: np.ndarray, predicted: np.ndarray) -> float:
     """Return the share of rows that are right in every class; with many labels this is called the exact match share."""
@@ -50,6 +52,32 @@ def micro_f1(targets: np.ndarray, predicted: np.ndarray) -> float:
     """Return the F1 of all classes' decisions taken together."""
     targets, predicted = _as_bool(targets, predicted)
     return float(class_f1(targets.reshape(-1, 1), predicted.reshape(-1, 1))[0])
+
+
+def resampled_macro_f1(
+    targets: np.ndarray, predicted: np.ndarray, resamples: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Return the macro F1 of several predictions on resampled rows (Efron's bootstrap), float64 [methods, resamples].
+
+    Args:
+        targets: bool array, or an array of 0 and 1, [n, classes].
+        predicted: bool array [methods, n, classes]; resampled alike, so that their differences can be looked at.
+        resamples: how many times n rows are drawn from the n rows.
+        generator: draws them.
+    """
+    rows, classes = targets.shape
+    targets = np.asarray(targets, bool)
+    counted = np.concatenate([targets[np.newaxis], predicted, predicted & targets]).transpose(1, 0, 2)
+    counted = counted.reshape(rows, -1).astype(np.float32)  # whole numbers below 2^24 add up exactly
+    f1 = []
+    for start in range(0, resamples, _TOGETHER):
+        drawn = generator.integers(rows, size=(min(_TOGETHER, resamples - start), rows))
+        drawn += rows * np.arange(len(drawn))[:, np.newaxis]
+        times = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
+        counts = (times.astype(np.float32) @ counted).reshape(len(drawn), -1, classes).astype(np.float64)
+        positives, claims, hits = np.split(counts, [1, 1 + len(predicted)], axis=1)
+        f1.append((2 * hits / np.maximum(positives + claims, 1)).mean(axis=2))
+    return np.concatenate(f1).T
 
 
 def confusion_matrix(targets: np.ndarray, predicted: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: confusion matrix, F1 of every class, and a sheet of the worst mistakes.
+"""Pictures of scores: confusion matrix, F1 of every class, a sheet of the worst mistakes, and a sweep of the shift.
 
 matplotlib is imported where a figure is made, so that what only reckons need not load it.
 """
@@ -62,6 +62,27 @@ def draw_class_f1(table: pd.DataFrame, title: str) -> Figure:
     labels = [f"{name} ({rows})" for name, rows in zip(table["class"], table["rows"], strict=True)]
     axes.set_yticks(range(count), labels, parse_math=False)
     axes.set(xlabel="F1", ylabel="class (images)", title=title, xlim=(0, 1.1), ylim=(count - 0.4, -0.6))
+    return figure
+
+
+def draw_sweep(table: pd.DataFrame, title: str) -> Figure:
+    """Draw the macro F1 by shift with its interval, and below it how many test labels change from one shift to the next.
+
+    Args:
+        table: as `hpa.scoring.comparison.sweep_shifts` returns it.
+        title: what stands above it.
+    """
+    figure = _figure(8, 6)
+    upper, lower = figure.subplots(2, sharex=True, height_ratios=(2, 1))
+    shifts = table.index.to_numpy()
+    upper.fill_between(shifts, table["low"], table["high"], alpha=0.2, label="95 % interval")
+    upper.plot(shifts, table["cross_validated"], marker=".", label="cross-validated")
+    upper.plot(shifts, table["resubstituted"], linestyle="--", label="resubstituted")
+    upper.set(ylabel="validation macro F1", title=title)
+    figure.legend(loc="outside lower center", ncols=3)
+    steps = np.diff(shifts, prepend=shifts[:1])
+    lower.bar(shifts - steps / 2, table["changed"].fillna(0), width=0.8 * steps)
+    lower.set(xlabel="shift", ylabel="test labels changed")
     return figure
 
 

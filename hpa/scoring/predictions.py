@@ -20,6 +20,7 @@ class Predictions:
         targets: uint8 array [n, classes] of 0 and 1, or None where the truth is not known.
         labels: `"one"` if each sample has one class, else `"many"`.
         views: how many turned and mirrored views of each image the probabilities are the mean of.
+        average: what was averaged over the views, `"probabilities"` or `"logits"`.
     """
 
     ids: np.ndarray
@@ -28,6 +29,7 @@ class Predictions:
     targets: np.ndarray | None = None
     labels: str = "many"
     views: int = 1
+    average: str = "probabilities"
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
@@ -38,6 +40,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
         "probabilities": np.asarray(predictions.probabilities, np.float32),
         "labels": np.asarray(predictions.labels),
         "views": np.asarray(predictions.views),
+        "average": np.asarray(predictions.average),
     }
     if predictions.targets is not None:
         arrays["targets"] = np.asarray(predictions.targets, np.uint8)
@@ -46,7 +49,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Read a prediction file, wherever it comes from; `labels` and `views` may be absent.
+    """Read a prediction file, wherever it comes from; `labels`, `views` and `average` may be absent.
 
     Raises:
         BadInput: if the file is absent or damaged, an array is missing or has another shape than the others ask for,
@@ -75,4 +78,6 @@ def read_predictions(path: Path) -> Predictions:
     inside = np.all((probabilities >= 0) & (probabilities <= 1), axis=1)  # false for NaN too
     refuse(path, [f"row {row} (id {ids[row]}) holds a probability that is not in [0, 1]" for row in np.flatnonzero(~inside)])
     labels, views = str(arrays.get("labels", Predictions.labels)), int(arrays.get("views", Predictions.views))
-    return Predictions(ids, tuple(map(str, classes)), probabilities.astype(np.float32, copy=False), targets, labels, views)
+    average = str(arrays.get("average", Predictions.average))
+    probabilities = probabilities.astype(np.float32, copy=False)
+    return Predictions(ids, tuple(map(str, classes)), probabilities, targets, labels, views, average)

@@ -1,53 +1,95 @@
-"""From probabilities to predicted classes: thresholds that maximise the F1 of a set, and the rows that pass none.
+"""From probabilities to predicted classes: the rules that find thresholds, and the rows that pass none.
 
 A class is predicted when its probability is above its threshold. Cutting a descending list of probabilities between two
 neighbours decides everything about a threshold but its exact value, so one sort shows the F1 of every threshold there is.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
-MINIMUM_POSITIVES = 10
+from hpa.scoring.rules import THRESHOLDS
+
+Rule = str | float | np.ndarray  # see find_thresholds
+HALFWAY = 5  # positives at which a class's own threshold and the common one weigh the same
+FLOOR = 0.001  # of the rule "per-class": a class that nothing tells apart is not predicted for every row
 TIED = 1e-12  # two F1 of one class differ by more than 1 / rows^2; less is rounding
 
 
-def find_thresholds(rule: str | float, targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Return the threshold of every class, float64 [classes].
+@dataclass(frozen=True)
+class Cuts:
+    """The ways to cut each class's probabilities in two, from predicting few rows to predicting all.
+
+    Attributes:
+        values: float32 array [classes, k], or [1, k] for all classes alike, descending; cut j predicts the rows from the
+            highest down to `values[:, j]`.
+        hits: int array [classes, k], the positives among the rows that cut j predicts.
+        predicted: int array [classes or 1, k], how many rows it predicts.
+    """
+
+    values: np.ndarray
+    hits: np.ndarray
+    predicted: np.ndarray
+
+    @property
+    def positives(self) -> np.ndarray:
+        """Each class's positives, int array [classes]."""
+        return self.hits[:, -1]
+
+    @property
+    def f1(self) -> np.ndarray:
+        """Each class's F1, float64 array [classes, k]: 2 TP / (predictions + positives), and 0 where it has neither."""
+        return 2 * self.hits / np.maximum(self.predicted + self.positives[:, np.newaxis], 1)
+
+
+def find_thresholds(rule: Rule, targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return the threshold of every class, float64 [classes], never 0.
 
     Args:
-        rule: `"per-class"` or `"global"`, found on the arrays by the functions below; `"strongest"`, which no probability
-            passes, so that every row takes its strongest class; or the threshold itself.
+        rule: what to choose by:
+
+            - `"global"`: the one threshold for all classes that maximises the macro F1.
+            - `"per-class"`: the threshold that maximises the class's F1, shrunk to the global one, as the best cut of a
+              handful of positives is chance: with n positives the logit of the threshold is n / (n + 5) of its own and
+              for the rest the global one's. It is at least 0.001.
+            - `"class-share"`: each class is predicted as often as it occurs in `targets`; one that does not occur takes
+              the global threshold. An array [classes] of shares in (0, 1] is the same with these shares of the rows.
+            - `"strongest"`: 1, which no probability passes, so that every row takes its strongest class.
+            - a number: the threshold itself.
         targets: bool array, or an array of 0 and 1, [n, classes].
         probabilities: float32 array [n, classes] in [0, 1].
     """
-    if rule == "per-class":
-        return best_class_thresholds(targets, probabilities)
-    if rule == "strongest":
-        return np.ones(targets.shape[1])
-    threshold = best_global_threshold(targets, probabilities) if rule == "global" else float(rule)
-    return np.full(targets.shape[1], threshold)
+    if isinstance(rule, np.ndarray) or rule in THRESHOLDS:
+        return thresholds_of_cuts(rule, sorted_cuts(targets, probabilities))
+    return np.full(targets.shape[1], 1.0 if rule == "strongest" else float(rule))
+
+
+def thresholds_of_cuts(rule: str | np.ndarray, cuts: Cuts) -> np.ndarray:
+    """Return what `find_thresholds` returns, from cuts; `rule` is one of `THRESHOLDS` or an array of shares."""
+    classes = len(cuts.positives)
+    if isinstance(rule, np.ndarray):
+        return _cut_by_count(cuts, rule * cuts.predicted[:, -1])
+    # Not Python floats: compared with float32 probabilities NumPy would round these to float32, onto one of the two
+    # probabilities that they are to part.
+    common = _best_common_cut(cuts)
+    if rule == "global":
+        return np.full(classes, common)
+    if rule == "class-share":
+        return np.where(cuts.positives, _cut_by_count(cuts, cuts.positives), common)
+    own = best_class_thresholds(cuts)
+    trust = cuts.positives / (cuts.positives + HALFWAY)
+    shrunk = 1 / (1 + np.exp(-(trust * _logit(own) + (1 - trust) * _logit(common))))
+    return np.maximum(np.where(cuts.positives, shrunk, common), FLOOR)
 
 
 def best_global_threshold(targets: np.ndarray, probabilities: np.ndarray) -> np.float64:
     """Return the one threshold for all classes that maximises the macro F1; arguments as for `find_thresholds`."""
-    # Not a Python float: compared with float32 probabilities NumPy would round that to float32, onto one of the two
-    # probabilities it is to part.
-    return _best_common_cut(*_f1_by_cut(targets, probabilities))
+    return _best_common_cut(sorted_cuts(targets, probabilities))
 
 
-def best_class_thresholds(
-    targets: np.ndarray, probabilities: np.ndarray, minimum_positives: int = MINIMUM_POSITIVES
-) -> np.ndarray:
-    """Return the thresholds that maximise each class's F1, float64 [classes].
-
-    The best cut of a class with a handful of positives is chance. A class with fewer than `minimum_positives` therefore
-    takes the best global threshold. Arguments as for `find_thresholds`.
-    """
-    ranked, f1 = _f1_by_cut(targets, probabilities)
-    thresholds = np.array([_best_cut(*each) for each in zip(ranked, f1, strict=True)])
-    rare = np.count_nonzero(targets, axis=0) < minimum_positives
-    if rare.any():
-        thresholds[rare] = _best_common_cut(ranked, f1)
-    return thresholds
+def best_class_thresholds(cuts: Cuts) -> np.ndarray:
+    """Return the thresholds that maximise each class's F1, float64 [classes]; of equally good cuts the median one."""
+    return _best_cut(cuts.values, cuts.f1)
 
 
 def predict_classes(probabilities: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, int]:
@@ -65,34 +107,48 @@ def predict_classes(probabilities: np.ndarray, thresholds: np.ndarray) -> tuple[
     return predicted, len(empty)
 
 
-def _f1_by_cut(targets: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rank each class's probabilities downwards, [classes, n]; column k of the F1 is that of predicting the first k + 1."""
+def sorted_cuts(targets: np.ndarray, probabilities: np.ndarray) -> Cuts:
+    """Return the cut below every single probability; arguments as for `find_thresholds`."""
     # The bits of floats that are not negative sort as the floats do. Shifted over the sign, which is 0, they leave room
     # for the target, and one plain sort of integers takes half the time of argsort and two gathers.
     bits = np.ascontiguousarray(probabilities.T, np.float32).view(np.uint32)
     keys = np.sort((bits << 1) | np.asarray(targets.T, bool), axis=1)[:, ::-1]
     hits = np.cumsum(keys & 1, axis=1, dtype=np.int32)
-    claims = np.arange(1, keys.shape[1] + 1) + hits[:, -1:]  # predicted plus positives
-    return (keys >> 1).view(np.float32), 2 * hits / claims
+    return Cuts((keys >> 1).view(np.float32), hits, np.arange(1, keys.shape[1] + 1)[np.newaxis])
 
 
-def _best_common_cut(ranked: np.ndarray, f1: np.ndarray) -> np.float64:
+def _logit(probability: np.ndarray) -> np.ndarray:
+    return np.log(probability) - np.log1p(-probability)
+
+
+def _best_common_cut(cuts: Cuts) -> np.float64:
     """Pool the classes' cuts in descending order: each adds its class's gain in F1 to the sum over classes."""
-    gains = np.diff(f1, axis=1, prepend=0.0).ravel()
-    order = np.argsort(ranked, axis=None)[::-1]
-    return _best_cut(ranked.ravel()[order], np.cumsum(gains[order]))
+    if len(cuts.values) == 1:
+        return _best_cut(cuts.values, cuts.f1.mean(axis=0, keepdims=True))[0]
+    gains = np.diff(cuts.f1, axis=1, prepend=0.0).ravel()
+    order = np.argsort(cuts.values, axis=None)[::-1]
+    return _best_cut(cuts.values.ravel()[np.newaxis, order], np.cumsum(gains[order])[np.newaxis])[0]
 
 
-def _best_cut(ranked: np.ndarray, scores: np.ndarray) -> np.float64:
-    """Return the middle of the gap with the best score, of several equally good gaps the median one.
+def _cut_by_count(cuts: Cuts, wanted: np.ndarray) -> np.ndarray:
+    """Return the thresholds, float64 [classes], above which there are as nearly `wanted`, [classes], rows as ties allow."""
+    wanted = np.broadcast_to(wanted, len(cuts.positives))[:, np.newaxis]
+    return _best_cut(cuts.values, -np.abs(cuts.predicted - wanted), -wanted)
+
+
+def _best_cut(values: np.ndarray, scores: np.ndarray, score_of_none: np.ndarray | float = 0.0) -> np.ndarray:
+    """Return the middle of the gap with the best score, of several equally good gaps the median one, float64 [classes].
 
     Args:
-        ranked: probabilities [n], descending.
-        scores: the score [n] of predicting the first k + 1.
+        values: probabilities [classes or 1, k], descending.
+        scores: the scores [classes, k] of predicting the rows down to each of them.
+        score_of_none: the score, or scores [classes, 1], of predicting none.
     """
-    edges = np.concatenate([[1.0], ranked, [0.0]])  # float64: the middle of two float32 neighbours lies between them
-    scores = np.concatenate([[0.0], scores])  # predicting none scores 0
-    scores[edges[:-1] == edges[1:]] = -1.0  # equal probabilities cannot be cut apart
-    best = np.flatnonzero(scores >= scores.max() - TIED)
-    cut = best[len(best) // 2]
-    return (edges[cut] + edges[cut + 1]) / 2
+    ends = np.ones((len(values), 1))
+    edges = np.concatenate([ends, values, 0 * ends], axis=1)  # float64: the middle of two float32 neighbours lies between
+    scores = np.concatenate([np.broadcast_to(score_of_none, (len(scores), 1)), scores], axis=1)
+    scores = np.where(edges[:, :-1] == edges[:, 1:], -np.inf, scores)  # equal probabilities cannot be cut apart
+    best = np.cumsum(scores >= scores.max(axis=1, keepdims=True) - TIED, axis=1)
+    cut = np.argmax(best > best[:, -1:] // 2, axis=1)[:, np.newaxis]
+    edges = np.broadcast_to(edges, (len(scores), edges.shape[1]))
+    return (np.take_along_axis(edges, cut, axis=1) + np.take_along_axis(edges, cut + 1, axis=1))[:, 0] / 2

@@ -17,10 +17,10 @@ import keras
 import numpy as np
 import pandas as pd
 from keras import ops
-from keras.optimizers.schedules import CosineDecay
 from tqdm import tqdm
 
 from hpa.data.feed import evaluation_batches, training_batches
+from hpa.data.sampling import class_weights, epoch_size, positive_weights, repeat_factors
 from hpa.data.tables import SampleTable
 from hpa.errors import Failure
 from hpa.files import written_whole
@@ -28,16 +28,12 @@ from hpa.models.catalog import load
 from hpa.models.gapnet import DENSE_PART
 from hpa.scoring.predictions import Predictions, write_predictions
 from hpa.tasks import Task
-from hpa.training.losses import LOSS_FUNCTIONS
-from hpa.training.monitor import MONITORS, validation_scores
+from hpa.training.losses import NamedLoss
+from hpa.training.monitor import MONITORS, has_stalled, validation_scores
+from hpa.training.optimizers import new_optimizer
 from hpa.training.runs import read_history, write_history
 from hpa.training.stages import Settings
 
-OPTIMIZERS = {
-    "adam": keras.optimizers.Adam,
-    "adamw": keras.optimizers.AdamW,
-    "sgd": lambda *rate, **options: keras.optimizers.SGD(*rate, momentum=0.9, **options),
-}
 # Counts are summed over the whole epoch; a mean of the batches' F1 would be another, lower number.
 METRICS = {
     "many": lambda: keras.metrics.F1Score(average="macro", threshold=0.5, name="f1"),
@@ -53,11 +49,13 @@ class Rows:
         images: uint8 array [n, S, S, C], memory-mapped.
         table: ids and targets of the n rows.
         rows: integer array [m], those that count.
+        weights: float32 array [n], what each row weighs in the training loss; None weighs all alike.
     """
 
     images: np.ndarray
     table: SampleTable
     rows: np.ndarray
+    weights: np.ndarray | None = None
 
 
 def fit(
@@ -84,15 +82,23 @@ def fit(
     keras.utils.clear_session()  # layers are numbered from 0 again, so that names do not depend on earlier runs
     keras.utils.set_random_seed(settings.seed)
     done = len(read_history(folder))
-    steps = math.ceil(len(training.rows) / settings.batch_size)
+    learned = training.table.targets[training.rows]
+    factors = repeat_factors(learned, settings.oversampling)
+    positives, weights = None, training.weights
+    if settings.positive_weights != "none":
+        positives = positive_weights(learned, factors, settings.positive_weights).tolist()
+    if settings.class_weights != "none":
+        of_rows = class_weights(learned, factors, settings.class_weights)[training.table.targets.argmax(axis=1)]
+        weights = of_rows if weights is None else weights * of_rows
+    steps = math.ceil(epoch_size(factors) / settings.batch_size)
     if done:
         model = load(_state_file(folder, done), compile=True)
-        compile_model(model, settings, task, model.optimizer)
+        compile_model(model, settings, task, model.optimizer, positives)
     else:
         with computing_in(settings.precision):
             model = new_model()
         freeze(model, settings.part)
-        compile_model(model, settings, task, new_optimizer(settings, steps))
+        compile_model(model, settings, task, new_optimizer(settings, steps), positives)
     batches = training_batches(
         training.images,
         training.table.targets,
@@ -102,7 +108,10 @@ def fit(
         settings.mixing,
         settings.seed,
         range(done, settings.epochs),
+        factors,
+        weights,
     )
+    validation_loss = NamedLoss(settings.loss, 0.0, positives)
     model.fit(
         batches,
         initial_epoch=done,
@@ -110,7 +119,7 @@ def fit(
         steps_per_epoch=steps,
         shuffle=False,  # the feed has done it
         verbose=0,
-        callbacks=[Epochs(folder, settings, task, len(training.rows), validation)],
+        callbacks=[Epochs(folder, settings, task, epoch_size(factors), validation, validation_loss)],
     )
 
 
@@ -139,28 +148,20 @@ def just_in_time() -> str | bool:
     return "auto" if keras.distribution.list_devices("gpu") else False
 
 
-def new_optimizer(settings: Settings, steps: int) -> keras.Optimizer:
-    """Return the optimizer that the settings ask for.
+def compile_model(
+    model: keras.Model,
+    settings: Settings,
+    task: Task,
+    optimizer: keras.Optimizer,
+    positives: list[float] | None = None,
+) -> None:
+    """Compile a model with its loss, and `positives`, the weight of each class' positives in it, if it has such.
 
-    The cosine schedule rises in the first epoch and falls to a hundredth of a per cent of its height in the last step.
-
-    Args:
-        settings: give optimizer, learning rate, schedule, weight decay and averaging.
-        steps: steps an epoch.
+    What is frozen by then stays frozen.
     """
-    rate = settings.learning_rate
-    if settings.schedule == "cosine":
-        decay = max((settings.epochs - 1) * steps, 1)
-        rate = CosineDecay(rate / 100, decay, alpha=1e-4, warmup_target=rate, warmup_steps=steps)
-    averaging = {"use_ema": True, "ema_momentum": settings.averaging} if settings.averaging else {}
-    return OPTIMIZERS[settings.optimizer](rate, weight_decay=settings.weight_decay or None, **averaging)
-
-
-def compile_model(model: keras.Model, settings: Settings, task: Task, optimizer: keras.Optimizer) -> None:
-    """Compile a model with its loss; what is frozen by then stays frozen."""
     model.compile(
         optimizer=optimizer,
-        loss=LOSS_FUNCTIONS[settings.loss](settings.label_smoothing),
+        loss=NamedLoss(settings.loss, settings.label_smoothing, positives),
         metrics=[METRICS[task.labels]()],
         jit_compile=just_in_time(),
     )
@@ -184,17 +185,19 @@ def averaged(model: keras.Model) -> Iterator[None]:
 class Epochs(keras.callbacks.Callback):
     """Reseeds, validates, reports and saves, epoch by epoch."""
 
-    def __init__(self, folder: Path, settings: Settings, task: Task, rows: int, validation: Rows) -> None:
+    def __init__(self, folder: Path, settings: Settings, task: Task, rows: int, validation: Rows, loss: NamedLoss) -> None:
         super().__init__()
-        self.folder, self.settings, self.task, self.rows = folder, settings, task, rows
+        self.folder, self.settings, self.task, self.rows, self.loss = folder, settings, task, rows, loss
         self.samples = validation.table.at(validation.rows)
         self.batches = evaluation_batches(validation.images, validation.rows, settings.batch_size)
         self.plateau = None
 
     def on_train_begin(self, logs=None) -> None:
-        """Show the plateau schedule all validation losses so far: Keras saves no callback's memory."""
-        if self.settings.schedule == "plateau":
-            self.plateau = keras.callbacks.ReduceLROnPlateau("validation_loss", factor=0.1, patience=5, mode="min")
+        """Show the plateau schedule all epochs so far: Keras saves no callback's memory."""
+        if self.settings.schedule in ("plateau", "plateau-score"):
+            score = self.settings.schedule == "plateau-score" and MONITORS[self.task.labels].best
+            watched, mode = (score, "max") if score else ("validation_loss", "min")
+            self.plateau = keras.callbacks.ReduceLROnPlateau(watched, factor=0.1, patience=5, mode=mode)
             self.plateau.set_model(self.model)
             self.plateau.on_train_begin()
             self.model.optimizer.learning_rate = self.settings.learning_rate
@@ -223,7 +226,7 @@ class Epochs(keras.callbacks.Callback):
         monitor, targets = MONITORS[self.task.labels], self.samples.targets
         with averaged(self.model):
             probabilities = self.model.predict(self.batches, verbose=0)
-            loss = float(ops.mean(LOSS_FUNCTIONS[self.settings.loss](0.0)(targets.astype(np.float32), probabilities)))
+            loss = float(self.loss(targets, probabilities))
             self._require_finite(loss, "validation loss")
             row = {
                 "epoch": epoch + 1,
@@ -240,7 +243,8 @@ class Epochs(keras.callbacks.Callback):
                 predictions = Predictions(self.samples.ids, self.task.classes, probabilities, targets, self.task.labels)
                 write_predictions(self.folder / "validation.npz", predictions)
         _save(self.model, _state_file(self.folder, epoch + 1))
-        write_history(self.folder, pd.concat([history, pd.DataFrame([row])], ignore_index=True))
+        history = pd.concat([history, pd.DataFrame([row])], ignore_index=True)
+        write_history(self.folder, history)
         _state_file(self.folder, epoch).unlink(missing_ok=True)
         if self.plateau:
             self.plateau.on_epoch_end(epoch, row)
@@ -250,6 +254,9 @@ class Epochs(keras.callbacks.Callback):
             f"validation: loss {loss:.4f}  {monitor.name} {scores}{' *' if improved else ''}  {rate:.0f} images/s",
             flush=True,
         )
+        if has_stalled(history[monitor.best], self.settings.patience):
+            print(f"no better {monitor.name} for {self.settings.patience} epochs: training ends here", flush=True)
+            self.model.stop_training = True
 
     def _require_finite(self, loss: float, name: str) -> None:
         if not math.isfinite(loss):

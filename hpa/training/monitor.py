@@ -1,5 +1,6 @@
 """What is watched while a network learns: the scores of an epoch, and the one by which the best epoch is kept."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,3 +62,8 @@ def validation_scores(labels: str, targets: np.ndarray, probabilities: np.ndarra
         "validation_f1_best": macro_f1(targets, probabilities > threshold),
         "threshold": threshold,
     }
+
+
+def has_stalled(scores: Sequence[float], patience: int) -> bool:
+    """Tell whether the best of the epochs' scores, the first of equals, is `patience` epochs old; never where that is 0."""
+    return patience > 0 and len(scores) - 1 - int(np.argmax(scores)) >= patience

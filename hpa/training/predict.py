@@ -20,24 +20,26 @@ from hpa.models.catalog import load
 from hpa.scoring.predictions import Predictions, read_predictions, write_predictions
 from hpa.tasks import Task
 from hpa.training.fit import just_in_time
-from hpa.training.runs import read_settings, read_task_of
-from hpa.training.sides import divide
+from hpa.training.monitor import MONITORS, validation_scores
+from hpa.training.runs import read_history, read_settings, read_task_of, require_table
+from hpa.training.sides import divide, joined
 from hpa.training.views import mean_over_views
 
 BATCH = 64
 
 
-def predict(folders: Sequence[Path], data: Path, runs: Path, views: int) -> None:
+def predict(folders: Sequence[Path], data: Path, runs: Path, views: int, average: str = "probabilities") -> None:
     """Write `test.npz` into the run folders, and `validation.npz` anew where it was made with other views.
 
-    What is newer than its model and its images and has the same views is left alone. Runs that take images of one size
-    share one pass over them. A pass that was interrupted goes on where it stopped.
+    What is newer than its model and its images and has the same views and average is left alone. Runs that take images of
+    one size share one pass over them. A pass that was interrupted goes on where it stopped.
 
     Args:
         folders: run folders with a `model.keras`.
         data: folder of the data. Where it has no test set, only validation rows are predicted.
         runs: the folder of all runs; packed images go to its `stores` folder.
         views: how many turned and mirrored views of each image to take the mean of.
+        average: what the mean is taken of, a key of `AVERAGES`.
 
     Raises:
         BadInput: if a run has no model, the runs are of several tasks, or a table or an image cannot be used.
@@ -45,7 +47,7 @@ def predict(folders: Sequence[Path], data: Path, runs: Path, views: int) -> None
     _require_models(runs, folders)
     task = common_task(folders)
     for folder in folders:
-        _predict_validation(folder, task, data, runs, views)
+        _predict_validation(folder, task, data, runs, views, average)
     if not has_test_set(data):
         print(f"{data}: no test set here, neither test/ nor sample_submission.csv")
         return
@@ -56,20 +58,23 @@ def predict(folders: Sequence[Path], data: Path, runs: Path, views: int) -> None
     for size, group in folders_of_size.items():
         store = pack(runs / "stores" / f"test-{size}", data / "test", ids, task, size)
         with locked(runs / "stores" / ".predict.lock", wait=True):
-            open_folders = [folder for folder in group if not _is_up_to_date(folder, store, views)]
+            open_folders = [folder for folder in group if not _is_up_to_date(folder, store, views, average)]
             for folder in set(group) - set(open_folders):
                 print(f"{folder / 'test.npz'} is up to date")
             if open_folders:
-                _predict_together(open_folders, store, task, views)
+                _predict_together(open_folders, store, task, views, average)
 
 
-def predict_files(folders: Sequence[Path], files: Sequence[Sequence[Path]], views: int) -> np.ndarray:
+def predict_files(
+    folders: Sequence[Path], files: Sequence[Sequence[Path]], views: int, average: str = "probabilities"
+) -> np.ndarray:
     """Return what the models of some runs think of some samples, reading each image once for all runs of one size.
 
     Args:
         folders: run folders with a `model.keras`.
         files: the channel files of each of n samples.
         views: how many turned and mirrored views of each image to take the mean of.
+        average: what the mean is taken of, a key of `AVERAGES`.
 
     Returns:
         float32 array [runs, n, classes].
@@ -79,23 +84,31 @@ def predict_files(folders: Sequence[Path], files: Sequence[Sequence[Path]], view
     """
     _require_models("--run", folders)
     models = [_load(folder) for folder in folders]
+    labels = common_task(folders).labels
     sizes = [read_settings(folder).size for folder in folders]
     probabilities = np.empty((len(models), len(files), models[0].output.shape[-1]), np.float32)
     start = 0
     for batch in _batches(files, sorted(set(sizes))):
         stop = start + len(batch[sizes[0]])
         for number, (model, size) in enumerate(zip(models, sizes, strict=True)):
-            probabilities[number, start:stop] = mean_over_views(model, batch[size], views)
+            probabilities[number, start:stop] = mean_over_views(model, batch[size], views, average, labels)
         start = stop
     return probabilities
 
 
-def predict_rows(model: keras.Model, images: np.ndarray, rows: np.ndarray, views: int, description: str) -> np.ndarray:
-    """Return the mean output over views of a compiled model for some rows of packed images, float32 [rows, outputs]."""
+def predict_rows(
+    model: keras.Model,
+    images: np.ndarray,
+    rows: np.ndarray,
+    views: int,
+    description: str,
+    average: str = "probabilities",
+    labels: str = "many",
+) -> np.ndarray:
+    """Return `mean_over_views` of a compiled model for some rows of packed images, float32 [rows, outputs]."""
     batches = np.array_split(rows, range(BATCH, len(rows), BATCH))
-    return np.concatenate(
-        [mean_over_views(model, images[batch], views) for batch in tqdm(batches, desc=description, disable=None)]
-    )
+    bar = tqdm(batches, desc=description, disable=None)
+    return np.concatenate([mean_over_views(model, images[batch], views, average, labels) for batch in bar])
 
 
 def common_task(folders: Sequence[Path]) -> Task:
@@ -119,7 +132,7 @@ def _batches(files: Sequence[Sequence[Path]], sizes: Sequence[int]) -> Iterator[
         try:
             return [read_image(sample, size) for size in sizes]
         except BadInput as error:
-            faults.append(str(error))
+            faults.append(f"{sample[0].parent.name}/{error}")
             return []
 
     with (
@@ -144,33 +157,46 @@ def _load(folder: Path) -> keras.Model:
     return model
 
 
-def _predict_validation(folder: Path, task: Task, data: Path, runs: Path, views: int) -> None:
+def _predict_validation(folder: Path, task: Task, data: Path, runs: Path, views: int, average: str) -> None:
+    """Bring `validation.npz` to these views, and say what they do to the score that training kept the best epoch by."""
     file = folder / "validation.npz"
-    if views == (read_predictions(file).views if file.exists() else 1):
-        return
-    settings = read_settings(folder)
-    side = divide(settings, task, data, folder / "split.csv")[1]
-    store = pack(runs / "stores" / f"{side.set}-{settings.size}", data / side.set, side.table.ids, task, settings.size)
-    samples = side.samples
-    probabilities = predict_rows(_load(folder), store.images, side.rows, views, str(file))
-    predictions = Predictions(samples.ids, task.classes, probabilities, samples.targets, task.labels, views)
-    write_predictions(file, predictions)
-    print(f"{file} is written")
+    predictions = read_predictions(file) if file.exists() else None
+    made_with = (predictions.views, predictions.average) if predictions else (1, "probabilities")
+    if made_with != (views, average):
+        settings = read_settings(folder)
+        sides = divide(settings, task, data, folder / "split.csv")
+        require_table(folder, joined(sides))
+        side = sides[1]
+        store = pack(runs / "stores" / f"{side.set}-{settings.size}", data / side.set, side.table.ids, task, settings.size)
+        samples = side.samples
+        probabilities = predict_rows(_load(folder), store.images, side.rows, views, str(file), average, task.labels)
+        predictions = Predictions(samples.ids, task.classes, probabilities, samples.targets, task.labels, views, average)
+        write_predictions(file, predictions)
+        print(f"{file} is written")
+    if views > 1:
+        monitor = MONITORS[task.labels]
+        single = read_history(folder)[monitor.best].max()
+        mean = validation_scores(task.labels, predictions.targets, predictions.probabilities)[monitor.best]
+        print(
+            f"{folder}: validation {monitor.name} {single:.4f} with one view, "
+            f"{mean:.4f} with the mean {average} of {views} ({mean - single:+.4f})"
+        )
 
 
-def _is_up_to_date(folder: Path, store: ImageStore, views: int) -> bool:
+def _is_up_to_date(folder: Path, store: ImageStore, views: int, average: str) -> bool:
     try:
         made = os.stat(folder / "test.npz").st_mtime_ns
         newest = max(os.stat(file).st_mtime_ns for file in (folder / "model.keras", store.folder / "stamps.npy"))
         predictions = read_predictions(folder / "test.npz")
-        return made > newest and np.array_equal(predictions.ids, store.ids) and predictions.views == views
+        same = (predictions.views, predictions.average) == (views, average)
+        return made > newest and np.array_equal(predictions.ids, store.ids) and same
     except (FileNotFoundError, BadInput):
         return False
 
 
-def _predict_together(folders: list[Path], store: ImageStore, task: Task, views: int) -> None:
+def _predict_together(folders: list[Path], store: ImageStore, task: Task, views: int, average: str) -> None:
     models = [_load(folder) for folder in folders]
-    partial = store.folder.parent / f".predictions-{_digest(folders, store, views)}.npy"
+    partial = store.folder.parent / f".predictions-{_digest(folders, store, views, average)}.npy"
     for other in set(partial.parent.glob(".predictions-*.npy")) - {partial}:
         other.unlink()  # of a pass that was given up: one of its models or images has changed
     if not partial.exists():
@@ -184,17 +210,17 @@ def _predict_together(folders: list[Path], store: ImageStore, task: Task, views:
         for batch in np.array_split(rows, range(BATCH, len(rows), BATCH)):
             images = store.images[batch]
             for member, model in enumerate(models):
-                probabilities[member, batch] = mean_over_views(model, images, views)
+                probabilities[member, batch] = mean_over_views(model, images, views, average, task.labels)
             bar.update(len(batch))
     for folder, predicted in zip(folders, probabilities, strict=True):
-        predictions = Predictions(store.ids, task.classes, predicted, labels=task.labels, views=views)
+        predictions = Predictions(store.ids, task.classes, predicted, None, task.labels, views, average)
         write_predictions(folder / "test.npz", predictions)
         print(f"{folder / 'test.npz'} is written")
     partial.unlink()
 
 
-def _digest(folders: list[Path], store: ImageStore, views: int) -> str:
+def _digest(folders: list[Path], store: ImageStore, views: int, average: str) -> str:
     """Name a pass after all that its result depends on."""
     files = [*(folder / "model.keras" for folder in folders), store.folder / "stamps.npy"]
     stamps = [(str(file), os.stat(file).st_mtime_ns) for file in files]
-    return hashlib.sha256(repr((views, stamps)).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((views, average, stamps)).encode()).hexdigest()[:16]

@@ -13,20 +13,22 @@ from hpa import __version__
 from hpa.data.tables import SampleTable
 from hpa.errors import BadInput
 from hpa.files import read_json, write_json, written_whole
+from hpa.scoring.folds import fold_name
 from hpa.tasks import Task
-from hpa.training.monitor import MONITORS
+from hpa.training.monitor import MONITORS, has_stalled
 from hpa.training.stages import STAGES, Settings
 
 PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "pyimgaug", "opencv-python")
 
 
-def run_folders(runs: Path, names: list[str] | None = None, stage: str = "last") -> list[Path]:
+def run_folders(runs: Path, names: list[str] | None = None, stage: str = "last", all_folds: bool = True) -> list[Path]:
     """Return the run folders that a choice names, in a fixed order.
 
     Args:
         runs: the folder of all runs.
         names: the runs to take, such as `["0", "4"]`; all that are present if None.
         stage: a name in `STAGES`, `"last"` for the last stage that a run has, or `"all"`.
+        all_folds: whether `"0"` names the runs `0-fold1`, `0-fold2` and so on too, if they are present.
 
     Raises:
         BadInput: if a name or the stage is not there, or nothing is.
@@ -37,8 +39,12 @@ def run_folders(runs: Path, names: list[str] | None = None, stage: str = "last")
     for name in names or ():
         if name not in present:
             raise BadInput(f"{runs}: no run named {name}; present are {', '.join(sorted(present, key=_order))}")
+    ordered = sorted(present, key=_order)
+    chosen = ordered if names is None else names
+    if names and all_folds:
+        chosen = dict.fromkeys(each for name in names for each in ordered if name in (each, fold_name(each, 0)))
     folders = []
-    for name in names or sorted(present, key=_order):
+    for name in chosen:
         stages = present[name]
         wanted = {"last": stages[-1:], "all": stages}.get(stage, [stage])
         if not set(wanted) <= set(stages):
@@ -49,8 +55,11 @@ def run_folders(runs: Path, names: list[str] | None = None, stage: str = "last")
 
 def run_config(settings: Settings, task: Task, table: SampleTable, start_model: Path | None) -> dict:
     """Return all that a run's result depends on: settings, task, table, and the model of the stage that it starts from."""
+    named = [settings.weights, *(settings.groups or "").split(",")]
+    files = {name: hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in named if name and Path(name).is_file()}
     start = start_model and hashlib.sha256(start_model.read_bytes()).hexdigest()
-    config = {"task": asdict(task), "table_sha256": table_digest(table), "start_sha256": start, **asdict(settings)}
+    config = {"task": asdict(task), "table_sha256": table_digest(table), "start_sha256": start, "files_sha256": files}
+    config |= asdict(settings)
     return json.loads(json.dumps(config))  # tuples become the lists that they are in the file
 
 
@@ -65,6 +74,12 @@ def require_same_run(folder: Path, config: dict) -> None:
             f"{folder}: made with other settings ({'; '.join(differences)}); "
             "ask for the same ones, choose another --runs, or delete this folder"
         )
+
+
+def require_table(folder: Path, table: SampleTable) -> None:
+    """Raise BadInput unless the run in a folder was trained on this table."""
+    if _read_config(folder).get("table_sha256") != table_digest(table):
+        raise BadInput(f"{folder}: trained on another table; name the --data that it was trained on")
 
 
 def open_run(folder: Path, config: dict, data: Path) -> None:
@@ -104,8 +119,11 @@ def read_task_of(folder: Path) -> Task:
 
 
 def is_finished(folder: Path) -> bool:
-    """Tell whether there is a run in `folder` and it has all its epochs behind it."""
-    return (folder / "config.json").exists() and len(read_history(folder)) == read_settings(folder).epochs
+    """Tell whether there is a run in `folder` and it has all its epochs behind it, or ended early for lack of progress."""
+    if not (folder / "config.json").exists() or (history := read_history(folder)).empty:
+        return False
+    settings, monitor = read_settings(folder), MONITORS[read_task_of(folder).labels]
+    return len(history) == settings.epochs or has_stalled(history[monitor.best], settings.patience)
 
 
 def describe_best(folder: Path) -> str:
@@ -159,5 +177,7 @@ def _stages(folder: Path) -> list[str]:
     return [stage for stage in STAGES if (folder / stage / "config.json").exists()]
 
 
-def _order(name: str) -> tuple[int, str]:
-    return (int(name), "") if name.isdecimal() else (10**9, name)
+def _order(name: str) -> tuple[int, str, int, str]:
+    """Sort numbers by their size and before words, and folds after each other."""
+    run = fold_name(name, 0)
+    return (int(run), "", len(name), name) if run.isdecimal() else (10**9, run, len(name), name)

@@ -51,7 +51,7 @@ def space(start: Settings, task: Task) -> Space:
     """Return what is searched around a setting: the parameters' names and where their values come from.
 
     The optimizer's numbers are looked for within a factor of ten of those to start from. A CellNet doubles its filters
-    from stage to stage; `later_blocks` are those of each stage after the first.
+    from stage to stage; `middle_blocks` are those of each stage between the first and the last.
     """
     searched = {
         "learning_rate": FloatDistribution(start.learning_rate / 10, start.learning_rate * 10, log=True),
@@ -68,7 +68,8 @@ def space(start: Settings, task: Task) -> Space:
             "stages": IntDistribution(2, 4),
             "first_filters": CategoricalDistribution((16, 24, 32, 48)),
             "first_blocks": IntDistribution(1, 2),
-            "later_blocks": IntDistribution(1, 3),
+            "middle_blocks": IntDistribution(1, 3),
+            "last_blocks": IntDistribution(1, 3),
             "kernel": CategoricalDistribution((3, 5)),
             "dropout": FloatDistribution(0, 0.6),
             "activation": CategoricalDistribution(("relu", "mish")),
@@ -77,7 +78,9 @@ def space(start: Settings, task: Task) -> Space:
         fitting = tuple(number for number, variant in enumerate(VARIANTS) if start.size >= variant.smallest_size)
         searched |= {
             "variant": CategoricalDistribution(fitting),
-            "loss": CategoricalDistribution((CROSSENTROPIES[task.labels], "soft-f1", "smooth-l1")),
+            "loss": CategoricalDistribution(
+                tuple(dict.fromkeys((start.loss, CROSSENTROPIES[task.labels], "soft-f1", "smooth-l1")))
+            ),
         }
     return searched
 
@@ -90,7 +93,8 @@ def parameters_of(settings: Settings, searched: Space) -> dict:
             "stages": len(settings.filters),
             "first_filters": settings.filters[0],
             "first_blocks": settings.blocks[0],
-            "later_blocks": settings.blocks[-1],
+            "middle_blocks": settings.blocks[len(settings.blocks) // 2],
+            "last_blocks": settings.blocks[-1],
         }
     return {name: values[name] for name in searched}
 
@@ -101,7 +105,8 @@ def with_parameters(start: Settings, parameters: dict) -> Settings:
     if start.model == "cellnet":
         stages, filters = values.pop("stages"), values.pop("first_filters")
         values["filters"] = tuple(filters * 2**stage for stage in range(stages))
-        values["blocks"] = (values.pop("first_blocks"), *[values.pop("later_blocks")] * (stages - 1))
+        first, middle, last = (values.pop(f"{place}_blocks") for place in ("first", "middle", "last"))
+        values["blocks"] = (first, *[middle] * (stages - 2), last)
     return replace(start, **values)
 
 

@@ -1,13 +1,25 @@
 """The stages that a network goes through, and the settings that a run is made with."""
 
+import re
 from dataclasses import dataclass
+
+from hpa.errors import BadInput
 
 # What each name stands for is written where it is carried out (losses, fit, augment, mixing); these lists are here so
 # that the option parser need not load those.
-LOSSES = ("binary-crossentropy", "categorical-crossentropy", "soft-f1", "smooth-l1")
+LOSSES = {  # and the labels, one or many a sample, that each is for
+    "binary-crossentropy": ("many",),
+    "categorical-crossentropy": ("one",),
+    "focal": ("many",),
+    "asymmetric": ("many",),
+    "soft-f1": ("one", "many"),
+    "smooth-l1": ("one", "many"),
+}
+SMOOTHED = ("binary-crossentropy", "categorical-crossentropy", "focal")  # those that label smoothing is for
 CROSSENTROPIES = {"one": "categorical-crossentropy", "many": "binary-crossentropy"}  # by the labels of the task
 OPTIMIZERS = ("adam", "adamw", "sgd")
-SCHEDULES = ("constant", "cosine", "plateau")
+SCHEDULES = ("constant", "cosine", "plateau", "plateau-score")
+WEIGHTINGS = ("none", "square-root", "inverse-frequency")
 AUGMENTATIONS = (
     "report", "cells", "alexnet", "crop", "rotation", "flip", "hue", "saturation", "exposure", "aspect", "blur", "none",
 )  # fmt: skip
@@ -26,7 +38,7 @@ class Stage:
         part: what learns, one of `PARTS`; the rest is frozen.
         epochs: the default number of epochs.
         learning_rate: the default learning rate.
-        loss: the default loss, one of `LOSSES`.
+        loss: the default loss, as `parse_loss` reads it.
     """
 
     name: str
@@ -76,11 +88,17 @@ class Settings:
         batch_size: rows a step.
         optimizer: one of `OPTIMIZERS`.
         learning_rate: the optimizer's, at its highest.
-        schedule: one of `SCHEDULES`.
+        schedule: one of `SCHEDULES`; a plateau is one of the validation loss, or of the score that keeps the best epoch.
+        warm_up: epochs over which a cosine or constant schedule rises; 0 for none.
+        patience: epochs without a better score after which the run ends; 0 for never.
         weight_decay: the optimizer's.
+        clip_norm: largest norm of the gradient over all weights; 0 for any.
         averaging: momentum of the moving average of the weights that is validated and kept; 0 for none.
         label_smoothing: share of each crossentropy target that is spread over all classes.
-        loss: one of `LOSSES`.
+        loss: one of `LOSSES`, or two as `parse_loss` reads them.
+        positive_weights: one of `WEIGHTINGS`: what positives weigh in binary crossentropy, see `hpa.data.sampling`.
+        class_weights: one of `WEIGHTINGS`: what rows weigh by their class, where they have one label.
+        oversampling: share of the rows below which a class is rare and its rows are repeated in an epoch; 0 for none.
         augmentation: one of `AUGMENTATIONS`.
         mixing: one of `MIXINGS`.
     """
@@ -108,12 +126,45 @@ class Settings:
     optimizer: str
     learning_rate: float
     schedule: str
+    warm_up: int
+    patience: int
     weight_decay: float
+    clip_norm: float
     averaging: float
     label_smoothing: float
     loss: str
+    positive_weights: str
+    class_weights: str
+    oversampling: float
     augmentation: str
     mixing: str
+
+
+def parse_loss(text: str) -> dict[str, float]:
+    """Return the losses that a setting names and their shares, which sum to 1.
+
+    "A" is one of `LOSSES`, "A+B" the mean of two, and "A+B:0.3" has a share of 0.3 of B and 0.7 of A.
+
+    Raises:
+        BadInput: if the text is none of these.
+    """
+    found = re.fullmatch(r"([a-z0-9-]+)(?:\+([a-z0-9-]+)(?::(0?\.\d*[1-9]\d*))?)?", text)
+    names = [name for name in found.groups()[:2] if name] if found else []
+    if not names or not set(names) <= LOSSES.keys() or len(names) != len(set(names)):
+        raise BadInput(
+            f"loss {text}: expected one of {', '.join(LOSSES)}, "
+            "or two of them as A+B, or as A+B:SHARE, where SHARE is B's, between 0 and 1"
+        )
+    share = float(found[3] or 0.5)
+    return dict(zip(names, (1 - share, share), strict=True)) if names[1:] else {text: 1.0}
+
+
+def require_loss(loss: str, labels: str) -> None:
+    """Raise BadInput if a loss, or a part of it, is not for tasks with `labels` ("one" or "many") a sample."""
+    for name in parse_loss(loss):
+        if labels not in LOSSES[name]:
+            kind = f"tasks with {labels} label{'s' * (labels == 'many')} a sample"
+            raise BadInput(f"--loss {name} is not for {kind}; take another --loss or --preset")
 
 
 def run_name(model: str, variant: int | None, fold: int) -> str:

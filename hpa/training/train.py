@@ -7,7 +7,7 @@ import keras
 from hpa.data.augment import require_channels
 from hpa.data.tables import SampleTable
 from hpa.errors import BadInput
-from hpa.files import locked, read_json
+from hpa.files import locked
 from hpa.models.catalog import build, load
 from hpa.models.variants import Topology, require_size
 from hpa.tasks import Task
@@ -21,8 +21,8 @@ from hpa.training.runs import (
     read_history,
     read_settings,
     require_same_run,
+    require_table,
     run_config,
-    table_digest,
 )
 from hpa.training.sides import divide, joined, pack_sets, write_sides
 from hpa.training.stages import STAGES, Settings
@@ -78,6 +78,8 @@ def train(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> 
     if is_finished(folder) and (folder / "curves.png").exists() and not list(folder.glob("state-*.keras")):
         print(f"{folder} is finished already: {describe_best(folder)}")
         return folder
+    if settings.weights and not start:
+        new_model()  # refuses faulty weights before anything is written
     images = pack_sets(sides, data, runs, task, settings.size)
     with locked(folder / ".lock", wait=False):
         open_run(folder, config, data)
@@ -103,5 +105,4 @@ def require_finished(start: Path, table: SampleTable) -> None:
         raise BadInput(f"{start}: has not all of its {config.epochs} epochs; run its command again first")
     if not (start / "model.keras").exists():
         raise BadInput(f"{start}: no model.keras; delete the folder and train it again")
-    if read_json(start / "config.json").get("table_sha256") != table_digest(table):
-        raise BadInput(f"{start}: trained on another table; name the --data that it was trained on")
+    require_table(start, table)

@@ -23,8 +23,8 @@ def read(dataset):
     return [((truth.numpy() @ (1 << np.arange(BITS))).astype(int), batch.numpy()) for batch, truth in dataset]
 
 
-def feed(images, epochs, batch_size=10, augmentation="report", seed=3, rows=ROWS):
-    return read(training_batches(images, TARGETS, rows, batch_size, augmentation, "none", seed, epochs))
+def feed(images, epochs, batch_size=10, augmentation="report", seed=3, rows=ROWS, factors=None):
+    return read(training_batches(images, TARGETS, rows, batch_size, augmentation, "none", seed, epochs, factors))
 
 
 def same(first, second):
@@ -82,6 +82,49 @@ def test_the_same_feed_twice_is_the_same(images):
     first = read(dataset)
     assert same(first, read(dataset))
     assert same(first, feed(images, range(3), 4))
+
+
+FACTORS = np.where(ROWS < 20, 2.5, 1)
+
+
+def test_rows_are_repeated_and_every_copy_is_augmented_in_its_own_way(images):
+    [(rows, batch)] = feed(images, range(1), 200, factors=FACTORS)
+    found, times = np.unique(rows, return_counts=True)
+    assert found.tolist() == ROWS.tolist()
+    assert set(times[found < 20]) == {2, 3}
+    assert set(times[found >= 20]) == {1}
+    assert len({image.tobytes() for image in batch}) == len(batch) == 16 * 2.5 + 32
+
+
+def test_a_repeating_feed_that_starts_later_continues_the_one_that_started_first(images):
+    whole = feed(images, range(4), factors=FACTORS)
+    assert [len(rows) for rows, _ in whole] == ([10] * 7 + [2]) * 4
+    assert same(feed(images, range(2, 4), factors=FACTORS), whole[16:])
+    first, second = (np.sort(np.concatenate([rows for rows, _ in whole[start : start + 8]])) for start in (0, 8))
+    assert not np.array_equal(first, second)
+
+
+def test_weights_come_with_their_rows_and_leave_the_rest_as_it_is(images):
+    weights = np.linspace(0, 1, COUNT, dtype=np.float32)
+    arguments = (images, TARGETS, ROWS, 10, "report", "none", 3, range(1), FACTORS)
+    weighted = list(training_batches(*arguments, weights))
+    assert [spec.shape.as_list() for spec in training_batches(*arguments, weights).element_spec][2] == [None]
+    assert same(read((batch, truth) for batch, truth, _ in weighted), feed(images, range(1), factors=FACTORS))
+    for _, truth, found in weighted:
+        rows = (truth.numpy() @ (1 << np.arange(BITS))).astype(int)
+        assert found.dtype == "float32"
+        assert np.array_equal(found, weights[rows])
+
+
+@pytest.mark.parametrize("mixing", ["mix-up", "mosaic"])
+def test_weights_are_mixed_as_targets_are(images, mixing):
+    targets = np.eye(COUNT, dtype=np.uint8)  # so that a mixed target is the shares of all rows
+    weights = np.linspace(0, 1, COUNT, dtype=np.float32)
+    mixed = 0
+    for _, shares, found in training_batches(images, targets, ROWS, 10, "none", mixing, 3, range(3), None, weights):
+        assert found.numpy() == pytest.approx(shares.numpy() @ weights, abs=1e-6)
+        mixed += (shares.numpy().max(axis=1) < 1).any()
+    assert 0 < mixed < 15
 
 
 def test_evaluation_is_in_order_and_untouched(images):

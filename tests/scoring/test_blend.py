@@ -1,13 +1,15 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from sklearn.metrics import f1_score
 
 from hpa.errors import BadInput
-from hpa.scoring.blend import blend, blend_members, member_weights, validation_f1
+from hpa.scoring.blend import blend_members, validation_f1, validation_thresholds
 from hpa.scoring.members import Members
+from hpa.scoring.predictions import Predictions, write_predictions
+from hpa.scoring.rules import WEIGHTS
+from hpa.scoring.saved_thresholds import write_thresholds
+from hpa.scoring.thresholds import find_thresholds
+from hpa.scoring.weights import blend
 
 TARGETS = np.array([[1, 0], [1, 0], [0, 1], [0, 1]], np.uint8)
 # at threshold 0.5: all right, F1 1; in each class one hit of two positives and two predictions, F1 0.5
@@ -62,9 +64,10 @@ def test_the_order_of_the_members_does_not_matter():
     assert one.f1 > one.member_f1.max()  # the members' errors are independent
 
 
-def test_one_member_only_is_its_own_blend():
+@pytest.mark.parametrize("rule", WEIGHTS)
+def test_one_member_only_is_its_own_blend(rule):
     alone = Members(["right"], ("x", "y"), TARGETS, [RIGHT], [RIGHT_TEST])
-    ensemble = blend_members(alone, "shifted", 0.34, "global")
+    ensemble = blend_members(alone, rule, 0.34, "global")
     np.testing.assert_array_equal(ensemble.weights, [1.0])
     assert ensemble.f1 == ensemble.member_f1[0] == 1.0
 
@@ -75,52 +78,72 @@ def test_a_members_f1_counts_the_strongest_class_of_an_empty_row():
     assert f1_score(TARGETS, weak > 0.5, average="macro", zero_division=0) == 0.0
 
 
-def test_the_reports_weights():
-    f1 = np.array([0.42, 0.47, 0.44])
-    np.testing.assert_allclose(member_weights(f1, "shifted", 0.34, list("abc")), np.array([8, 13, 10]) / 31)
+@pytest.mark.parametrize("rule", WEIGHTS)
+def test_identical_members_blend_to_what_each_of_them_is(rule):
+    same = Members(["one", "other"], ("x", "y"), TARGETS, [HALF_RIGHT] * 2, [HALF_RIGHT_TEST] * 2)
+    ensemble = blend_members(same, rule, 0.34, 0.5)
+    assert ensemble.weights.sum() == 1
+    np.testing.assert_array_equal(ensemble.probabilities, HALF_RIGHT_TEST)
+    assert ensemble.f1 == 0.5
 
 
-def test_at_or_below_the_shift_is_weight_0():
-    f1 = np.array([0.5, 0.25, 0.125, 0.375])
-    np.testing.assert_allclose(member_weights(f1, "shifted", 0.25, list("abcd")), [2 / 3, 0, 0, 1 / 3])
+def test_no_member_above_the_shift():
+    message = r"no member's F1 is above the shift 1\.0: right 1\.0000, half 0\.5000; --shift 0\.49 keeps"
+    with pytest.raises(BadInput, match=message):
+        blend_members(MEMBERS, "shifted", 1.0, 0.5)
 
 
-@pytest.mark.parametrize(
-    ("f1", "shift", "mended"),
-    [([0.3, 0.2951], 0.34, "0.29"), ([0.3, 0.34], 0.34, "0.29"), ([0.07, 0.3], 0.5, "0.06"), ([0.5, 0.0], 0.5, "-0.01")],
-)
-def test_none_left_names_every_f1_and_a_shift_that_works(f1, shift, mended):
-    with pytest.raises(BadInput, match="no member's F1 is above the shift") as caught:
-        member_weights(np.array(f1), "shifted", shift, ["runs/0/base", "runs/1/base"])
-    text = str(caught.value)
-    for name, score in zip(["runs/0/base", "runs/1/base"], f1, strict=True):
-        assert f"{name} {score:.4f}" in text
-    assert f"--shift {mended} " in text
-    assert np.all(member_weights(np.array(f1), "shifted", float(mended), ["", ""]) > 0)
+@pytest.fixture
+def runs(tmp_path):
+    """Two run folders with validation predictions."""
+    random = np.random.default_rng(0)
+    targets = (random.random((200, 3)) < 0.3).astype(np.uint8)
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        values = np.clip(0.3 * targets + 0.7 * random.random(targets.shape), 0, 1).astype(np.float32)
+        ids = np.arange(200).astype(str)
+        write_predictions(folder / "validation.npz", Predictions(ids, ("x", "y", "z"), values, targets))
+    return folders
 
 
-@pytest.mark.parametrize("shift", [np.nan, np.inf, -np.inf])
-def test_a_shift_that_is_no_number(shift):
-    with pytest.raises(BadInput, match="shift"):
-        member_weights(np.array([0.5, 0.6]), "shifted", shift, ["a", "b"])
+def found(rule, folders):
+    """The thresholds that a rule finds on the mean of some runs."""
+    values = np.mean([np.load(folder / "validation.npz")["probabilities"] for folder in folders], axis=0)
+    return find_thresholds(rule, np.load(folders[0] / "validation.npz")["targets"], values)
 
 
-@given(arrays(float, st.integers(1, 8), elements=st.sampled_from(np.linspace(0, 1, 101))), st.floats(0, 1))
-def test_weights_are_never_negative_and_of_sum_1(f1, shift):
-    try:
-        weights = member_weights(f1, "shifted", shift, [str(each) for each in range(len(f1))])
-    except BadInput:
-        assert np.all(f1 <= shift)
-        return
-    assert np.all(weights >= 0)
-    assert weights.sum() == pytest.approx(1)
-    np.testing.assert_array_equal(weights > 0, f1 > shift)
+def test_saved_thresholds_are_used_by_themselves(runs):
+    np.testing.assert_allclose(validation_thresholds(runs, "many", 3), found("per-class", runs))
+    write_thresholds(runs, "global", ("x", "y", "z"), np.array([0.1, 0.2, 0.3]), {})
+    np.testing.assert_array_equal(validation_thresholds(runs, "many", 3), [0.1, 0.2, 0.3])
+    np.testing.assert_array_equal(validation_thresholds(runs[::-1], "many", 3), [0.1, 0.2, 0.3])
+    # Those of the mean of both are not those of one of them, nor of predictions that are newer, but the rule is kept.
+    np.testing.assert_array_equal(validation_thresholds(runs[:1], "many", 3), found("global", runs[:1]))
+    (runs[0] / "validation.npz").write_bytes((runs[1] / "validation.npz").read_bytes())
+    np.testing.assert_array_equal(validation_thresholds(runs, "many", 3), found("global", runs))
 
 
-@given(st.lists(arrays(np.float32, (3, 2), elements=st.floats(0, 1, width=32)), min_size=1, max_size=5))
-def test_a_blend_lies_between_its_members(probabilities):
-    weights = np.arange(1, len(probabilities) + 1) / sum(range(1, len(probabilities) + 1))
-    blended = blend(probabilities, weights)
-    assert blended.dtype == np.float32
-    np.testing.assert_allclose(blended, np.average(probabilities, axis=0, weights=weights), rtol=1e-6, atol=1e-7)
-    assert np.all(blended <= np.nextafter(np.max(probabilities, axis=0), np.float32(2)))
+def test_runs_with_different_saved_rules_take_the_one_that_is_always_there(runs):
+    write_thresholds(runs[:1], "global", ("x", "y", "z"), np.array([0.1, 0.2, 0.3]), {})
+    np.testing.assert_allclose(validation_thresholds(runs, "many", 3), found("per-class", runs))
+    write_thresholds(runs[1:], "class-share", ("x", "y", "z"), np.array([0.1, 0.2, 0.3]), {})
+    np.testing.assert_allclose(validation_thresholds(runs, "many", 3), found("per-class", runs))
+
+
+def test_given_shares_are_kept(runs):
+    shares = np.array([0.1, 0.5, 1.0])
+    write_thresholds(runs, shares, ("x", "y", "z"), np.array([0.1, 0.2, 0.3]), {})
+    np.testing.assert_array_equal(validation_thresholds(runs[1:], "many", 3), found(shares, runs[1:]))
+
+
+def test_saved_thresholds_for_other_classes_are_refused(runs):
+    write_thresholds(runs, "global", ("x", "y", "w"), np.array([0.1, 0.2, 0.3]), {})
+    with pytest.raises(BadInput, match=r"thresholds.json: 2 faults\n.*no threshold for class z.*\n.*class w is not one of"):
+        validation_thresholds(runs, "many", 3)
+    write_thresholds(runs, "global", ("x", "y"), np.array([0.1, 0.2]), {})
+    with pytest.raises(BadInput, match="no threshold for class z; run python"):
+        validation_thresholds(runs, "many", 3)
+
+
+def test_one_label_needs_no_file(tmp_path):
+    np.testing.assert_array_equal(validation_thresholds([tmp_path / "nowhere"], "one", 4), np.ones(4))

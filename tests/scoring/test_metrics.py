@@ -92,3 +92,15 @@ def test_a_confusion_matrix_takes_one_class_a_row(row):
 def test_other_shapes_are_refused(metric, shape):
     with pytest.raises(ValueError, match=r"\[n, classes\]"):
         metric(np.zeros((2, 3)), np.zeros(shape))
+
+
+def test_resampled_scores_are_those_of_the_resampled_rows():
+    random = np.random.default_rng(0)
+    targets = random.random((30, 3)) < [0.5, 0.3, 0.05]
+    predicted = random.random((2, 30, 3)) < 0.3
+    found = metrics.resampled_macro_f1(targets, predicted, 70, np.random.default_rng(5))
+    assert found.shape == (2, 70)
+    again = np.random.default_rng(5)
+    rows = np.concatenate([again.integers(30, size=(50, 30)), again.integers(30, size=(20, 30))])
+    expected = [[f1_score(targets[own], each[own], average="macro", zero_division=0) for own in rows] for each in predicted]
+    np.testing.assert_allclose(found, expected)

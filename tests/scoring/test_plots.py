@@ -7,7 +7,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from hpa.scoring.plots import draw_class_f1, draw_confusion, draw_sheet, write_figure
+from hpa.scoring.plots import draw_class_f1, draw_confusion, draw_sheet, draw_sweep, write_figure
 from hpa.tasks import HEP2, HPA
 
 
@@ -98,3 +98,20 @@ def test_a_figure_is_written_as_it_is_sized(tmp_path):
     write_figure(tmp_path / "new" / "sheet.png", draw_sheet(np.zeros((9, 4, 4, 1), np.uint8), ["a\nb\nc"] * 9))
     assert cv2.imread(tmp_path / "new" / "sheet.png").shape == (600, 1920, 3)
     assert [each.name for each in (tmp_path / "new").iterdir()] == ["sheet.png"]
+
+
+@pytest.mark.parametrize("changed", [[np.nan, 5.0, 12000.0], [np.nan] * 3])
+def test_a_sweep_says_what_it_holds(changed):
+    table = pd.DataFrame(
+        {"cross_validated": [0.4, 0.41, 0.3], "low": 0.2, "high": 0.5, "resubstituted": 0.45, "changed": changed},
+        index=pd.Index([0.3, 0.32, 0.34], name="shift"),
+    )
+    figure = laid_out(draw_sweep(table, "title"))
+    upper, lower = figure.axes
+    np.testing.assert_allclose(upper.lines[0].get_xydata(), [[0.3, 0.4], [0.32, 0.41], [0.34, 0.3]])
+    bars = [bar for bar in lower.patches if bar.get_width()]  # a change lies between two shifts
+    np.testing.assert_allclose([bar.get_x() + bar.get_width() / 2 for bar in bars], [0.31, 0.33])
+    assert [bar.get_height() for bar in bars] == np.nan_to_num(changed)[1:].tolist()
+    legend = figure.legends[0].get_texts()
+    assert [text.get_text() for text in legend] == ["95 % interval", "cross-validated", "resubstituted"]
+    assert_readable(figure, [*legend, upper.title, upper.yaxis.label, lower.yaxis.label, lower.xaxis.label])

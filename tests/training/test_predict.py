@@ -1,27 +1,40 @@
 import shutil
+from dataclasses import replace
+from types import SimpleNamespace
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.special import expit, logit
 
+from hpa import ensemble
 from hpa import predict as command
+from hpa.data.images import read_image
+from hpa.data.layout import find_files
 from hpa.data.store import pack
 from hpa.data.tables import read_sample_submission
-from hpa.files import write_json
+from hpa.files import read_json, write_json
 from hpa.models.catalog import build
-from hpa.scoring.predictions import read_predictions
+from hpa.scoring.folds import fold_name
+from hpa.scoring.members import read_members
+from hpa.scoring.predictions import read_predictions, write_predictions
 from hpa.tasks import HPA
 from hpa.training import predict
+from hpa.training.monitor import validation_scores
 from hpa.training.presets import REPORT
+from hpa.training.runs import run_config, write_history
+from hpa.training.sides import divide, joined, write_sides
 from hpa.training.stages import Settings
 
 
-def make_run(folder, variant, size=48):
+def make_run(folder, variant, size=48, fold=0):
     """Write a run folder with a new model: predicting does not ask whether it has learned anything."""
-    settings = Settings(**REPORT | {"variant": variant, "size": size, "folds": 5})
+    settings = Settings(**REPORT | {"variant": variant, "size": size, "folds": 2, "fold": fold})
     write_json(folder / "config.json", vars(settings) | {"task": vars(HPA)})
-    keras.utils.set_random_seed(variant)
+    keras.utils.set_random_seed(variant + fold)
     build("gapnet", variant, size, 4, 28).save(folder / "model.keras")
+    return settings
 
 
 @pytest.fixture
@@ -66,6 +79,86 @@ def test_each_image_is_read_once_for_all_models(drawn_data, runs, monkeypatch):
     monkeypatch.setattr(predict, "BATCH", 6)
     assert run(drawn_data, runs) == 0
     assert rows == list(range(20))
+
+
+def test_each_image_is_decoded_once_for_all_models_and_views(drawn_data, tmp_path, monkeypatch):
+    files = find_files(drawn_data / "test", read_sample_submission(drawn_data / "sample_submission.csv").ids[:5], HPA)
+    folders = [tmp_path / "runs" / name / "base" for name in ("2", "3")]
+    for folder in folders:
+        write_json(folder / "config.json", REPORT | {"size": 48, "task": vars(HPA)})
+        (folder / "model.keras").touch()
+    decoded, seen = [], []
+    model = SimpleNamespace(output=np.empty((0, 28)))
+    model.predict_on_batch = lambda images: seen.append(images) or np.zeros((len(images), 28), np.float32)
+    monkeypatch.setattr(predict, "_load", lambda folder: model)
+    monkeypatch.setattr(predict, "read_image", lambda sample, size: decoded.append(sample) or read_image(sample, size))
+    assert predict.predict_files(folders, files, 8).shape == (2, 5, 28)
+    assert sorted(decoded) == sorted(files)
+    assert len(seen) == 16
+    np.testing.assert_array_equal(seen[0], [read_image(sample, 48) for sample in files])
+
+
+def test_folds_and_views_from_the_models_to_the_blend(drawn_data, tmp_path, capsys):
+    runs, held_out, scores = tmp_path / "runs", [], []
+    for fold in (0, 1):
+        folder = runs / fold_name("2", fold) / "base"
+        settings = make_run(folder, 2, fold=fold)
+        sides = divide(settings, HPA, drawn_data)
+        write_json(folder / "config.json", run_config(settings, HPA, joined(sides), None))
+        write_sides(folder / "split.csv", settings, sides)
+        samples = sides[1].samples
+        images = np.stack([read_image(each, 48) for each in find_files(drawn_data / "train", samples.ids, HPA)])
+        model = keras.saving.load_model(folder / "model.keras", compile=False)
+        single, mirrored = (model.predict(each, verbose=0).astype(float) for each in (images, images[:, :, ::-1]))
+        mean = expit((logit(single) + logit(mirrored)) / 2)
+        scores.append([validation_scores("many", samples.targets, each)["validation_f1_best"] for each in (single, mean)])
+        write_history(folder, pd.DataFrame([{"epoch": 1, "validation_f1_best": scores[-1][0]}]))
+        held_out.append((samples.ids, mean))
+
+    options = ["--variants", "2", "--views", "2", "--average", "logits"]
+    assert run(drawn_data, runs, *options) == 0
+    printed = capsys.readouterr().out
+    for fold, (ids, mean) in enumerate(held_out):
+        folder = runs / fold_name("2", fold) / "base"
+        for name in ("validation.npz", "test.npz"):
+            predictions = read_predictions(folder / name)
+            assert (predictions.views, predictions.average) == (2, "logits")
+        found = read_predictions(folder / "validation.npz")
+        assert found.ids.tolist() == ids.tolist()
+        np.testing.assert_allclose(found.probabilities, mean, atol=1e-5)
+        one, two = scores[fold]
+        assert (
+            f"{folder}: validation macro F1 {one:.4f} with one view, {two:.4f} with the mean logits of 2 ({two - one:+.4f})"
+            in printed
+        )
+    assert run(drawn_data, runs, *options) == 0
+    assert "is written" not in capsys.readouterr().out
+
+    both = ["--data", str(drawn_data), "--runs", str(runs), "--variants", "2", "--weights", "equal"]
+    assert ensemble.main([*both, "--out", str(tmp_path / "entry.csv")]) == 0
+    about = read_json(tmp_path / "entry.json")
+    assert [each["folder"] for each in about["members"]] == [f"{runs}/2/base (2 folds)"]
+    members = read_members([runs / "2-fold1" / "base", runs / "2" / "base"], None)
+    np.testing.assert_allclose(members.validation[0], np.concatenate([mean for _, mean in held_out]), atol=1e-5)
+    assert len(members.targets) == 60
+    file = runs / "2-fold1" / "base" / "test.npz"
+    write_predictions(file, replace(read_predictions(file), average="probabilities"))
+    assert ensemble.main(both) == 2
+    assert f"{file}: many label(s) a sample, 2 view(s), mean of probabilities; {runs}/2/base" in capsys.readouterr().err
+
+
+def test_a_run_of_another_table_cannot_be_predicted_with_other_views(drawn_data, tmp_path, capsys):
+    """Its split would hold out other rows."""
+    folder = tmp_path / "runs" / "2" / "base"
+    settings = make_run(folder, 2)
+    write_sides(folder / "split.csv", settings, divide(settings, HPA, drawn_data))
+    shutil.copytree(drawn_data, tmp_path / "data")
+    table = pd.read_csv(drawn_data / "train.csv")
+    table[1:].to_csv(tmp_path / "data" / "train.csv", index=False)
+    assert run(tmp_path / "data", tmp_path / "runs", "--views", "2") == 2
+    error = capsys.readouterr().err
+    assert table["Id"][0] in error
+    assert "the run was made on another table; name the --data it was trained on" in error
 
 
 def test_an_interrupted_pass_goes_on_where_it_stopped(drawn_data, runs, monkeypatch, capsys):

@@ -7,6 +7,7 @@ import pytest
 from hpa.data.augment import POLICIES
 from hpa.data.tables import SampleTable
 from hpa.errors import BadInput
+from hpa.scoring.folds import fold_name
 from hpa.tasks import HPA
 from hpa.training.presets import REPORT
 from hpa.training.runs import (
@@ -65,6 +66,23 @@ def test_a_choice_of_what_is_not_there(runs, names, stage, message):
         run_folders(runs, names, stage)
 
 
+@pytest.mark.parametrize(
+    ("names", "all_folds", "expected"),
+    [
+        (None, True, ["2/dnn", "2-fold1/base", "2-fold10/base", "10/base", "gapnet-fcn-0/cnn", "gapnet-fcn-0-fold3/base"]),
+        (["10", "2"], True, ["10/base", "2/dnn", "2-fold1/base", "2-fold10/base"]),
+        (["2-fold1", "2"], True, ["2-fold1/base", "2/dnn", "2-fold10/base"]),
+        (["2-fold10"], True, ["2-fold10/base"]),
+        (["2", "gapnet-fcn-0"], False, ["2/dnn", "gapnet-fcn-0/cnn"]),
+    ],
+)
+def test_a_run_is_named_with_all_its_folds(runs, names, all_folds, expected):
+    for name, fold in {"2-fold10": 10, "2-fold1": 1, "gapnet-fcn-0-fold3": 3}.items():
+        make_run(runs / name / "base", replace(SETTINGS, folds=11, fold=fold))
+    folders = run_folders(runs, names, all_folds=all_folds)
+    assert [str(folder.relative_to(runs)) for folder in folders] == expected
+
+
 def test_no_runs_at_all(tmp_path):
     with pytest.raises(BadInput, match="train one first"):
         run_folders(tmp_path / "absent")
@@ -102,6 +120,20 @@ def test_a_stage_knows_the_model_that_it_started_from(tmp_path):
         require_same_run(tmp_path / "cnn", run_config(SETTINGS, HPA, TABLE, start))
 
 
+def test_a_run_knows_what_is_in_its_groups_and_weights(tmp_path):
+    groups, weights = tmp_path / "copies.csv", tmp_path / "alexnet.npz"
+    groups.write_text("Id,group\na,0\n")
+    weights.write_bytes(b"first")
+    settings = replace(SETTINGS, groups=f"neighbours-3,{groups}", weights=str(weights))
+    config = run_config(settings, HPA, TABLE, None)
+    assert run_config(settings, HPA, TABLE, None) == config
+    for file in (groups, weights):
+        before = file.read_bytes()
+        file.write_bytes(before + b"b")
+        assert run_config(settings, HPA, TABLE, None) != config
+        file.write_bytes(before)
+
+
 @pytest.mark.parametrize(
     "content", ["", "epoch,loss\n1,0.5\n", "epoch,validation_f1_best\n1,0.5\n2,\n", 'epoch\n"1', "a,b\n1,2,3\n4"]
 )
@@ -128,6 +160,8 @@ def test_names_of_runs():
     assert run_name("gapnet", 3, 2) == "3-fold2"
     assert run_name("parallel-kernels", None, 0) == "parallel-kernels"
     assert run_name("gapnet-fcn", 0, 1) == "gapnet-fcn-0-fold1"
+    for model, variant in (("gapnet", 3), ("parallel-kernels", None)):
+        assert fold_name(run_name(model, variant, 4), 2) == run_name(model, variant, 2)
 
 
 def test_the_options_name_the_augmentation_policies():

@@ -20,11 +20,16 @@ from hpa.data.store import pack
 from hpa.data.tables import read_training_table
 from hpa.models.gapnet import DENSE_PART
 from hpa.scoring.predictions import read_predictions
-from hpa.scoring.thresholds import best_class_thresholds
+from hpa.scoring.thresholds import find_thresholds
 from hpa.tasks import HPA
 from hpa.training import fit
 
-OPTIONS = ["--variant", "2", "--size", "48", "--batch-size", "16", "--epochs", "3"]
+# With all that has a memory, or weights that come from the training rows.
+RECIPE = [
+    "--optimizer", "adamw", "--schedule", "cosine", "--warm-up", "1", "--patience", "3", "--clip-norm", "1",
+    "--loss", "binary-crossentropy+soft-f1", "--positive-weights", "square-root", "--oversampling", "0.3",
+]  # fmt: skip
+OPTIONS = ["--variant", "2", "--size", "48", "--batch-size", "16", *RECIPE, "--epochs", "3"]
 
 
 def run(command, data, runs, *options):
@@ -58,7 +63,10 @@ def test_a_run_folder_is_complete(runs):
         "variant": 2,
         "fold": 0,
         "epochs": 3,
-        "loss": "binary-crossentropy",
+        "loss": "binary-crossentropy+soft-f1",
+        "positive_weights": "square-root",
+        "clip_norm": 1.0,
+        "oversampling": 0.3,
     }.items() <= config.items()
     assert config["versions"]["keras"] == version("keras")
     history = pd.read_csv(base / "history.csv")
@@ -303,7 +311,7 @@ def test_a_run_is_evaluated_at_the_thresholds_of_its_validation_rows(runs, drawn
     assert evaluate.main([str(each) for each in command]) == 0
     scores = json.loads((tmp_path / "scores.json").read_text())
     validation = read_predictions(base / "validation.npz")
-    thresholds = best_class_thresholds(validation.targets, validation.probabilities)
+    thresholds = find_thresholds("per-class", validation.targets, validation.probabilities)
     assert list(scores["thresholds"].values()) == pytest.approx(thresholds)
     key = read_training_table(drawn_data / "test_key.csv", HPA)
     store = pack(tmp_path / "store", drawn_data / "test", key.ids, HPA, 48)

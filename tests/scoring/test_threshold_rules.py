@@ -6,7 +6,13 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import f1_score
 
 from hpa.scoring.metrics import class_f1, macro_f1
-from hpa.scoring.thresholds import best_class_thresholds, best_global_threshold, find_thresholds, predict_classes
+from hpa.scoring.thresholds import (
+    best_class_thresholds,
+    best_global_threshold,
+    find_thresholds,
+    predict_classes,
+    sorted_cuts,
+)
 
 
 def probabilities(shape):
@@ -30,7 +36,7 @@ def candidates(values):
 def test_class_thresholds_are_the_best_there_are(sample):
     targets, values = sample
     assume(targets.any(axis=0).all())
-    thresholds = best_class_thresholds(targets, values, minimum_positives=1)
+    thresholds = best_class_thresholds(sorted_cuts(targets, values))
     assert np.all((thresholds > 0) & (thresholds < 1))
     found = class_f1(targets, values > thresholds)
     best = [
@@ -64,7 +70,7 @@ def test_a_cut_between_two_neighbouring_floats_parts_them(steps):
 def test_hand_worked():
     values = np.array([[0.9, 0.2], [0.6, 0.4], [0.4, 0.8], [0.1, 0.6]], np.float32)
     targets = np.array([[1, 0], [1, 0], [0, 1], [0, 0]], np.uint8)
-    np.testing.assert_allclose(best_class_thresholds(targets, values, minimum_positives=1), [0.5, 0.7])
+    np.testing.assert_allclose(best_class_thresholds(sorted_cuts(targets, values)), [0.5, 0.7])
     # at 0.5: F1 1 and 2/3; at 0.7: 2/3 and 1; anything else is worse
     assert best_global_threshold(targets, values) in (pytest.approx(0.5), pytest.approx(0.7))
 
@@ -73,28 +79,68 @@ def test_of_equally_good_cuts_the_median_one():
     targets = np.array([1, 0, 1, 1, 0, 0, 0, 1])[:, np.newaxis]  # 4 positives; F1 2k/(predicted + 4)
     values = np.array([0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1], np.float32)[:, np.newaxis]
     # 3 of 4 predicted: F1 6/8; 4 of 8 predicted: 8/12; so there is one best cut, between 0.5 and 0.4
-    assert best_class_thresholds(targets, values, 1)[0] == pytest.approx(0.45)
+    assert best_class_thresholds(sorted_cuts(targets, values))[0] == pytest.approx(0.45)
     # without any positives every cut scores 0
-    assert best_class_thresholds(0 * targets, values, 0)[0] == pytest.approx(0.45)
+    assert best_class_thresholds(sorted_cuts(0 * targets, values))[0] == pytest.approx(0.45)
 
 
-@pytest.mark.parametrize("positives", [0, 1, 9, 10])
-def test_a_class_with_few_positives_takes_the_global_threshold(positives):
+def logit(probability):
+    return np.log(probability / (1 - probability))
+
+
+@pytest.mark.parametrize("positives", [0, 1, 5, 45])
+def test_the_fewer_positives_the_nearer_to_the_global_threshold(positives):
     random = np.random.default_rng(0)
     values = random.random((200, 3), dtype=np.float32)
     targets = (values + random.normal(0, 0.2, values.shape) > [0.6, 0.8, 2]).astype(np.uint8)
     targets[:positives, 2] = 1
-    thresholds = best_class_thresholds(targets, values)
-    fallen_back = thresholds[2] == best_global_threshold(targets, values)
-    assert fallen_back == (positives < 10)
-    assert thresholds[0] != best_global_threshold(targets, values)
-    assert np.all(thresholds > 0)
+    own, common = best_class_thresholds(sorted_cuts(targets, values))[2], best_global_threshold(targets, values)
+    found = find_thresholds("per-class", targets, values)[2]
+    assert logit(found) == pytest.approx((positives * logit(own) + 5 * logit(common)) / (positives + 5))
+    assert (found == common) == (positives == 0)
+
+
+def test_a_class_that_nothing_tells_apart_is_not_predicted_for_every_row():
+    values = np.full((1000, 2), 1e-6, np.float32)
+    values[:500, 0] = 0.9
+    targets = np.zeros(values.shape, np.uint8)
+    targets[:500, 0] = targets[::2, 1] = 1
+    assert best_class_thresholds(sorted_cuts(targets, values))[1] < 1e-6  # predicting all is the best that there is
+    assert find_thresholds("per-class", targets, values)[1] >= 0.001
+
+
+@given(samples())
+def test_no_rule_finds_0(sample):
+    for rule in ("per-class", "global", "class-share", np.full(sample[0].shape[1], 1.0)):
+        thresholds = find_thresholds(rule, *sample)
+        assert np.all((thresholds > 0) & (thresholds < 1))
+
+
+@given(samples())
+def test_class_shares_are_met_as_nearly_as_ties_allow(sample):
+    targets, values = sample
+    shares = np.linspace(0.1, 1, targets.shape[1])
+    for wanted, rule in ((targets.sum(axis=0), "class-share"), (shares * len(targets), shares)):
+        counts = np.count_nonzero(values > find_thresholds(rule, targets, values), axis=0)
+        for own, count, number in zip(values.T, counts, wanted, strict=True):
+            possible = [np.count_nonzero(own > cut) for cut in (0.0, *np.unique(own[own < 1]), np.nextafter(1, 0))]
+            if number or isinstance(rule, np.ndarray):
+                assert abs(count - number) == min(abs(each - number) for each in possible)
+
+
+def test_a_class_that_does_not_occur_has_no_share_to_meet():
+    random = np.random.default_rng(0)
+    values = random.random((100, 2), dtype=np.float32)
+    targets = (values > 0.6) * np.array([1, 0])
+    found = find_thresholds("class-share", targets, values)
+    assert found[1] == best_global_threshold(targets, values)
+    assert np.count_nonzero(values[:, 0] > found[0]) == targets[:, 0].sum()
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_probabilities_that_are_all_the_same(value):
     targets, values = np.array([[1], [0]]), np.full((2, 1), value, np.float32)
-    threshold = best_class_thresholds(targets, values, 1)[0]
+    threshold = best_class_thresholds(sorted_cuts(targets, values))[0]
     assert 0 < threshold < 1
     assert (values > threshold).all() == bool(value)
 
@@ -103,7 +149,7 @@ def test_rules():
     random = np.random.default_rng(0)
     values = random.random((100, 3), dtype=np.float32)
     targets = (values > random.random((100, 3))).astype(np.uint8)
-    np.testing.assert_array_equal(find_thresholds("per-class", targets, values), best_class_thresholds(targets, values))
+    np.testing.assert_array_equal(find_thresholds("strongest", targets, values), np.ones(3))
     np.testing.assert_array_equal(find_thresholds("global", targets, values), [best_global_threshold(targets, values)] * 3)
     np.testing.assert_array_equal(find_thresholds(0.3, targets, values), [0.3] * 3)
     with pytest.raises(ValueError, match="per-clas"):

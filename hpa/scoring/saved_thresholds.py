@@ -1,0 +1,131 @@
+"""`thresholds.json`, the thresholds beside a model that later predictions use by themselves, and files of class shares."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hpa.data.tables import read_columns
+from hpa.errors import refuse
+from hpa.files import read_json, write_json
+from hpa.scoring.rules import THRESHOLDS
+from hpa.scoring.thresholds import Rule
+
+NAME = "thresholds.json"
+MEND = "run python -m hpa.thresholds again, or delete it"
+
+
+@dataclass(frozen=True)
+class SavedThresholds:
+    """What `thresholds.json` holds.
+
+    Attributes:
+        rule: of `find_thresholds`.
+        thresholds: float64 array [classes].
+        found_on: SHA-256 of every `validation.npz` that they were found on, sorted; they are those of the runs' mean.
+    """
+
+    rule: Rule
+    thresholds: np.ndarray
+    found_on: list[str]
+
+
+def write_thresholds(
+    folders: Sequence[Path], rule: Rule, classes: Sequence[str], thresholds: np.ndarray, scores: Mapping[str, float]
+) -> None:
+    """Write `thresholds.json` into the run folders.
+
+    Args:
+        folders: the runs whose mean the thresholds are for.
+        rule: the rule that found them.
+        classes: names [classes].
+        thresholds: float64 array [classes].
+        scores: what is known of the rule, to be read by people.
+    """
+    given = isinstance(rule, np.ndarray)
+    about = {
+        "rule": "class-share" if given else rule,
+        "shares": dict(zip(classes, rule.tolist(), strict=True)) if given else None,
+        "thresholds": dict(zip(classes, thresholds.tolist(), strict=True)),
+        "runs": [str(folder) for folder in folders],
+        "found_on": _digests(folders),
+        **scores,
+    }
+    for folder in folders:
+        write_json(folder / NAME, about)
+
+
+def saved_choice(folders: Sequence[Path], classes: Sequence[str]) -> tuple[Rule | None, np.ndarray | None]:
+    """Return the threshold rule saved beside some runs, and the thresholds, float64 [classes], if they fit the runs' mean.
+
+    They fit if they were found on the very `validation.npz` that are there now, all of them and no other. There is no
+    rule, None, unless all runs have the same one.
+
+    Raises:
+        BadInput: if a file is damaged or for other classes.
+    """
+    saved = [_read(folder / NAME, classes) for folder in folders if (folder / NAME).exists()]
+    if len(saved) < len(folders) or any(not np.array_equal(each.rule, saved[0].rule) for each in saved):
+        return None, None
+    digests = _digests(folders)
+    fitting = all(each.found_on == digests for each in saved)
+    return saved[0].rule, saved[0].thresholds if fitting else None
+
+
+def read_shares(path: Path, classes: Sequence[str]) -> np.ndarray:
+    """Read which share of the rows each class has, float64 [classes], from a CSV `class,share` or a JSON object.
+
+    Raises:
+        BadInput: if the file cannot be read, lacks a class, has an unknown one or one twice, or a share that is not above
+            0 and at most 1.
+    """
+    if path.suffix == ".json":
+        named = list(read_json(path).items())
+    else:
+        named = read_columns(path, ["class", "share"]).to_numpy().tolist()
+    names = [name for name, _ in named]
+    refuse(path, [f"class {name} is here twice; keep one of them" for name in dict.fromkeys(names) if names.count(name) > 1])
+    return _numbers_by_class(path, dict(named), classes, "share", "correct it")
+
+
+def _read(path: Path, classes: Sequence[str]) -> SavedThresholds:
+    about = read_json(path)
+    rule, found_on, shares, named = (about.get(key) for key in ("rule", "found_on", "shares", "thresholds"))
+    sound = [
+        rule in THRESHOLDS or (isinstance(rule, float) and 0 < rule < 1),
+        isinstance(found_on, list),
+        isinstance(named, dict),
+        shares is None or isinstance(shares, dict),
+    ]
+    if not all(sound):
+        refuse(path, [f"not what hpa.thresholds writes; {MEND}"])
+    thresholds = _numbers_by_class(path, named, classes, "threshold", MEND)
+    rule = rule if shares is None else _numbers_by_class(path, shares, classes, "share", MEND)
+    return SavedThresholds(rule, thresholds, found_on)
+
+
+def _numbers_by_class(path: Path, named: Mapping[str, object], classes: Sequence[str], what: str, mend: str) -> np.ndarray:
+    """Return the numbers in the order of `classes`, float64 [classes]; refuse other classes, and what is not in (0, 1]."""
+    faults = [f"no {what} for class {name}; {mend}" for name in classes if name not in named]
+    faults += [f"class {name} is not one of this task's {len(classes)}; {mend}" for name in named if name not in classes]
+    numbers = {name: _number(value) for name, value in named.items()}
+    faults += [
+        f"the {what} of class {name} is {named[name]}, not above 0 and at most 1; {mend}"
+        for name, number in numbers.items()
+        if not 0 < number <= 1
+    ]
+    refuse(path, faults)
+    return np.array([numbers[name] for name in classes])
+
+
+def _number(value: object) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return np.nan
+
+
+def _digests(folders: Sequence[Path]) -> list[str]:
+    return sorted(hashlib.sha256((folder / "validation.npz").read_bytes()).hexdigest() for folder in folders)

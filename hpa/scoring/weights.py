@@ -1,0 +1,109 @@
+"""How much each member of an ensemble weighs: the rules that find the weights on validation rows."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from hpa.errors import BadInput
+from hpa.scoring.binned import quick_macro_f1
+from hpa.scoring.thresholds import TIED, Rule
+
+SELECTIONS = 20
+STEPS = (1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64)
+
+
+def member_weights(
+    rule: str, f1: np.ndarray, shift: float, targets: np.ndarray, validation: Sequence[np.ndarray], threshold: Rule
+) -> np.ndarray:
+    """Return the weight of every member, float64 [members], none negative, of sum 1.
+
+    Args:
+        rule: how they are found:
+
+            - `"shifted"`: F1 minus `shift`, 0 where that is negative, divided by the sum. If no F1 is above the shift the
+              best member has all, which is what a growing shift comes to before; `require_above` tells the user.
+            - `"equal"`: the same for all.
+            - `"greedy"`: how often a member is chosen in forward selection with replacement (Caruana et al., "Ensemble
+              Selection from Libraries of Models", ICML 2004): what is added is the member that makes the mean of all that
+              were chosen best, 20 times, and the best of the 20 means is kept.
+            - `"optimum"`: a compass search on the simplex (Kolda, Lewis and Torczon, "Optimization by Direct Search",
+              SIAM Review 2003), as the macro F1 has no gradient. It starts at equal weights or the best member alone,
+              moves one weight up or down by a step while that helps, and ends where no step of 1/64 does. A local optimum.
+        f1: the members' validation F1 [members].
+        shift: for `"shifted"`.
+        targets: for the last two, which maximise the macro F1 under the threshold rule as `quick_macro_f1` finds it:
+            array of 0 and 1, [n, classes].
+        validation: the members' probabilities, each float32 [n, classes].
+        threshold: a rule of `find_thresholds`.
+    """
+    if rule == "shifted":
+        raw = np.maximum(f1 - shift, 0)
+        raw = raw if raw.any() else (f1 == f1.max()).astype(float)
+        return raw / raw.sum()
+    if rule == "equal" or len(validation) == 1:
+        return np.full(len(f1), 1 / len(f1))
+    search = {"greedy": _greedy_weights, "optimum": _optimal_weights}[rule]
+    return search(validation, quick_macro_f1(threshold, targets))
+
+
+def require_above(shift: float, f1: np.ndarray, names: Sequence[str]) -> None:
+    """Raise BadInput if no member's F1 [members] is above the shift, with every F1 and a shift that keeps every member."""
+    if np.isfinite(shift) and (f1 > shift).any():
+        return
+    scores = ", ".join(f"{name} {score:.4f}" for name, score in zip(names, f1, strict=True))
+    keeps_all = math.ceil(round(min(f1) * 100, 6)) / 100 - 0.01
+    raise BadInput(
+        f"no member's F1 is above the shift {shift}: {scores}; --shift {keeps_all:.2f} keeps them all, "
+        "and --weights equal needs none"
+    )
+
+
+def blend(probabilities: Sequence[np.ndarray], weights: np.ndarray | None = None) -> np.ndarray:
+    """Return the weighted mean of the members' `probabilities`, each float32 [n, classes], as float32 [n, classes].
+
+    Without `weights`, [members] of sum 1, all members weigh the same.
+    """
+    if weights is None:
+        weights = np.full(len(probabilities), 1 / len(probabilities))
+    total = np.zeros(probabilities[0].shape)
+    for weight, own in zip(weights, probabilities, strict=True):
+        total += weight * own
+    return total.astype(np.float32)
+
+
+def _greedy_weights(validation: Sequence[np.ndarray], score: Callable[[np.ndarray], float]) -> np.ndarray:
+    chosen, total, best = np.zeros(len(validation)), np.zeros_like(validation[0]), -1.0
+    for count in range(1, SELECTIONS + 1):
+        share = np.float32(1 / count)
+        scores = [score((total + own) * share) for own in validation]
+        member = int(np.argmax(scores))
+        chosen[member] += 1
+        total += validation[member]
+        if scores[member] > best + TIED:
+            best, weights = scores[member], chosen / count
+    return weights
+
+
+def _optimal_weights(validation: Sequence[np.ndarray], score: Callable[[np.ndarray], float]) -> np.ndarray:
+    count = len(validation)
+    starts = [np.full(count, 1 / count), *np.eye(count)]
+    scores = [score(blend(validation, weights)) for weights in starts]
+    weights, best = starts[np.argmax(scores)], max(scores)
+    for step in STEPS:
+        improved = True
+        while improved:
+            improved = False
+            mean = blend(validation, weights)
+            for member, own in enumerate(validation):
+                for change in (step, -min(step, weights[member])):
+                    total = 1 + change
+                    if not change or total < TIED:
+                        continue
+                    moved = (mean + np.float32(change) * own) * np.float32(1 / total)
+                    found = score(moved)
+                    if found > best + TIED:
+                        best, mean, improved = found, moved, True
+                        weights = (weights + change * (np.arange(count) == member)) / total
+                        break
+    return weights

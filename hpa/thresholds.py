@@ -1,0 +1,93 @@
+"""Compare the rules that find thresholds, and save the thresholds of one of them beside the models.
+
+    python -m hpa.thresholds --run runs/0/base
+    python -m hpa.thresholds --variants 0,1,2 --rule per-class
+
+The rules are compared on validation rows that they have not seen. What is saved, `thresholds.json` and the table as
+`thresholds.csv` in each run folder, is for the mean of these runs' predictions; `hpa.predict`, `hpa.evaluate` and
+`hpa.ensemble` use it by themselves.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from hpa import command
+from hpa.errors import BadInput
+from hpa.scoring.rules import THRESHOLDS, threshold_rule
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of `python -m hpa.thresholds`."""
+    parser = command.parser("thresholds", "Compare rules for the thresholds and save one beside the models.")
+    add = parser.add_argument
+    add("--run", type=Path, nargs="+", metavar="FOLDER", help="run folders, in place of --variants and --stage")
+    command.add_folders(parser, data=False)
+    command.add_choice(parser)
+    add(
+        "--rule",
+        type=lambda text: text if text == "best" else threshold_rule(text),
+        default="best",
+        metavar=f"best|{'|'.join(THRESHOLDS)}|NUMBER",
+        help="what to save: the best of the table, or the best threshold for each class, the best for all, what predicts "
+        "each class as often as it occurs, or a given one",
+    )
+    add(
+        "--shares",
+        type=Path,
+        metavar="FILE",
+        help="for class-share: which share of the samples has each class, a CSV class,share or a JSON; that of the "
+        "validation rows if not given",
+    )
+    add("--seed", type=command.whole_number, default=0, help="of the folds and resampled rows of the table")
+    return parser
+
+
+def work(options: argparse.Namespace) -> None:
+    """Compare the rules, print and write the table, and save the thresholds of one."""
+    if options.run and (options.variants or options.stage != "last"):
+        raise BadInput("--run names the folders itself; leave out --variants and --stage")
+    from itertools import compress
+
+    from hpa.scoring.comparison import compare_thresholds, write_table
+    from hpa.scoring.members import read_members
+    from hpa.scoring.saved_thresholds import NAME, read_shares, write_thresholds
+    from hpa.scoring.thresholds import find_thresholds
+    from hpa.scoring.weights import blend
+    from hpa.training.runs import run_folders
+
+    folders = options.run or run_folders(options.runs, options.variants, options.stage)
+    members = read_members(folders, None)
+    if members.labels == "one":
+        raise BadInput(f"{folders[0]}: a sample has one label here, its strongest class; there are no thresholds to choose")
+    probabilities = blend(members.validation)
+    rules = {"0.5": 0.5, **{rule: rule for rule in THRESHOLDS}}
+    if options.shares:
+        rules["class-share"] = read_shares(options.shares, members.classes)
+    if isinstance(options.rule, float):
+        rules = {f"{options.rule:g}": options.rule} | rules
+    table = compare_thresholds(members.targets, probabilities, rules, "global", options.seed)
+    chosen = table["cross_validated"].idxmax() if options.rule == "best" else _name(options.rule)
+    thresholds = find_thresholds(rules[chosen], members.targets, probabilities)
+    scores = {"validation_rows": len(members.targets), **table.loc[chosen].to_dict()}
+    write_thresholds(folders, rules[chosen], members.classes, thresholds, scores)
+    for folder in folders:
+        text = write_table(folder / "thresholds.csv", table)
+    print(f"{text}\n\nmacro F1 on {len(members.targets)} validation rows, low to high: 95 % interval; gain: over global")
+    absent = list(compress(members.classes, ~members.targets.any(axis=0)))
+    if absent:
+        print(f"no validation row has {', '.join(absent)}; per-class and class-share give it the global threshold")
+    print(f"saved {chosen}: {', '.join(str(folder / NAME) for folder in folders)}")
+
+
+def _name(rule: str | float) -> str:
+    return rule if isinstance(rule, str) else f"{rule:g}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    return command.run(build_parser(), work, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
