@@ -118,8 +118,9 @@ def add_groups(parser: argparse.ArgumentParser) -> None:
     """Add `--groups`."""
     parser.add_argument(
         "--groups",
-        metavar="neighbours-N|FILE.csv",
-        help="rows that stay on one side of the split: ranges of N neighbouring ids, or a CSV with columns Id and group",
+        metavar="antibodies|neighbours-N|FILE.csv",
+        help="rows that stay on one side of the split: those of one antibody, ranges of N neighbouring ids, or a CSV with "
+        "columns Id and group; several parted by commas",
     )
 
 

@@ -23,7 +23,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--run", type=Path, nargs="+", required=True, metavar="FOLDER", help="run folders; several are blended")
     add("--data", type=Path, required=True, metavar="FOLDER", help="the images, in class folders or with a table")
     add("--table", type=Path, metavar="FILE.csv", help="the classes, in place of class folders or the CSV beside --data")
-    add("--out", type=Path, metavar="FOLDER", help="where to write; <run>/evaluation for a single run if not given")
+    add(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="where to write; for one run <run>/evaluation-<name of --data> if not given",
+    )
     command.add_views(parser)
     return parser
 
@@ -34,7 +39,7 @@ def work(options: argparse.Namespace) -> None:
     refuse("--run", [f"{folder} is named twice; once is enough" for folder in twice])
     if options.out is None and len(options.run) > 1:
         raise BadInput(f"--run names {len(options.run)} folders; say with --out where to write")
-    out = options.out or options.run[0] / "evaluation"
+    out = options.out or options.run[0] / f"evaluation-{options.data.resolve().name}"
     if out.exists() and not out.is_dir():
         raise BadInput(f"--out {out}: is a file; name a folder")
     import numpy as np

@@ -63,12 +63,13 @@ def networks(monkeypatch):
 def test_one_run_writes_into_its_own_folder(place, networks, capsys, source):
     assert evaluate.main(["--run", "runs/a/base", *source, "--views", "4", "--average", "logits"]) == 0
     assert networks == [(["runs/a/base"], 4, "logits")]
-    about = json.loads(Path("runs/a/base/evaluation/scores.json").read_text())
+    folder = Path("runs/a/base", f"evaluation-{source[1]}")
+    about = json.loads((folder / "scores.json").read_text())
     assert about["scores"]["accuracy"] == 7 / 8
     assert about["scores"]["mean class accuracy"] == pytest.approx(5.5 / 6)
-    assert (about["rows"], about["views"]) == (8, 4)
+    assert (about["rows"], about["views"], about["average"]) == (8, 4, "logits")
     assert list(about["models"]) == ["runs/a/base"]
-    frame = pd.read_csv("runs/a/base/evaluation/predictions.csv", dtype=str)
+    frame = pd.read_csv(folder / "predictions.csv", dtype=str)
     wrong = frame[frame["Predicted"] != frame["Target"]]
     assert [int(each) for each in wrong["Id"]] == [0]
     assert wrong[["Predicted", "Golgi"]].to_numpy().tolist() == [["Golgi", "0.7000"]]
@@ -91,7 +92,7 @@ def test_several_runs_are_blended_with_equal_weights(place, networks, capsys):
     }
     assert about["scores"]["accuracy"] == 1.0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:4]] == ["runs/a/base", "runs/b/base", "blend"]
-    assert not Path("runs/a/base/evaluation").exists()
+    assert not list(Path("runs/a/base").glob("evaluation*"))
 
 
 def test_the_mistakes_are_shown_with_their_own_images(place, networks, monkeypatch):
@@ -105,7 +106,7 @@ def test_the_mistakes_are_shown_with_their_own_images(place, networks, monkeypat
     assert captions == ["07\ntrue Speckled 0.600\npredicted Centromere 0.900"]
     assert images.shape == (1, evaluate.MISTAKE_SIZE, evaluate.MISTAKE_SIZE, 1)
     assert set(images.ravel()) == {210}
-    assert Path("runs/b/base/evaluation/mistakes.png").stat().st_size
+    assert Path("runs/b/base/evaluation-cells/mistakes.png").stat().st_size
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ def read_image(files: Sequence[Path], size: int | None = None) -> np.ndarray:
     """Decode and stack the channel files of one sample.
 
     Args:
-        files: one PNG a channel.
+        files: one grey image a channel.
         size: side in pixels to resize to, by area averaging where the image shrinks and bilinearly where it grows;
             None keeps the size that the files have.
 

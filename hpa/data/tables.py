@@ -204,7 +204,7 @@ def _id_faults(ids: pd.Series) -> list[tuple[int, str]]:
         if identifier.strip() != identifier or not identifier:
             faults.append((row, f"id '{identifier}' is empty or has spaces around it"))
         elif any(mark in identifier for mark in "/\\\0") or identifier.startswith("."):
-            faults.append((row, f"id '{identifier}' looks like a path; an id is the part of a file name before '_red.png'"))
+            faults.append((row, f"id '{identifier}' looks like a path; an id is a part of a file's name"))
         elif identifier in first_row:
             faults.append((row, f"id {identifier} stands already on line {first_row[identifier] + 2}; keep one of them"))
         first_row.setdefault(identifier, row)

@@ -135,7 +135,8 @@ def write_evaluation(
     write_prediction_table(folder / "predictions.csv", predictions, evaluation.thresholds)
     for name, figure in figures.items():
         write_figure(folder / name, figure)
-    about = {"rows": len(predictions.ids), "views": predictions.views, "scores": evaluation.scores}
+    about = {"rows": len(predictions.ids), "views": predictions.views, "average": predictions.average}
+    about |= {"scores": evaluation.scores}
     about["models"] = {name: each.scores for name, each in evaluations.items()}
     if predictions.labels == "many":
         about["thresholds"] = dict(zip(predictions.classes, evaluation.thresholds.tolist(), strict=True))

@@ -65,7 +65,7 @@ def read_members(folders: Sequence[Path], test_ids: np.ndarray | None) -> Member
         if _kind(own) != _kind(first):
             faults.append((path, f"{_kind(own)}; {first_path} has {_kind(first)}, run python -m hpa.predict again"))
     for path, own in test.items():
-        faults += [(path, each) for each in id_differences(own.ids, test_ids, "the sample submission")]
+        faults += [(path, each) for each in id_differences(own.ids, test_ids, "the test set")]
     _refuse(faults)
 
     validation = _in_one_order(

@@ -36,7 +36,7 @@ MONITORS = {
     "one": Monitor(
         "accuracy",
         "accuracy",
-        {"validation_accuracy": "all cells alike", "validation_mean_class_accuracy": "mean of the classes"},
+        {"validation_accuracy": "all samples alike", "validation_mean_class_accuracy": "mean of the classes"},
         "validation_accuracy",
     ),
 }

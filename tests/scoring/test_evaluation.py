@@ -66,7 +66,7 @@ def test_one_label_by_hand(tmp_path):
     assert own.scores == scores
     write_evaluation(tmp_path / "out", {"run": own}, grey_images)
     about = json.loads((tmp_path / "out" / "scores.json").read_text())
-    assert about == {"rows": 5, "views": 1, "scores": scores, "models": {"run": scores}}
+    assert about == {"rows": 5, "views": 1, "average": "probabilities", "scores": scores, "models": {"run": scores}}
     assert (tmp_path / "out" / "classes.csv").read_text() == (
         "class,rows,precision,recall,f1\ncat,2,0.5000,0.5000,0.5000\nbig dog,2,0.3333,0.5000,0.4000\nfish,1,,0.0000,0.0000\n"
     )

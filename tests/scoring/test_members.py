@@ -72,18 +72,18 @@ def test_rows_are_matched_by_id(tmp_path):
         ({"targets": None}, ["other/validation.npz: no targets"]),
         (
             {"test_ids": np.array(["t1", "t2", "t3", "t4", "t5"])},
-            ["other/test.npz: 1 ids that the sample submission does not have (t5)"],
+            ["other/test.npz: 1 ids that the test set does not have (t5)"],
         ),
         (
             {"test_ids": np.array(["a", "b", "c", "d", "t4"])},
             [
                 "other/test.npz: 2 faults\n",
-                "3 ids of the sample submission missing (t1, t2, t3)",
-                "4 ids that the sample submission does not have (a, b, c, ...)",
+                "3 ids of the test set missing (t1, t2, t3)",
+                "4 ids that the test set does not have (a, b, c, ...)",
             ],
         ),
         ({"test_ids": np.array([*TEST_IDS, "t2"])}, ["other/test.npz: 1 ids in more than one row (t2)"]),
-        ({"test_ids": np.array([1, 2, 3, 4])}, ["other/test.npz: 2 faults\n", "4 ids of the sample submission missing"]),
+        ({"test_ids": np.array([1, 2, 3, 4])}, ["other/test.npz: 2 faults\n", "4 ids of the test set missing"]),
     ],
 )
 def test_a_member_that_does_not_match_is_named_with_the_difference(tmp_path, changes, faults):

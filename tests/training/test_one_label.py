@@ -201,7 +201,7 @@ def test_the_made_up_task_of_the_readme(tmp_path, monkeypatch):
     command = ["--task", "yeast.toml", "--data", "data/yeast", "--name", "first", *TINY[2:], "--epochs", "1"]
     assert run(train, *command) == 0
     assert run(evaluate, "--run", "runs/first/base", "--data", "data/yeast/validation") == 0
-    assert pd.read_csv("runs/first/base/evaluation/classes.csv")["rows"].tolist() == [8, 8, 8]
+    assert pd.read_csv("runs/first/base/evaluation-validation/classes.csv")["rows"].tolist() == [8, 8, 8]
 
 
 @pytest.mark.parametrize(
