@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import sys
@@ -53,6 +54,12 @@ def read_json(path: Path) -> dict:
     if not isinstance(value, dict):
         raise BadInput(f"{path}: expected a JSON object, found a {type(value).__name__}")
     return value
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of what is in a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager

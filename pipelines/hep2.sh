@@ -13,8 +13,4 @@ done
 chosen=$(IFS=,; echo "${names[*]}")
 hpa predict --data "$data" --runs "$runs" --variants "$chosen" --views 8
 hpa ensemble --task hep2 --data "$data" --runs "$runs" --variants "$chosen" --weights equal --out "$predictions"
-for part in validation test; do
-    [ -e "$data/$part.csv" ] || compgen -G "$data/$part/*/" >/dev/null || continue  # not there, or without labels
-    echo "== $part"
-    hpa evaluate --run "${folders[@]}" --data "$data/$part" --views 8 --out "$runs/evaluation-$part"
-done
+evaluate_sets "$data" "$runs" --run "${folders[@]}" --views 8

@@ -6,8 +6,4 @@ set_up requirements.txt
 data=${1:-data/hep2} runs=${2:-runs/hep2-alexnet} weights=${3:-}
 # shellcheck disable=SC2086
 hpa train --task hep2 --preset alexnet --data "$data" --runs "$runs" ${weights:+--weights "$weights" --part dense} ${TRAIN_OPTIONS:-}
-for part in validation test; do
-    [ -e "$data/$part.csv" ] || compgen -G "$data/$part/*/" >/dev/null || continue  # not there, or without labels
-    echo "== $part"
-    hpa evaluate --run "$runs/alexnet/base" --data "$data/$part" --out "$runs/evaluation-$part"
-done
+evaluate_sets "$data" "$runs" --run "$runs/alexnet/base"

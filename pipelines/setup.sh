@@ -1,6 +1,7 @@
 # Sourced by the other scripts: lets `hpa COMMAND` run from any folder, in the virtual environment that `set_up` makes.
 # set_up REQUIREMENTS installs only when the text of that file or of requirements.txt has changed since the last time.
 # each_run COMMAND... runs the command for each of the $VARIANTS (all eight by default) and the first $FOLDS folds (one by default).
+# evaluate_sets DATA RUNS OPTION... evaluates on validation/ and test/, as far as they are there and have labels.
 
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -33,5 +34,14 @@ each_run() {
         for ((fold = 0; fold < ${FOLDS:-1}; fold++)); do
             hpa "$1" --variant "$variant" --fold "$fold" "${@:2}"
         done
+    done
+}
+
+evaluate_sets() {
+    local part
+    for part in validation test; do
+        [ -e "$1/$part.csv" ] || compgen -G "$1/$part/*/" >/dev/null || continue
+        echo "== $part"
+        hpa evaluate --data "$1/$part" --out "$2/evaluation-$part" "${@:3}"
     done
 }

@@ -1,9 +1,11 @@
+import contextlib
 import os
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from atlas_server import Atlas
 from hypothesis import settings
 from kaggle_server import Kaggle
 from PIL import Image
@@ -61,7 +63,22 @@ def write_samples():
 
 @pytest.fixture
 def kaggle():
-    with Kaggle() as server:
+    with served(Kaggle()) as server:
+        yield server
+
+
+@pytest.fixture
+def atlas(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr("hpa.data.download.FIRST_PAUSE", 0.01)
+    with served(Atlas()) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def served(server):
+    """Let a server answer in a thread of its own while the block runs."""
+    with server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         yield server

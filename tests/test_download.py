@@ -2,27 +2,12 @@
 
 import subprocess
 import sys
-import threading
 
 import pytest
-from atlas_server import Atlas
 
-from hpa.data import download as module
 from hpa.data.external import read_external
 from hpa.download import main
 from hpa.tasks import HPA
-
-
-@pytest.fixture
-def atlas(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
-    with Atlas() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ The image of one colour of the sample `<antibody>_<plate>_<well>_<field>` lies a
 `<base>/<number of the antibody>/<plate>_<well>_<field>_<colour>.jpg`.
 """
 
-import hashlib
 import os
 import re
 import threading
@@ -28,7 +27,7 @@ from hpa.data.external import EXTERNAL
 from hpa.data.images import write_image
 from hpa.data.tables import SampleTable
 from hpa.errors import BadInput, Failure, refuse
-from hpa.files import locked, written_whole
+from hpa.files import file_digest, locked, written_whole
 from hpa.tasks import HPA
 
 # What of the blue, green and red in a JPEG makes the grey image of a colour.
@@ -132,8 +131,7 @@ def _check(folder: Path) -> set[str]:
 
 def _digest(path: Path) -> str:
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(path)
     except OSError:  # deleted since, or never whole
         return ""
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from hpa.data.duplicates import label_clashes, name_labels
 from hpa.data.splits import read_groups
-from hpa.data.tables import SampleTable, has_test_set, read_ids, read_labelled
+from hpa.data.tables import SampleTable, concatenate, has_test_set, read_ids, read_labelled
 from hpa.errors import refuse
 from hpa.tasks import Task
 
@@ -46,9 +46,7 @@ def join(sets: dict[str, SampleTable], task: Task) -> SampleTable:
     Raises:
         BadInput: naming every id that is in two sets, and the labels that it has there if they differ.
     """
-    joined = SampleTable(
-        np.concatenate([table.ids for table in sets.values()]), np.concatenate([table.targets for table in sets.values()])
-    )
+    joined = concatenate(sets.values())
     repeated = joined.at(np.flatnonzero(pd.Series(joined.ids).duplicated(keep=False)))
     faults = []
     for identifier, labels in pd.Series(name_labels(repeated.targets, task), repeated.ids).groupby(level=0, sort=False):

@@ -1,4 +1,4 @@
-"""Batches for training and evaluation with tf.data; the only module that needs tensorflow itself."""
+"""Batches for training and evaluation with tf.data; only CellNet's normalisation needs tensorflow itself beside it."""
 
 import numpy as np
 import tensorflow as tf

@@ -6,7 +6,7 @@ A labelled set is a folder of images with a table `<folder>.csv` beside it, or a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,12 @@ class SampleTable:
     def at(self, rows: np.ndarray) -> SampleTable:
         """Return the labelled samples of some rows, integers [m], in their order."""
         return SampleTable(self.ids[rows], self.targets[rows])
+
+
+def concatenate(tables: Iterable[SampleTable]) -> SampleTable:
+    """Return the labelled samples of some tables, one table after the other."""
+    tables = list(tables)
+    return SampleTable(np.concatenate([each.ids for each in tables]), np.concatenate([each.targets for each in tables]))
 
 
 def read_labelled(folder: Path, task: Task, table: Path | None = None) -> SampleTable:

@@ -52,15 +52,20 @@ def blend_members(members: Members, rule: str, shift: float, threshold: Rule) ->
         BadInput: if the rule is `"shifted"` and no member's F1 is above the shift.
     """
     threshold = "strongest" if members.labels == "one" else threshold
-    member_f1 = np.array([validation_f1(members.targets, each, threshold)[0] for each in members.validation])
+    f1_of_members = member_f1(members.targets, members.validation, threshold)
     if rule == "shifted":
-        require_above(shift, member_f1, members.names)
-    weights = member_weights(rule, member_f1, shift, members.targets, members.validation, threshold)
+        require_above(shift, f1_of_members, members.names)
+    weights = member_weights(rule, f1_of_members, shift, members.targets, members.validation, threshold)
     validation = blend(members.validation, weights)
     f1, thresholds = validation_f1(members.targets, validation, threshold)
     right = accuracy(members.targets, predict_classes(validation, thresholds)[0])
     test = blend(members.test, weights) if members.test else np.empty((0, len(thresholds)), np.float32)
-    return Ensemble(member_f1, weights, f1, thresholds, right, test, *predict_classes(test, thresholds))
+    return Ensemble(f1_of_members, weights, f1, thresholds, right, test, *predict_classes(test, thresholds))
+
+
+def member_f1(targets: np.ndarray, validation: Sequence[np.ndarray], threshold: Rule) -> np.ndarray:
+    """Return the `validation_f1` of each member, float64 [members], from the probabilities of each, float32 [n, classes]."""
+    return np.array([validation_f1(targets, own, threshold)[0] for own in validation])
 
 
 def validation_f1(targets: np.ndarray, probabilities: np.ndarray, threshold: Rule) -> tuple[float, np.ndarray]:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from hpa.data.splits import stratified_folds
 from hpa.files import written_whole
-from hpa.scoring.blend import validation_f1
+from hpa.scoring.blend import member_f1
 from hpa.scoring.members import Members
 from hpa.scoring.metrics import macro_f1, resampled_macro_f1
 from hpa.scoring.rules import WEIGHTS
@@ -65,14 +65,14 @@ def compare_weights(members: Members, shift: float, threshold: Rule, seed: int) 
     rules = ("best member", *WEIGHTS)
 
     def find(targets: np.ndarray, validation: Sequence[np.ndarray]) -> Found:
-        f1 = _member_f1(targets, validation, threshold)
+        f1 = member_f1(targets, validation, threshold)
         for rule in rules:
             # The best member alone is what is left of the members as the shift grows.
             how, by = ("shifted", np.inf) if rule == "best member" else (rule, shift)
             weights = member_weights(how, f1, by, targets, validation, threshold)
             yield weights, find_thresholds(threshold, targets, blend(validation, weights))
 
-    require_above(shift, _member_f1(members.targets, members.validation, threshold), members.names)
+    require_above(shift, member_f1(members.targets, members.validation, threshold), members.names)
     return _table(pd.Index(rules, name="weights"), find, members.targets, members.validation, "equal", seed)
 
 
@@ -88,12 +88,12 @@ def sweep_shifts(members: Members, shifts: Sequence[float], threshold: Rule, see
     Raises:
         BadInput: if that is so for every shift.
     """
-    f1 = _member_f1(members.targets, members.validation, threshold)
+    f1 = member_f1(members.targets, members.validation, threshold)
     require_above(min(shifts), f1, members.names)
     shifts = [shift for shift in shifts if shift < f1.max()]
 
     def find(targets: np.ndarray, validation: Sequence[np.ndarray]) -> Found:
-        f1 = _member_f1(targets, validation, threshold)
+        f1 = member_f1(targets, validation, threshold)
         for shift in shifts:
             weights = member_weights("shifted", f1, shift, targets, validation, threshold)
             yield weights, find_thresholds(threshold, targets, blend(validation, weights))
@@ -115,10 +115,6 @@ def write_table(path: Path, table: pd.DataFrame) -> str:
     return table.rename_axis(index=None, columns=table.index.name).to_string(
         float_format="{:.4f}".format, formatters={"changed": "{:.0f}".format}, na_rep="-"
     )
-
-
-def _member_f1(targets: np.ndarray, validation: Sequence[np.ndarray], threshold: Rule) -> np.ndarray:
-    return np.array([validation_f1(targets, own, threshold)[0] for own in validation])
 
 
 def _table(

@@ -1,6 +1,5 @@
 """`thresholds.json`, the thresholds beside a model that later predictions use by themselves, and files of class shares."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 
 from hpa.data.tables import read_columns
 from hpa.errors import refuse
-from hpa.files import read_json, write_json
+from hpa.files import file_digest, read_json, write_json
 from hpa.scoring.rules import THRESHOLDS
 from hpa.scoring.thresholds import Rule
 
@@ -128,4 +127,4 @@ def _number(value: object) -> float:
 
 
 def _digests(folders: Sequence[Path]) -> list[str]:
-    return sorted(hashlib.sha256((folder / "validation.npz").read_bytes()).hexdigest() for folder in folders)
+    return sorted(file_digest(folder / "validation.npz") for folder in folders)

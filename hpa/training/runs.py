@@ -12,7 +12,7 @@ import pandas as pd
 from hpa import __version__
 from hpa.data.tables import SampleTable
 from hpa.errors import BadInput
-from hpa.files import read_json, write_json, written_whole
+from hpa.files import file_digest, read_json, write_json, written_whole
 from hpa.scoring.folds import fold_name
 from hpa.tasks import Task
 from hpa.training.monitor import MONITORS, has_stalled
@@ -56,8 +56,8 @@ def run_folders(runs: Path, names: list[str] | None = None, stage: str = "last",
 def run_config(settings: Settings, task: Task, table: SampleTable, start_model: Path | None) -> dict:
     """Return all that a run's result depends on: settings, task, table, and the model of the stage that it starts from."""
     named = [settings.weights, *(settings.groups or "").split(",")]
-    files = {name: hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in named if name and Path(name).is_file()}
-    start = start_model and hashlib.sha256(start_model.read_bytes()).hexdigest()
+    files = {name: file_digest(Path(name)) for name in named if name and Path(name).is_file()}
+    start = start_model and file_digest(start_model)
     config = {"task": asdict(task), "table_sha256": table_digest(table), "start_sha256": start, "files_sha256": files}
     config |= asdict(settings)
     return json.loads(json.dumps(config))  # tuples become the lists that they are in the file

@@ -11,7 +11,7 @@ import numpy as np
 
 from hpa.data.splits import make_folds, read_groups, read_split, write_split
 from hpa.data.store import pack
-from hpa.data.tables import SampleTable, read_samples
+from hpa.data.tables import SampleTable, concatenate, read_samples
 from hpa.errors import BadInput, refuse
 from hpa.tasks import Task
 from hpa.training.stages import Settings
@@ -78,8 +78,7 @@ def divide(settings: Settings, task: Task, data: Path, split: Path | None = None
 
 def joined(sides: tuple[Side, Side]) -> SampleTable:
     """Return the samples of all sets that the sides are of, which is what a run is told from another by."""
-    tables = {side.set: side.table for side in sides}.values()
-    return SampleTable(np.concatenate([each.ids for each in tables]), np.concatenate([each.targets for each in tables]))
+    return concatenate({side.set: side.table for side in sides}.values())
 
 
 def pack_sets(sides: tuple[Side, Side], data: Path, runs: Path, task: Task, size: int) -> dict[str, np.ndarray]:

@@ -78,7 +78,7 @@ def train(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> 
     if is_finished(folder) and (folder / "curves.png").exists() and not list(folder.glob("state-*.keras")):
         print(f"{folder} is finished already: {describe_best(folder)}")
         return folder
-    if settings.weights and not start:
+    if settings.weights and not start and not (folder / "config.json").exists():
         new_model()  # refuses faulty weights before anything is written
     images = pack_sets(sides, data, runs, task, settings.size)
     with locked(folder / ".lock", wait=False):

@@ -2,13 +2,12 @@
 
 import itertools
 import subprocess
-import threading
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from atlas_server import Atlas, colour_jpeg, field
+from atlas_server import colour_jpeg, field
 from PIL import Image
 
 from hpa.data import download as module
@@ -29,18 +28,6 @@ PATHS = {
 }
 PAIR = IDS[:2]
 FILES = {f"{identifier}_{colour}.png" for identifier in PAIR for colour in HPA.channels}
-
-
-@pytest.fixture
-def atlas(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
-    with Atlas() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 def table(ids=PAIR):
