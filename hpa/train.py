@@ -60,6 +60,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="seed of the folds; apart from --seed, so that models of different seeds share their validation rows",
     )
     command.add_groups(data)
+    add(
+        "--external-weight",
+        type=command.number_from_zero,
+        help="learn from external/ in the data folder too, each of its rows weighing this much in the loss; 0 for not",
+    )
     add("--rows", type=command.positive_integer, help="how many rows to learn from; all if not given")
     add = parser.add_argument_group("network").add_argument
     add("--filters", type=command.positive_integers, metavar="N,N,...", help="filters of each stage of a cellnet")

@@ -51,7 +51,7 @@ def join(sets: dict[str, SampleTable], task: Task) -> SampleTable:
     faults = []
     for identifier, labels in pd.Series(name_labels(repeated.targets, task), repeated.ids).groupby(level=0, sort=False):
         clash = f" with other labels ({'; '.join(labels)})" if len(set(labels)) > 1 else ""
-        faults.append(f"id {identifier} is in both{clash}; keep one of them")
+        faults.append(f"id {identifier} is in two of them{clash}; delete one of the rows")
     refuse(" and ".join(sets), faults)
     return joined
 

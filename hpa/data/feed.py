@@ -6,10 +6,11 @@ import tensorflow as tf
 from hpa.data.augment import augment
 from hpa.data.mixing import mix
 from hpa.data.sampling import epoch_items
+from hpa.data.store import Joined
 
 
 def training_batches(
-    images: np.ndarray,
+    images: np.ndarray | Joined,
     targets: np.ndarray,
     rows: np.ndarray,
     batch_size: int,
@@ -27,7 +28,7 @@ def training_batches(
     A row that comes more than once in an epoch is another item each time.
 
     Args:
-        images: uint8 array [n, S, S, C]; a memory map will do.
+        images: uint8 [n, S, S, C]: an array, a memory map or several joined.
         targets: uint8 array [n, classes].
         rows: integer array [m], the rows to learn from.
         batch_size: rows in a batch; the last batch of an epoch may be smaller.
@@ -72,7 +73,7 @@ def training_batches(
     return batches.map(loaded, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
-def evaluation_batches(images: np.ndarray, rows: np.ndarray, batch_size: int) -> tf.data.Dataset:
+def evaluation_batches(images: np.ndarray | Joined, rows: np.ndarray, batch_size: int) -> tf.data.Dataset:
     """Return the rows' images in their order and untouched: a dataset of uint8 batches [B, S, S, C]."""
 
     def loaded(chosen: tf.Tensor) -> tf.Tensor:

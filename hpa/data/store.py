@@ -10,6 +10,7 @@ import hashlib
 import math
 import os
 import shutil
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,33 @@ class ImageStore:
     folder: Path
     ids: np.ndarray
     images: np.ndarray
+
+
+class Joined:
+    """Packed images of several stores one after the other, read by row as if they were one array.
+
+    Attributes:
+        shape: (n, S, S, C), with all stores' images counted in n.
+    """
+
+    def __init__(self, parts: Sequence[np.ndarray]) -> None:
+        """Take uint8 arrays [., S, S, C] of one S and C."""
+        self._parts = parts
+        self._starts = np.cumsum([0, *map(len, parts)])
+        self.shape = (int(self._starts[-1]), *parts[0].shape[1:])
+
+    def __len__(self) -> int:
+        """Return n."""
+        return self.shape[0]
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """Return the images of some rows, integers [m] from 0 to below n: uint8 [m, S, S, C]."""
+        images = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        part_of_row = np.searchsorted(self._starts, rows, side="right") - 1
+        for part in np.unique(part_of_row):
+            chosen = part_of_row == part
+            images[chosen] = self._parts[part][rows[chosen] - self._starts[part]]
+        return images
 
 
 def pack(folder: Path, source: Path, ids: np.ndarray, task: Task, size: int) -> ImageStore:

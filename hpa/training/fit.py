@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from hpa.data.feed import evaluation_batches, training_batches
 from hpa.data.sampling import class_weights, epoch_size, positive_weights, repeat_factors
+from hpa.data.store import Joined
 from hpa.data.tables import SampleTable
 from hpa.errors import Failure
 from hpa.files import written_whole
@@ -46,13 +47,13 @@ class Rows:
     """Some rows of a packed set.
 
     Attributes:
-        images: uint8 array [n, S, S, C], memory-mapped.
+        images: uint8 [n, S, S, C], memory-mapped.
         table: ids and targets of the n rows.
         rows: integer array [m], those that count.
         weights: float32 array [n], what each row weighs in the training loss; None weighs all alike.
     """
 
-    images: np.ndarray
+    images: Joined
     table: SampleTable
     rows: np.ndarray
     weights: np.ndarray | None = None

@@ -22,7 +22,7 @@ from hpa.tasks import Task
 from hpa.training.fit import just_in_time
 from hpa.training.monitor import MONITORS, validation_scores
 from hpa.training.runs import read_history, read_settings, read_task_of, require_table
-from hpa.training.sides import divide, joined
+from hpa.training.sides import divide, pack_sets
 from hpa.training.views import mean_over_views
 
 BATCH = 64
@@ -165,11 +165,10 @@ def _predict_validation(folder: Path, task: Task, data: Path, runs: Path, views:
     if made_with != (views, average):
         settings = read_settings(folder)
         sides = divide(settings, task, data, folder / "split.csv")
-        require_table(folder, joined(sides))
-        side = sides[1]
-        store = pack(runs / "stores" / f"{side.set}-{settings.size}", data / side.set, side.table.ids, task, settings.size)
-        samples = side.samples
-        probabilities = predict_rows(_load(folder), store.images, side.rows, views, str(file), average, task.labels)
+        require_table(folder, sides.table)
+        samples = sides.table.at(sides.validation)
+        images = pack_sets(sides, data, runs, task, settings.size)
+        probabilities = predict_rows(_load(folder), images, sides.validation, views, str(file), average, task.labels)
         predictions = Predictions(samples.ids, task.classes, probabilities, samples.targets, task.labels, views, average)
         write_predictions(file, predictions)
         print(f"{file} is written")

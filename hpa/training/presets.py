@@ -36,6 +36,7 @@ REPORT = {
     "fold": 0,
     "split_seed": 0,
     "groups": None,
+    "external_weight": 0.0,
     "rows": None,
     "precision": "float32",
     "seed": 0,

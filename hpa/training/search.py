@@ -154,7 +154,7 @@ def search(start: Settings, task: Task, data: Path, runs: Path, name: str, trial
     searched = space(start, task)
     _require_within(start, searched)
     folder = runs / "searches" / name
-    config = run_config(start, task, divide(start, task, data)[0].table, None)
+    config = run_config(start, task, divide(start, task, data).table, None)
     config["space"] = {parameter: json.loads(distribution_to_json(each)) for parameter, each in searched.items()}
     require_same_run(folder, config)
     with locked(folder / ".lock", wait=False):

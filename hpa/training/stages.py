@@ -81,6 +81,8 @@ class Settings:
         fold: the fold that is held out for validation.
         split_seed: seed of the folds; apart from `seed`, so that models of different seeds share their validation rows.
         groups: what keeps rows on one side of the split: None, "neighbours-<n>" or a file, see `hpa.data.splits`.
+        external_weight: what a row of the external set weighs in the loss, where a row of `train` weighs 1; 0 to learn from
+            `train` alone.
         rows: how many of the training rows are learned from, chosen by the seed of the split; None for all.
         precision: one of `PRECISIONS`: what the network computes in; its weights and outputs are float32 in any case.
         seed: seed of the weights, the order, the augmentation and the dropout.
@@ -118,6 +120,7 @@ class Settings:
     fold: int
     split_seed: int
     groups: str | None
+    external_weight: float
     rows: int | None
     precision: str
     seed: int

@@ -41,7 +41,7 @@ from hpa.training.runs import (
     run_config,
     write_history,
 )
-from hpa.training.sides import divide, joined, pack_sets, write_sides
+from hpa.training.sides import divide, pack_sets, write_sides
 from hpa.training.stages import CROSSENTROPIES
 from hpa.training.train import OUTPUTS, require_finished
 
@@ -91,10 +91,9 @@ def replace_head(source: Path, data: Path, runs: Path) -> Path:
     plain = {"label_smoothing": 0.0, "augmentation": "none", "mixing": "none"}
     settings = replace(own, stage="base", part="dense", epochs=1, loss=CROSSENTROPIES[task.labels], **plain)
     sides = divide(own, task, data, source / "split.csv")
-    table = joined(sides)
-    require_finished(source, table)
+    require_finished(source, sides.table)
     features_layer = DENSE_PART + FEATURES.get(own.model, "features")
-    config = run_config(settings, task, table, source / "model.keras")
+    config = run_config(settings, task, sides.table, source / "model.keras")
     config["svm"] = {
         "source": f"{source.parent.name}/{source.name}",
         "features": features_layer,
@@ -105,9 +104,9 @@ def replace_head(source: Path, data: Path, runs: Path) -> Path:
     if is_finished(folder):
         print(f"{folder} is finished already: {describe_best(folder)}")
         return folder
-    training, validation = (side.samples for side in sides)
+    training, validation = (sides.table.at(rows) for rows in (sides.training, sides.validation))
     fold_of_row = make_folds(training, FOLDS, settings.split_seed, settings.groups)
-    refuse(data / sides[0].set, _class_faults(training.targets, fold_of_row, task.classes))
+    refuse(data, _class_faults(training.targets, fold_of_row, task.classes))
     images = pack_sets(sides, data, runs, task, settings.size)
     with locked(folder / ".lock", wait=False):
         open_run(folder, config, data)
@@ -115,7 +114,7 @@ def replace_head(source: Path, data: Path, runs: Path) -> Path:
         network = load(source / "model.keras")
         extractor = keras.Model(network.input, network.get_layer(features_layer).output)
         extractor.compile(jit_compile=just_in_time())
-        features = [predict_rows(extractor, images[side.set], side.rows, 1, f"features, {side.set}") for side in sides]
+        features = [predict_rows(extractor, images, rows, 1, "features") for rows in (sides.training, sides.validation)]
         head = fit_head(features[0], training.targets, task.labels, fold_of_row)
         with written_whole(folder / "model.keras") as temporary:
             with_head(extractor, head, task.labels, f"{network.name}_svm").save(temporary)

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from hpa.data.augment import require_channels
+from hpa.data.external import EXTERNAL
 from hpa.data.tables import SampleTable
 from hpa.errors import BadInput
 from hpa.files import locked
@@ -24,7 +26,7 @@ from hpa.training.runs import (
     require_table,
     run_config,
 )
-from hpa.training.sides import divide, joined, pack_sets, write_sides
+from hpa.training.sides import divide, pack_sets, write_sides
 from hpa.training.stages import STAGES, Settings
 
 OUTPUTS = {"one": "softmax", "many": "sigmoid"}
@@ -54,9 +56,8 @@ def train(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> 
         require_size(settings.model, settings.variant, settings.size)
     require_channels(settings.augmentation, len(task.channels))
     sides = divide(settings, task, data, start and start / "split.csv")
-    table = joined(sides)
     if start:
-        require_finished(start, table)
+        require_finished(start, sides.table)
 
     def new_model() -> keras.Model:
         if start:
@@ -73,7 +74,7 @@ def train(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> 
             settings.weights,
         )
 
-    config = run_config(settings, task, table, start and start / "model.keras")
+    config = run_config(settings, task, sides.table, start and start / "model.keras")
     require_same_run(folder, config)
     if is_finished(folder) and (folder / "curves.png").exists() and not list(folder.glob("state-*.keras")):
         print(f"{folder} is finished already: {describe_best(folder)}")
@@ -86,8 +87,9 @@ def train(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> 
         write_sides(folder / "split.csv", settings, sides)
         try:
             if not is_finished(folder):
-                training, validation = (Rows(images[side.set], side.table, side.rows) for side in sides)
-                fit(folder, settings, task, new_model, training, validation)
+                weights = np.where(sides.set_of_row == EXTERNAL, settings.external_weight, 1).astype(np.float32)
+                training = Rows(images, sides.table, sides.training, None if (weights == 1).all() else weights)
+                fit(folder, settings, task, new_model, training, Rows(images, sides.table, sides.validation))
             for state in folder.glob("state-*.keras"):
                 state.unlink()
         finally:

@@ -85,8 +85,8 @@ def test_ids_in_both_are_refused_with_their_labels_where_these_clash():
         join({"train": rows(a=[3], b=[7, 0], c=[1]), "external": rows(b=[0, 7], c=[2, 25], d=[1])}, HPA)
     assert str(caught.value).splitlines() == [
         "train and external: 2 faults",
-        "  id b is in both; keep one of them",
-        "  id c is in both with other labels (Nuclear membrane; Nucleoli + Cytosol); keep one of them",
+        "  id b is in two of them; delete one of the rows",
+        "  id c is in two of them with other labels (Nuclear membrane; Nucleoli + Cytosol); delete one of the rows",
     ]
 
 

@@ -3,12 +3,14 @@ import os
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from hpa.data import store
 from hpa.data.images import read_image
 from hpa.data.layout import find_files
-from hpa.data.store import pack
+from hpa.data.store import Joined, pack
 from hpa.errors import BadInput
 from hpa.tasks import HPA
 
@@ -266,3 +268,12 @@ def test_real_cells(tmp_path, shared_data):
     ids = np.array(sorted({file.name.rpartition("_")[0] for file in source.glob("*.png")}))
     packed = pack(tmp_path / "store", source, ids, HPA, 64)
     assert np.array_equal(packed.images, expected(source, ids, 64))
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.data())
+def test_joined_images_are_read_as_one_array(sizes, data):
+    whole = np.random.default_rng(0).integers(0, 256, (sum(sizes), 2, 2, 3), np.uint8)
+    joined = Joined(np.split(whole, np.cumsum(sizes)[:-1]))
+    rows = np.array(data.draw(st.lists(st.integers(0, len(whole) - 1))), np.int64)
+    assert (len(joined), joined.shape) == (len(whole), whole.shape)
+    np.testing.assert_array_equal(joined[rows], whole[rows])

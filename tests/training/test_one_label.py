@@ -247,19 +247,19 @@ def test_copies_of_validation_cells_are_left_out(drawn_cells, tmp_path):
     groups = tmp_path / "copies.csv"
     groups.write_text(f"Id,group\n{train_ids[3]},7\n{validation_ids[0]},7\n{train_ids[4]},8\n{train_ids[5]},8\n")
     settings = fit.Settings(**fit_settings(groups=str(groups)))
-    training, validation = divide(settings, HEP2, drawn_cells)
-    assert sorted(set(train_ids) - set(training.samples.ids)) == [train_ids[3]]
-    assert len(validation.rows) == len(validation_ids)
+    sides = divide(settings, HEP2, drawn_cells)
+    assert sorted(set(train_ids) - set(sides.table.ids[sides.training])) == [train_ids[3]]
+    assert len(sides.validation) == len(validation_ids)
 
 
 def test_a_split_is_read_back_also_where_not_all_rows_are_learned_from(drawn_cells, tmp_path):
     settings = fit.Settings(**fit_settings(folds=3, fold=1, rows=20))
     sides = divide(settings, HEP2, drawn_cells)
-    assert len(sides[0].rows) == 20
+    assert len(sides.training) == 20
     write_sides(tmp_path / "split.csv", settings, sides)
     again = divide(settings, HEP2, drawn_cells, tmp_path / "split.csv")
-    for side, other in zip(sides, again, strict=True):
-        assert side.samples.ids.tolist() == other.samples.ids.tolist()
+    assert again.training.tolist() == sides.training.tolist()
+    assert again.validation.tolist() == sides.validation.tolist()
     given = divide(fit.Settings(**fit_settings()), HEP2, drawn_cells)
     write_sides(tmp_path / "given.csv", settings, given)
-    assert (pd.read_csv(tmp_path / "given.csv")["fold"] == 1).sum() == len(given[1].rows)
+    assert (pd.read_csv(tmp_path / "given.csv")["fold"] == 1).sum() == len(given.validation)

@@ -24,7 +24,7 @@ from hpa.training import predict
 from hpa.training.monitor import validation_scores
 from hpa.training.presets import REPORT
 from hpa.training.runs import run_config, write_history
-from hpa.training.sides import divide, joined, write_sides
+from hpa.training.sides import divide, write_sides
 from hpa.training.stages import Settings
 
 
@@ -104,9 +104,9 @@ def test_folds_and_views_from_the_models_to_the_blend(drawn_data, tmp_path, caps
         folder = runs / fold_name("2", fold) / "base"
         settings = make_run(folder, 2, fold=fold)
         sides = divide(settings, HPA, drawn_data)
-        write_json(folder / "config.json", run_config(settings, HPA, joined(sides), None))
+        write_json(folder / "config.json", run_config(settings, HPA, sides.table, None))
         write_sides(folder / "split.csv", settings, sides)
-        samples = sides[1].samples
+        samples = sides.table.at(sides.validation)
         images = np.stack([read_image(each, 48) for each in find_files(drawn_data / "train", samples.ids, HPA)])
         model = keras.saving.load_model(folder / "model.keras", compile=False)
         single, mirrored = (model.predict(each, verbose=0).astype(float) for each in (images, images[:, :, ::-1]))

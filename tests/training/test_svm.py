@@ -35,7 +35,7 @@ from hpa.training.monitor import MONITORS
 from hpa.training.predict import predict_files
 from hpa.training.presets import PRESETS
 from hpa.training.runs import describe_best, is_finished, open_run, run_config, write_history
-from hpa.training.sides import divide, joined, write_sides
+from hpa.training.sides import divide, write_sides
 from hpa.training.stages import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,7 +84,7 @@ def write_data(folder, labels, rows):
 def make_run(folder, network, labels, data):
     """Write the run folder of a network as if trained: the machine does not ask how well it was."""
     sides = divide(SETTINGS[labels], TASKS[labels], data)
-    open_run(folder, run_config(SETTINGS[labels], TASKS[labels], joined(sides), None), data)
+    open_run(folder, run_config(SETTINGS[labels], TASKS[labels], sides.table, None), data)
     write_sides(folder / "split.csv", SETTINGS[labels], sides)
     network.save(folder / "model.keras")
     write_history(folder, pd.DataFrame([{"epoch": 1, MONITORS[labels].best: 0.25}]))
@@ -138,13 +138,16 @@ def sides(network, places):
     found = {}
     for labels, place in places.items():
         both = divide(SETTINGS[labels], TASKS[labels], place / "data", place / "runs" / "cells" / "base" / "split.csv")
-        files = [find_files(place / "data" / side.set, side.samples.ids, TASKS[labels]) for side in both]
+        of_both = both.training, both.validation
+        samples = [both.table.at(rows) for rows in of_both]
+        folders = [place / "data" / both.set_of_row[rows[0]] for rows in of_both]
+        files = [find_files(folder, own.ids, TASKS[labels]) for folder, own in zip(folders, samples, strict=True)]
         images = [np.stack([cv2.imread(str(file), cv2.IMREAD_GRAYSCALE) for (file,) in own])[..., None] for own in files]
         features = [keras.ops.convert_to_numpy(extractor(own, training=False)) for own in images]
         [probabilities] = predict_files([place / "runs" / "cells-svm" / "base"], [*files[0], *files[1]], 1)
         probabilities = np.split(probabilities, [len(files[0])])
-        targets = [side.samples.targets for side in both]
-        folds = make_folds(both[0].samples, svm.FOLDS, 0, None)
+        targets = [each.targets for each in samples]
+        folds = make_folds(samples[0], svm.FOLDS, 0, None)
         found[labels] = (*map(Rows, features, targets, probabilities), folds)
     return found
 

@@ -1,0 +1,109 @@
+"""What is learned from and what is validated with, where there are external rows."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hpa.data.external import EXTERNAL
+from hpa.data.images import read_image
+from hpa.errors import BadInput
+from hpa.tasks import HPA
+from hpa.train import main
+from hpa.training.presets import PRESETS
+from hpa.training.sides import divide, write_sides
+from hpa.training.stages import Settings
+
+
+def settings(**changed):
+    return Settings(**PRESETS["report"] | {"variant": 0, "folds": 4, "external_weight": 0.5} | changed)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Tables without images: 40 training rows, of which those of antibody 3 have external rows too, and a test set."""
+    folder = tmp_path / "data"
+    (folder / "external").mkdir(parents=True)
+    own = [f"{antibody}_1_A1_{field}" for antibody in range(20) for field in (1, 2)]
+    other = [f"{antibody}_2_B1_1" for antibody in (3, 50, 51)]
+    for name, ids in (("train", own), (EXTERNAL, other)):
+        pd.DataFrame({"Id": ids, "Target": [str(row % 5) for row in range(len(ids))]}).to_csv(
+            folder / f"{name}.csv", index=False
+        )
+    (folder / "sample_submission.csv").write_text("Id,Predicted\n3_9_Z1_1,0\n")
+    return folder
+
+
+@pytest.mark.parametrize("fold", range(4))
+def test_external_rows_are_learned_from_and_never_validated_with(data, fold):
+    sides = divide(settings(fold=fold), HPA, data)
+    assert sides.set_of_row.tolist() == ["train"] * 40 + ["external"] * 3
+    assert (sides.validation < 40).all()
+    assert sorted([*sides.training, *sides.validation]) == list(range(43))
+    without = divide(settings(fold=fold, external_weight=0.0), HPA, data)
+    assert without.validation.tolist() == sides.validation.tolist()
+    assert without.training.tolist() == [row for row in sides.training if row < 40]
+
+
+def test_what_shares_an_antibody_with_the_validation_side_is_not_learned_from(data):
+    left_out = []
+    for fold in range(4):
+        sides = divide(settings(fold=fold, groups="antibodies"), HPA, data)
+        antibodies = np.array([each.split("_")[0] for each in sides.table.ids])
+        assert not set(antibodies[sides.training]) & set(antibodies[sides.validation])
+        if 40 not in sides.training:
+            left_out.append(fold)
+        assert {41, 42} <= set(sides.training)
+        assert ("3" in antibodies[sides.validation]) == (40 not in sides.training)
+    assert len(left_out) == 1
+
+
+def test_later_stages_take_the_sides_that_were_written(data, tmp_path):
+    chosen = settings(fold=1, groups="antibodies", rows=20)
+    sides = divide(chosen, HPA, data)
+    write_sides(tmp_path / "split.csv", chosen, sides)
+    again = divide(settings(fold=1), HPA, data, tmp_path / "split.csv")
+    assert again.training.tolist() == sides.training.tolist()
+    assert again.validation.tolist() == sides.validation.tolist()
+    with pytest.raises(BadInput, match="3_2_B1_1"):
+        divide(settings(fold=1, external_weight=0.0), HPA, data, tmp_path / "split.csv")
+
+
+def test_an_id_of_the_training_or_the_test_set_is_refused(data):
+    table = data / "external.csv"
+    table.write_text("Id,Target\n0_1_A1_1,4\n3_9_Z1_1,0\n")
+    with pytest.raises(BadInput, match="id 3_9_Z1_1 is also in the test set"):
+        divide(settings(), HPA, data)
+    table.write_text("Id,Target\n0_1_A1_1,4\n")
+    with pytest.raises(BadInput, match="train and external: id 0_1_A1_1 is in two of them with other labels"):
+        divide(settings(), HPA, data)
+
+
+def test_a_run_gets_the_images_and_weights_of_both_sets(data, tmp_path, write_samples, monkeypatch):
+    tables = {name: pd.read_csv(data / f"{name}.csv") for name in ("train", EXTERNAL)}
+    for name, table in tables.items():
+        write_samples(data / name, len(table), side=80)
+        for number, identifier in enumerate(table["Id"]):
+            for colour in HPA.channels:
+                (data / name / f"s{number:04d}_{colour}.png").rename(data / name / f"{identifier}_{colour}.png")
+    given = {}
+    monkeypatch.setattr("hpa.training.train.fit", lambda folder, settings, task, model, *rows: given.update(rows=rows))
+    monkeypatch.setattr("hpa.training.train.describe_best", str)
+    options = ["--data", str(data), "--runs", str(tmp_path / "runs"), "--folds", "4", "--size", "76"]
+    assert main([*options, "--external-weight", "0.25"]) == 0
+    training, validation = given["rows"]
+    for rows in (training, validation):
+        for row in rows.rows:
+            folder = data / ("train" if row < 40 else EXTERNAL)
+            expected = read_image([folder / f"{rows.table.ids[row]}_{colour}.png" for colour in HPA.channels], 76)
+            np.testing.assert_array_equal(rows.images[np.array([row])][0], expected)
+    assert training.weights.tolist() == [1.0] * 40 + [0.25] * 3
+    assert set(training.rows) >= {40, 41, 42}
+    assert validation.weights is None
+
+
+def test_without_an_external_set(data, tmp_path, capsys):
+    (data / "external.csv").unlink()
+    (data / "external").rmdir()
+    assert main(["--data", str(data), "--runs", str(tmp_path / "runs"), "--external-weight", "1"]) == 2
+    assert "external" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
