@@ -14,6 +14,9 @@ from hpa.models.variants import MODELS, VARIANTS
 from hpa.tasks import HPA, TASKS, Task, read_task
 from hpa.training.stages import LOSSES, STAGES, parse_loss
 
+# What the user wrote for each task that an option has named, for a command that says how to go on.
+_TEXT_OF_TASK: dict[Task, str] = {}
+
 
 def run(parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], None], argv: Sequence[str] | None) -> int:
     """Parse `argv`, do the `work` and return the exit code: 0 done, 2 bad input or option, 1 anything else."""
@@ -185,12 +188,17 @@ def variant_of(model: str, variant: int | None) -> int | None:
 
 def task(text: str) -> Task:
     """Read the option `--task`."""
-    if text in TASKS:
-        return TASKS[text]
     try:
-        return read_task(Path(text))
+        found = TASKS[text] if text in TASKS else read_task(Path(text))
     except BadInput as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+    _TEXT_OF_TASK[found] = text
+    return found
+
+
+def text_of_task(task: Task) -> str:
+    """Return what was given as `--task`: the name of a known task, or the file as the user wrote it."""
+    return _TEXT_OF_TASK[task]
 
 
 def loss(text: str) -> str:

@@ -56,7 +56,7 @@ def work(options: argparse.Namespace) -> None:
 
     task = common_task(options.run)
     table = read_labelled(options.data, task, options.table)
-    files = find_files(options.data, table.ids, task)
+    files = find_files(options.data, table.ids, task, whole=True)
 
     members = {str(folder): [folder] for folder in options.run}
     if len(options.run) > 1:

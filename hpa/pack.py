@@ -47,7 +47,7 @@ def work(options: argparse.Namespace) -> None:
     if options.set == "test" or (options.set is None and has_test_set(options.data)):
         ids["test"] = read_ids(options.data, task)
     for name in ids:  # a missing file of the test set shows before an hour goes into the training set
-        find_files(options.data / name, ids[name], task)
+        find_files(options.data / name, ids[name], task, whole=True)
     for name in ids:
         store = pack(options.runs / "stores" / f"{name}-{size}", options.data / name, ids[name], task, size)
         print(f"{store.folder}: {len(store.ids)} images of {'x'.join(map(str, store.images.shape[1:]))}")

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from hpa import command
 from hpa.errors import BadInput
-from hpa.tasks import TASKS
 from hpa.train import FOLDS, settings_of
 from hpa.training.presets import PRESETS, preset_file
 from hpa.training.stages import LOSSES, STAGES
@@ -30,6 +29,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--preset", metavar="NAME", help="where to start from; if not given, cells for one label a sample, else report")
     add("--loss", choices=LOSSES, help="what training minimises at the start, in place of what the preset says")
     add("--size", type=command.positive_integer, help="side of the images in pixels; the preset's if not given")
+    add("--batch-size", type=command.positive_integer, help="images in a step; the preset's if not given")
+    add(
+        "--averaging",
+        type=command.share,
+        help="momentum of the moving average of the weights; short trials want less than the preset has",
+    )
     add("--trials", type=command.positive_integer, default=20, help="settings to try in all, those tried before included")
     add("--epochs", type=command.positive_integer, default=10, help="passes of each trial over its training rows")
     add("--rows", type=command.positive_integer, default=2000, help="how many rows each trial learns from")
@@ -47,14 +52,10 @@ def work(options: argparse.Namespace) -> None:
         from hpa.training.search import search
 
     best = search(start, options.task, options.data, options.runs, options.name, options.trials)
-    named = {
-        "--task": options.task.name if options.task in TASKS.values() else "FILE.toml",
-        "--data": options.data,
-        "--runs": options.runs,
-        "--preset": options.name,
-        "--name": options.name,
-    }
-    again = ["python", "-m", "hpa.train", *(str(part) for pair in named.items() for part in pair)]
+    parser, given = build_parser(), {"task": command.text_of_task(options.task), "data": options.data, "runs": options.runs}
+    named = {name: str(value) for name, value in given.items() if value != parser.get_default(name)}
+    named |= {"preset": options.name, "name": options.name}
+    again = ["python", "-m", "hpa.train", *(part for name, value in named.items() for part in (f"--{name}", value))]
     print(f"trial {best.number} is the best, with {best.value:.4f}: {preset_file(options.runs, options.name)}")
     print(f"train it at full length: {shlex.join(again)}")
 

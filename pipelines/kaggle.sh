@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# The competition from start to end: download, all variants through all stages, blend, upload. Run again, it goes on.
-# Usage: kaggle.sh [DATA [RUNS [SUBMISSION.csv]]]; $VARIANTS (those of the report), $FOLDS, $VIEWS, $AVERAGE, $SHIFT,
-# $TRAIN_OPTIONS and $FINETUNE_OPTIONS as in the scripts that this one calls; $MESSAGE is what the submissions page says about
-# the entry.
+# The competition from start to end: download, training, blend, upload. Run again, it goes on.
+# Usage: kaggle.sh [DATA [RUNS [SUBMISSION.csv]]]; $PRESET is `winner` if not given: five folds that keep copies of an image
+# together (and images of one antibody, where $DATA/external holds public ones: they are learned from too), eight views,
+# the thresholds that do best on rows they were not found on. With PRESET=report it does what the report did.
+# $VARIANTS (those of the report), $FOLDS, $VIEWS, $AVERAGE, $RULE, $WEIGHTS, $SHIFT, $TRAIN_OPTIONS and $FINETUNE_OPTIONS as
+# in the scripts that this one calls; $MESSAGE is what the submissions page says about the entry.
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 set_up requirements.txt
 data=${1:-data} runs=${2:-runs} submission=${3:-submissions/ensemble.csv}
@@ -19,12 +21,32 @@ if [ ! -e "$data/.downloaded" ]; then
     rm "$data/$competition.zip"
     touch "$data/.downloaded"
 fi
-export VARIANTS=${VARIANTS:-0 1 2 3 4 6}
-bash "$root/pipelines/all_stages.sh" --data "$data" --runs "$runs"
+
+export VARIANTS=${VARIANTS:-0 1 2 3 4 6} PRESET=${PRESET:-winner}
+recipe=(--preset "$PRESET")
+if [ "$PRESET" = winner ]; then
+    export FOLDS=${FOLDS:-5} VIEWS=${VIEWS:-8} RULE=${RULE:-best} WEIGHTS=${WEIGHTS:-equal}
+    groups=()
+    copies=$runs/copies.csv
+    [ -e "$copies" ] || hpa duplicates --data "$data" --out "$copies"
+    ! grep -q ',train,' "$copies" || groups+=("$copies")
+    if [ -e "$data/external.csv" ]; then
+        groups+=(antibodies)
+        recipe+=(--external-weight 1)
+    fi
+    [ ${#groups[@]} = 0 ] || recipe+=(--groups "$(IFS=,; echo "${groups[*]}")")
+fi
+# shellcheck disable=SC2086
+bash "$root/pipelines/base.sh" --data "$data" --runs "$runs" "${recipe[@]}" ${TRAIN_OPTIONS:-}
+for stage in cnn dnn dnn2; do
+    # shellcheck disable=SC2086
+    bash "$root/pipelines/finetune_$stage.sh" --data "$data" --runs "$runs" ${FINETUNE_OPTIONS:-}
+done
 bash "$root/pipelines/ensemble.sh" "$data" "$runs" "$submission"
 if sha256sum --check --status "$submission.uploaded" 2>/dev/null; then  # an upload counts against the day's limit
     echo "$submission is uploaded already"
 else
-    hpa submit "$submission" --data "$data" -m "${MESSAGE:-hpa, variants $VARIANTS, ${FOLDS:-1} fold(s), ${VIEWS:-1} view(s), shift ${SHIFT:-0.34}}"
+    message="hpa, $PRESET, variants $VARIANTS, ${FOLDS:-1} fold(s), ${VIEWS:-1} view(s)"
+    hpa submit "$submission" --data "$data" -m "${MESSAGE:-$message}"
     sha256sum "$submission" >"$submission.uploaded"
 fi

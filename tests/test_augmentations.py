@@ -14,7 +14,7 @@ WIDTH = LABEL_WIDTH + 9 * (32 + GAP)
 
 
 def shape_of(path):
-    return np.array(Image.open(path)).shape
+    return np.array(Image.open(path).convert("RGB")).shape
 
 
 def test_four_channels(drawn_data, tmp_path):

@@ -78,6 +78,15 @@ def test_one_run_writes_into_its_own_folder(place, networks, capsys, source):
     assert "blend" not in printed
 
 
+def test_images_that_the_table_does_not_name_are_left_out(place, networks, capsys):
+    table = pd.read_csv("flat.csv")
+    table[table["Image ID"] != 3].to_csv("flat.csv", index=False)
+    assert evaluate.main(["--run", "runs/a/base", "--data", str(place / "flat")]) == 0
+    out, err = capsys.readouterr()
+    assert err == f"{place / 'flat'}: samples without a row in the table are left out: 1 (03)\n"
+    assert "7 images; wrote" in out
+
+
 def test_several_runs_are_blended_with_equal_weights(place, networks, capsys):
     assert evaluate.main(["--run", "runs/a/base", "runs/b/base", "--data", "cells", "--out", "out"]) == 0
     frame = pd.read_csv("out/predictions.csv", dtype={"Id": str})

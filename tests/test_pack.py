@@ -13,7 +13,7 @@ import pytest
 from hpa import pack
 from hpa.data import store
 from hpa.data.drawn import write_dataset
-from hpa.data.images import read_image
+from hpa.data.images import read_image, write_image
 from hpa.data.layout import find_files
 from hpa.data.tables import read_sample_submission, read_training_table
 from hpa.tasks import HPA
@@ -122,6 +122,25 @@ def test_ids_without_images_are_all_named(tmp_path, drawn_data, capsys):
     assert lines[1] == "  id gone0: no gone0_red.png, gone0_green.png, gone0_blue.png, gone0_yellow.png"
     assert lines[-1] == "  ... and 2 more"
     assert not (tmp_path / "runs").exists()
+
+
+def test_images_without_a_row_are_left_out_and_rows_without_an_image_refused(tmp_path, capsys):
+    for number in range(10):
+        write_image(tmp_path / "train" / f"{number:05d}.png", np.full((8, 8), number, np.uint8))
+    rows = [f"{number},Golgi\n" for number in range(8)]
+    (tmp_path / "train.csv").write_text("Image ID,Image class\n" + "".join(rows))
+    options = ["--task", "hep2", "--data", str(tmp_path), "--runs", str(tmp_path / "runs"), "--size", "8"]
+    assert pack.main(options) == 0
+    out, err = capsys.readouterr()
+    assert out == f"{tmp_path / 'runs/stores/train-8'}: 8 images of 8x8x1\n"
+    left_out = f"{tmp_path / 'train'}: samples without a row in the table are left out: 2 (00008, 00009)\n"
+    assert err.count("left out") == 1
+    assert left_out in err
+    (tmp_path / "train.csv").write_text("Image ID,Image class\n11,Golgi\n" + "".join(rows) + "00012,NuMem\n")
+    assert pack.main(options) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"hpa.pack: {tmp_path / 'train'}: 2 faults", "  id 11: no 11.png", "  id 00012: no 00012.png",
+    ]  # fmt: skip
 
 
 def test_a_killed_packing_goes_on_where_it_stopped(tmp_path, large, monkeypatch):

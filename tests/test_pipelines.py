@@ -120,8 +120,7 @@ def paper(tmp_path):
 
 def test_each_variant_is_trained_on_each_fold(paper):
     def commands(*options, **variables):
-        lines = paper("all_stages.sh", "--data", "cells", *options, **variables)
-        return [line.removeprefix("-m hpa.") for line in lines if line.startswith("-m hpa.")]
+        return commands_of(paper("all_stages.sh", "--data", "cells", *options, **variables))
 
     runs = [f"--variant {variant} --fold {fold}" for variant in (2, 0) for fold in (0, 1, 2)]
     expected = [f"train {run} --folds 3 --data cells --epochs 1" for run in runs]
@@ -137,6 +136,63 @@ def test_views_are_predicted_before_the_blend(paper):
     assert "-m hpa.predict --data data --runs runs --variants 0,1,2,3,4,6 --views 1 --average probabilities" in paper(
         "ensemble.sh"
     )
+
+
+def commands_of(lines):
+    return [line.removeprefix("-m hpa.") for line in lines if line.startswith("-m hpa.")]
+
+
+def test_the_competition_as_a_winner_does_it(paper, tmp_path):
+    data, runs = tmp_path / "data", tmp_path / "runs"
+    where = f"--data {data} --runs {runs}"
+    data.mkdir()
+    runs.mkdir()
+    (data / ".downloaded").touch()
+    (data / "external.csv").touch()
+    entry = tmp_path / "entry.csv"
+    entry.touch()
+    (runs / "copies.csv").write_text("Id,group,set,kind\nx,0,test,exact\ny,0,train,exact\n")
+    asked = commands_of(paper("kaggle.sh", str(data), str(runs), str(entry), VARIANTS="2", FOLDS="2"))
+    recipe = f"--preset winner --external-weight 1 --groups {runs}/copies.csv,antibodies"
+    assert asked[:2] == [f"train --variant 2 --fold {fold} --folds 2 {where} {recipe}" for fold in (0, 1)]
+    chosen = f"--runs {runs} --variants 2"
+    assert asked[-5:] == [
+        f"predict --data {data} {chosen} --views 8 --average probabilities",
+        f"thresholds {chosen} --rule best",
+        f"ensemble --data {data} {chosen} --weights equal --shift 0.34 --out {entry}",
+        f"submit {entry} --data {data} --check-only",
+        f"submit {entry} --data {data} -m hpa, winner, variants 2, 2 fold(s), 8 view(s)",
+    ]
+
+    (data / "external.csv").unlink()
+    (runs / "copies.csv").write_text("Id,group,set,kind\nx,0,test,exact\nz,0,test,exact\n")
+    asked = commands_of(paper("kaggle.sh", str(data), str(runs), str(entry)))
+    assert asked[4] == f"train --variant 0 --fold 4 --folds 5 {where} --preset winner"
+
+    (runs / "copies.csv").unlink()
+    assert f"duplicates --data {data} --out {runs}/copies.csv" in commands_of(
+        paper("kaggle.sh", str(data), str(runs), str(entry))
+    )
+
+
+def test_the_competition_as_the_report_did_it(paper, tmp_path):
+    (tmp_path / "data").mkdir()
+    for file in ("data/.downloaded", "entry.csv"):
+        (tmp_path / file).touch()
+    where = f"--data {tmp_path}/data --runs {tmp_path}/runs"
+    asked = commands_of(paper("kaggle.sh", f"{tmp_path}/data", f"{tmp_path}/runs", f"{tmp_path}/entry.csv", PRESET="report"))
+    variants = (0, 1, 2, 3, 4, 6)
+    stages = [
+        f"finetune --variant {variant} --fold 0 --stage {stage} {where}"
+        for stage in ("cnn", "dnn", "dnn2")
+        for variant in variants
+    ]
+    assert asked[:24] == [f"train --variant {variant} --fold 0 {where} --preset report" for variant in variants] + stages
+    chosen = f"--data {tmp_path}/data --runs {tmp_path}/runs --variants 0,1,2,3,4,6"
+    assert asked[24:26] == [
+        f"predict {chosen} --views 1 --average probabilities",
+        f"ensemble {chosen} --weights shifted --shift 0.34 --out {tmp_path}/entry.csv",
+    ]
 
 
 def test_requirements_are_installed_once_and_again_when_they_change(tmp_path, paper):

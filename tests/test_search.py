@@ -2,9 +2,10 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -146,7 +147,7 @@ def test_what_a_search_leaves(place, trainer, capsys):
     assert [path.parts[-3] for path in Path("runs").rglob("model.keras")] == [f"trial-{best}"]
     said = capsys.readouterr().out
     assert f"trial {best} is the best, with {table['score'][best]:.4f}: runs/presets/search.json" in said
-    assert "python -m hpa.train --task hep2 --data data --runs runs --preset search --name search" in said
+    assert said.endswith("train it at full length: python -m hpa.train --task hep2 --preset search --name search\n")
     with pytest.raises(BadInput, match="no run folders"):
         run_folders(Path("runs"))  # trials are no members of an ensemble
 
@@ -160,6 +161,22 @@ def test_the_best_setting_can_be_trained_at_full_length(place, trainer):
     for field in fields(Settings):
         assert getattr(settings, field.name) == full_length.get(field.name, getattr(found, field.name)), field.name
     assert find_preset("search", HEP2, Path("runs"))["filters"] == found.filters
+
+
+def test_the_command_that_goes_on_can_be_run_as_it_is_printed(place, trainer, capsys):
+    (place / "my tasks").mkdir()
+    fields_of = {"name": "cells", "classes": list(HEP2.classes), "channels": ["grey"], "suffixes": [""], "labels": "one"}
+    lines = [f"{key} = {json.dumps(value)}\n" for key, value in fields_of.items()]
+    Path("my tasks/grey cells.toml").write_text("".join(lines))
+    Path("data").rename("cells of 2014")
+    typed = ["--task", "my tasks/grey cells.toml", "--data", "cells of 2014"]
+    assert run(*typed, "--trials", 1, "--name", "found", runs="other runs") == 0
+    again = shlex.split(capsys.readouterr().out.splitlines()[-1].removeprefix("train it at full length: "))
+    assert again[:3] == ["python", "-m", "hpa.train"]
+    assert again[3:] == [*typed, "--runs", "other runs", "--preset", "found", "--name", "found"]
+    options = train.build_parser().parse_args(again[3:])
+    assert options.task == replace(HEP2, name="cells")
+    assert train.settings_of(options).filters == trainer.asked[0][1].filters
 
 
 def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(place, trainer, capsys):

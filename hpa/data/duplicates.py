@@ -114,7 +114,7 @@ def copies_table(data: Path, sets: dict[str, SampleTable], task: Task) -> pd.Dat
     Raises:
         BadInput: if files are missing or cannot be used.
     """
-    files = [sample for name, table in sets.items() for sample in find_files(data / name, table.ids, task)]
+    files = [sample for name, table in sets.items() for sample in find_files(data / name, table.ids, task, whole=True)]
     unknown = np.zeros(len(task.classes), np.uint8)
     targets = [
         row for table in sets.values() for row in ([unknown] * len(table) if table.targets is None else table.targets)

@@ -1,6 +1,8 @@
 """Where the files of samples lie: in one folder, or in class folders; which of them belong to which id."""
 
+import functools
 import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from hpa.tasks import Task
 
 # What OpenCV decodes without loss, then what may have lost; of two files of one name the first counts.
 EXTENSIONS = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
+NAMED_IDS = 3
 
 
 def find_folders(folder: Path) -> list[Path]:
@@ -39,18 +42,14 @@ def list_images(folder: Path) -> list[Path]:
 
 def list_ids(folder: Path, task: Task) -> list[str]:
     """Return the sorted ids of the samples that have a file in a folder or its class folders, if only of one channel."""
-    ids = set()
-    for stem in {image.stem for image in list_images(folder)}:
-        suffixes = [suffix for suffix in task.suffixes if stem.endswith(suffix)]
-        if suffixes:  # of two that fit, "" and "_mask" say, the longer one is meant
-            ids.add(stem.removesuffix(max(suffixes, key=len)))
-    return sorted(ids)
+    return _ids_of({image.stem for image in list_images(folder)}, task)
 
 
-def find_files(folder: Path, ids: Iterable[str], task: Task) -> list[list[Path]]:
+def find_files(folder: Path, ids: Iterable[str], task: Task, whole: bool = False) -> list[list[Path]]:
     """Return the channel files of every sample, in the order of `task.channels`.
 
     They lie in the folder itself or in its class folders. An id that is a number is also found with other leading zeros.
+    Where they are those of a `whole` table, stderr says, once a process, which samples of the folder are not among them.
 
     Raises:
         BadInput: naming every sample that lacks a file, and the channels it lacks, or has the files of another one.
@@ -61,7 +60,7 @@ def find_files(folder: Path, ids: Iterable[str], task: Task) -> list[list[Path]]
         if stem[:1].isdecimal():
             bare = stem.lstrip("0")
             unpadded[bare] = "" if bare in unpadded else stem  # of 1 and 01, neither is 001
-    files, faults, owners = [], [], {}
+    files, faults, owners, used = [], [], {}, set()
     for identifier in ids:
         stems = [f"{identifier}{suffix}" for suffix in task.suffixes]
         if identifier.isdecimal():
@@ -74,8 +73,26 @@ def find_files(folder: Path, ids: Iterable[str], task: Task) -> list[list[Path]]
             faults.append(f"id {identifier}: {present[stems[0]].name} is that of id {owner} already; keep one of them")
         else:
             files.append([present[stem] for stem in stems])
+            used.update(stems)
     refuse(folder, faults)
+    if whole and (rowless := _ids_of(present.keys() - used, task)):
+        first = ", ".join(rowless[:NAMED_IDS]) + (", ..." if len(rowless) > NAMED_IDS else "")
+        _say_once(f"{folder}: samples without a row in the table are left out: {len(rowless)} ({first})")
     return files
+
+
+def _ids_of(stems: Iterable[str], task: Task) -> list[str]:
+    ids = set()
+    for stem in stems:
+        suffixes = [suffix for suffix in task.suffixes if stem.endswith(suffix)]
+        if suffixes:  # of two that fit, "" and "_mask" say, the longer one is meant
+            ids.add(stem.removesuffix(max(suffixes, key=len)))
+    return sorted(ids)
+
+
+@functools.cache  # a command reads some folders several times
+def _say_once(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _listed(folder: Path) -> list[os.DirEntry]:

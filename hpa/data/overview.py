@@ -13,6 +13,7 @@ from hpa.errors import BadInput
 VARIATIONS = 8
 LABEL_WIDTH = 112
 GAP = 2
+GAP_GREY = 80
 
 
 def write_overview(path: Path, images: np.ndarray, targets: np.ndarray, seed: int) -> None:
@@ -36,12 +37,15 @@ def write_overview(path: Path, images: np.ndarray, targets: np.ndarray, seed: in
     for name, mixing in MIXINGS.items():
         generators = [np.random.default_rng([seed, item]) for item in items]
         variations[name] = np.stack([mixing(images, targets, generator)[0][0] for generator in generators])
-    write_image(path, np.vstack([_row(name, images[0], varied) for name, varied in variations.items()]))
+    picture = np.vstack([_row(name, images[0], varied) for name, varied in variations.items()])
+    write_image(path, picture[..., 0] if images.shape[-1] == 1 else picture)  # a grey file is half as large
 
 
 def _row(name: str, image: np.ndarray, varied: np.ndarray) -> np.ndarray:
     side = len(image)
     label = np.zeros((side, LABEL_WIDTH, 3), np.uint8)
     cv2.putText(label, name, (6, side // 2 + 5), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
-    tiles = np.pad(as_colour(np.stack([image, *varied])), ((0, 0), (0, GAP), (0, GAP), (0, 0)))
-    return np.hstack([np.pad(label, ((0, GAP), (0, 0), (0, 0))), *tiles])
+    tiles = as_colour(np.stack([image, *varied]))
+    below, right = ((0, GAP), (0, 0), (0, 0)), ((0, 0), (0, GAP), (0, 0))
+    row = np.hstack([np.pad(tile, right, constant_values=GAP_GREY) for tile in (label[:, GAP:], *tiles)])
+    return np.pad(row, below, constant_values=GAP_GREY)

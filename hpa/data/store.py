@@ -89,7 +89,7 @@ def pack(folder: Path, source: Path, ids: np.ndarray, task: Task, size: int) -> 
         BadInput: naming every sample whose files are missing or cannot be used; the others stay packed.
         OSError: if the disk is full; what was packed stays.
     """
-    files = find_files(source, ids, task)
+    files = find_files(source, ids, task, whole=True)
     stamps = np.array([_stamp(sample) for sample in files], np.uint64)
     request = {
         "task": task.name,

@@ -13,11 +13,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hpa.data.layout import find_folders, list_ids, list_images
+from hpa.data.layout import NAMED_IDS, find_folders, list_ids, list_images
 from hpa.errors import BadInput, refuse
 from hpa.tasks import Task
 
-NAMED_IDS = 3
 LABEL_COLUMNS = (("Id", "Target"), ("Image ID", "Image class"))
 
 

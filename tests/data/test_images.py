@@ -1,3 +1,4 @@
+import os
 import struct
 import zlib
 from dataclasses import replace
@@ -282,6 +283,28 @@ def test_of_two_suffixes_that_fit_the_longer_one_is_meant(tmp_path):
 def test_leading_zeros(tmp_path, names, ids, files):
     touch(tmp_path, *names)
     assert found(tmp_path, ids) == files
+
+
+@pytest.mark.parametrize(
+    ("task", "suffixes", "more"), [(HEP2, [""], []), (HPA, HPA.suffixes, ["notes.png"]), (HPA, HPA.suffixes[:2], [])]
+)
+def test_samples_that_a_whole_table_does_not_name_are_counted_once(tmp_path, capsys, monkeypatch, task, suffixes, more):
+    touch(tmp_path, *(f"{number:02d}{suffix}.png" for number in range(3, 8) for suffix in suffixes), "08.txt", *more)
+    touch(tmp_path, *(f"{number}{suffix}.png" for number in (1, 2) for suffix in task.suffixes))
+    listed, scandir = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda folder: listed.append(folder) or scandir(folder))
+    for _ in range(2):
+        assert len(find_files(tmp_path, ["2", "001"], task, whole=True)) == 2
+    assert listed == [tmp_path] * 2
+    line = f"{tmp_path}: samples without a row in the table are left out: 5 (03, 04, 05, ...)\n"
+    assert capsys.readouterr() == ("", line)
+
+
+def test_of_a_part_of_a_table_and_of_a_table_that_names_all_nothing_is_said(tmp_path, capsys):
+    touch(tmp_path, "1.png", "Golgi/02.png", "02.jpg")
+    find_files(tmp_path, ["1"], HEP2)
+    find_files(tmp_path, ["1", "2"], HEP2, whole=True)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_leading_zeros_before_suffixes(tmp_path):

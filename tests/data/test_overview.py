@@ -13,7 +13,8 @@ def test_a_row_for_each_augmentation(tmp_path, channels, rows):
     images = np.random.default_rng(0).integers(0, 256, (5, 24, 24, channels), np.uint8)
     path = tmp_path / "new folder" / "overview.png"
     write_overview(path, images, np.eye(5, dtype=np.float32), seed=3)
-    picture = np.array(Image.open(path))
+    assert Image.open(path).mode == ("L" if channels == 1 else "RGB")
+    picture = np.array(Image.open(path).convert("RGB"))
     tile = 24 + GAP
     assert picture.shape == (rows * tile, LABEL_WIDTH + (1 + VARIATIONS) * tile, 3)
     picture = picture.reshape(rows, tile, -1, 3)[:, :24]

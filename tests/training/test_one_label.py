@@ -12,7 +12,8 @@ import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 from hpa import ensemble, evaluate, predict, train
-from hpa.data.images import write_image
+from hpa.data.images import read_image, write_image
+from hpa.data.layout import find_files
 from hpa.data.store import pack
 from hpa.data.tables import read_samples
 from hpa.scoring.predictions import read_predictions
@@ -60,6 +61,24 @@ def test_the_datas_own_validation_set_is_used_and_the_best_epoch_kept(runs, draw
     assert config["task"]["classes"] == list(HEP2.classes)
     assert {"folds": None, "optimizer": "adamw", "schedule": "cosine", "averaging": 0.995}.items() <= config.items()
     assert len(pd.read_csv(folder / "split.csv")) == len(samples) + len(read_samples(drawn_cells, "train", HEP2))
+
+
+def test_what_is_saved_predicts_what_was_validated(drawn_cells, tmp_path):
+    """With a step so long that the network answers differently to each image."""
+    options = ["--activation", "mish", "--loss", "smooth-l1", "--mixing", "mosaic"]
+    learning = ["--rows", "16", "--epochs", "1", "--schedule", "constant", "--warm-up", "0", "--learning-rate", "0.1"]
+    exact = ["--precision", "float32"]  # bfloat16 rounds to 8 bits, and not alike in each kind of graph
+    assert run(train, *TINY, *options, *learning, *exact, "--data", drawn_cells, "--runs", tmp_path, "--name", "any") == 0
+    folder = tmp_path / "any" / "base"
+    predictions = read_predictions(folder / "validation.npz")
+    samples = read_samples(drawn_cells, "validation", HEP2)
+    np.testing.assert_array_equal(predictions.targets, samples.targets)
+    images = np.stack([read_image(files) for files in find_files(drawn_cells / "validation", samples.ids, HEP2)])
+    model = keras.saving.load_model(folder / "model.keras", compile=False)
+    model.compile(jit_compile=False)
+    found = model.predict(images, verbose=0)
+    np.testing.assert_allclose(found, predictions.probabilities, atol=1e-5)
+    assert np.ptp(found, axis=0).max() > 1e-4  # ten times the tolerance
 
 
 def test_the_learning_rate_rises_and_falls(runs):

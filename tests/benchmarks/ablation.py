@@ -1,0 +1,176 @@
+"""What each ingredient of the recipe `winner` is worth: macro F1 on drawn test fields, beside the recipe `report`.
+
+Run `python tests/benchmarks/ablation.py FOLDER`; stopped and started again, it goes on. Every recipe trains the same network
+with three seeds on the same 2,000 drawn fields, whose classes are as frequent as the competition's, as many images in all
+(where an epoch is longer, there are fewer of them), on one core each. Thresholds are found by class on the validation rows.
+`recipes.csv` compares the recipes, `afterwards.csv` what is done with the trained models of `report` and `winner`.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from hpa.data.tables import read_training_table  # noqa: E402
+from hpa.scoring.metrics import macro_f1  # noqa: E402
+from hpa.scoring.predictions import read_predictions  # noqa: E402
+from hpa.scoring.thresholds import find_thresholds, predict_classes  # noqa: E402
+from hpa.tasks import HPA  # noqa: E402
+
+FIELDS, TEST_FIELDS, EXTERNAL_FIELDS, SIZE, EPOCHS = 2500, 1500, 500, 80, 12
+SEEDS = (0, 1, 2)
+COMMON = ["--variant", "0", "--size", str(SIZE), "--batch-size", "32", "--precision", "mixed_bfloat16"]
+THRESHOLDS = {"0.5 for all": 0.5, "the best for all": "global", "by class": "per-class", "by share": "class-share"}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a run does otherwise than the recipe `report`.
+
+    Attributes:
+        options: of `hpa.train`.
+        longer: how much longer an epoch is.
+        stages: whether the last epochs are those of the three fine-tune stages.
+    """
+
+    options: str = ""
+    longer: float = 1.0
+    stages: bool = False
+
+
+RECIPES = {
+    "report": Recipe(),
+    "fine-tune stages, 2, 1 and 1 of the epochs": Recipe(stages=True),
+    "AdamW 2e-3, weight decay, warm-up, cosine": Recipe(
+        "--optimizer adamw --learning-rate 2e-3 --weight-decay 0.01 --warm-up 1 --schedule cosine"
+    ),
+    "rate lowered on a plateau of the score": Recipe("--schedule plateau-score"),
+    "gradients clipped at 1": Recipe("--clip-norm 1"),
+    "moving average 0.99": Recipe("--averaging 0.99"),
+    "label smoothing 0.05": Recipe("--label-smoothing 0.05"),
+    "half soft F1 in the loss": Recipe("--loss binary-crossentropy+soft-f1"),
+    "focal loss": Recipe("--loss focal"),
+    "asymmetric loss": Recipe("--loss asymmetric"),
+    "positives weighed by square root": Recipe("--positive-weights square-root"),
+    "oversampling 0.05": Recipe("--oversampling 0.05", longer=1.15),
+    "500 external fields": Recipe("--external-weight 1", longer=1.25),
+    "winner": Recipe("--preset winner", longer=1.15),
+}
+
+
+def hpa(name: str, *arguments: object) -> None:
+    """Run a command of the package on one core."""
+    threads = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+    command = [sys.executable, "-m", f"hpa.{name}", *map(str, arguments)]
+    done = subprocess.run(command, env=os.environ | threads | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
+
+
+def train(data: Path, runs: Path, number: int, seed: int) -> None:
+    """Make the run `<number of the recipe>-<seed>`, and predict the test set with it."""
+    recipe, name = list(RECIPES.values())[number], f"{number}-{seed}"
+    epochs = round(EPOCHS / recipe.longer) - 4 * recipe.stages
+    which = ["--data", data, "--runs", runs, "--name", name]
+    hpa("train", *which, *COMMON, "--seed", seed, "--epochs", epochs, *recipe.options.split())
+    for stage, own in (("cnn", 2), ("dnn", 1), ("dnn2", 1)) if recipe.stages else ():
+        hpa("finetune", *which, "--variant", 0, "--stage", stage, "--epochs", own)
+
+
+def score(data: Path, folder: Path, threshold: str | float = "per-class") -> float:
+    """Return the macro F1 on the test fields of what a run predicts."""
+    validation, test = (read_predictions(folder / name) for name in ("validation.npz", "test.npz"))
+    thresholds = find_thresholds(threshold, validation.targets, validation.probabilities)
+    truth = read_training_table(data / "test_key.csv", HPA).targets
+    return macro_f1(truth, predict_classes(test.probabilities, thresholds)[0])
+
+
+def afterwards(data: Path, runs: Path) -> Iterator[tuple[str, str, int, float]]:
+    """Give recipe, what is done, seed and score for thresholds and views, with the models of two recipes."""
+    for recipe in ("report", "winner"):
+        number = list(RECIPES).index(recipe)
+        names = [f"{number}-{seed}" for seed in SEEDS]
+        which = ["--data", data, "--runs", runs, "--variants", ",".join(names)]
+        for views, average in ((8, "logits"), (8, "probabilities"), (1, "probabilities")):
+            hpa("predict", *which, "--views", views, "--average", average)
+            for seed, name in zip(SEEDS, names, strict=True):
+                if views == 1:
+                    for rule, threshold in THRESHOLDS.items():
+                        yield recipe, f"threshold {rule}", seed, score(data, runs / name / "base", threshold)
+                else:
+                    yield recipe, f"eight views, mean {average}", seed, score(data, runs / name / "base")
+
+
+def table(rows: list[tuple], against: str) -> pd.DataFrame:
+    """Return mean and spread over the seeds of each kind of run, and of what it has above `against` with the same seed."""
+    frame = pd.DataFrame(rows, columns=["what", "seed", "f1"]).pivot_table(
+        index="what", columns="seed", values="f1", sort=False
+    )
+    gain = frame - frame.loc[against]
+    return pd.DataFrame(
+        {
+            "mean": frame.mean(axis=1),
+            "lowest": frame.min(axis=1),
+            "highest": frame.max(axis=1),
+            "gain": gain.mean(axis=1),
+            "gain_lowest": gain.min(axis=1),
+            "gain_highest": gain.max(axis=1),
+        }
+    ).round(4)
+
+
+def main() -> None:
+    """Draw, train, predict, compare."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path, help="where data and runs are written")
+    folder = parser.parse_args().folder
+    data, runs = folder / "data", folder / "runs"
+    hpa("draw", "--out", data, "--train", FIELDS, "--test", TEST_FIELDS, "--size", SIZE)
+    if not (data / "external").exists():  # fields of another drawing, under other ids
+        hpa("draw", "--out", folder / "more", "--train", EXTERNAL_FIELDS, "--test", 1, "--size", SIZE, "--seed", 1)
+        more = pd.read_csv(folder / "more" / "train.csv")
+        (folder / "external").mkdir(exist_ok=True)
+        for file in (folder / "more" / "train").iterdir():
+            os.link(file, folder / "external" / f"external-{file.name}")
+        more.assign(Id="external-" + more["Id"]).to_csv(data / "external.csv", index=False)
+        (folder / "external").rename(data / "external")
+    hpa("pack", "--data", data, "--runs", runs, "--size", SIZE)
+    jobs = [(number, seed) for seed in SEEDS for number in range(len(RECIPES))]
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for (number, seed), _ in zip(jobs, pool.map(lambda job: train(data, runs, *job), jobs), strict=True):
+            print(f"trained: {list(RECIPES)[number]}, seed {seed}", flush=True)
+    hpa("predict", "--data", data, "--runs", runs)
+
+    rows = []
+    for number, (recipe, about) in enumerate(RECIPES.items()):
+        stage = "dnn2" if about.stages else "base"
+        rows += [(recipe, seed, score(data, runs / f"{number}-{seed}" / stage)) for seed in SEEDS]
+    truth = read_training_table(data / "test_key.csv", HPA).targets
+    print(f"constant guess, every class for every field: {macro_f1(truth, np.ones_like(truth)):.4f}")
+    recipes = table(rows, "report")
+    recipes.to_csv(folder / "recipes.csv")
+    print(recipes.to_string())
+
+    rows = [(f"{recipe}, {what}", seed, f1) for recipe, what, seed, f1 in afterwards(data, runs)]
+    done = pd.concat(
+        [
+            table([row for row in rows if row[0].startswith(each)], f"{each}, threshold by class")
+            for each in ("report", "winner")
+        ]
+    )
+    done.to_csv(folder / "afterwards.csv")
+    print(done.to_string())
+
+
+if __name__ == "__main__":
+    main()
