@@ -11,28 +11,29 @@ from hpa.files import written_whole
 
 
 def read_image(files: Sequence[Path], size: int | None = None) -> np.ndarray:
-    """Decode and stack the channel files of one sample.
+    """Decode and stack the channel files of one sample: `read_in_sizes` for a single size, or as large as the files are."""
+    return read_in_sizes(files, [size])[0]
+
+
+def read_in_sizes(files: Sequence[Path], sizes: Sequence[int | None]) -> list[np.ndarray]:
+    """Decode the channel files of one sample once, and stack them in each of some sizes.
 
     Args:
         files: one grey image a channel.
-        size: side in pixels to resize to, by area averaging where the image shrinks and bilinearly where it grows;
+        sizes: side in pixels to resize to, by area averaging where the image shrinks and bilinearly where it grows;
             None keeps the size that the files have.
 
     Returns:
-        uint8 array [H, W, channels].
+        uint8 array [H, W, channels] for each of the sizes.
 
     Raises:
         BadInput: if a file cannot be decoded or used (see `read_channel`), or the files differ in size.
     """
     channels = [read_channel(file) for file in files]
     if len({channel.shape for channel in channels}) > 1:
-        sizes = ", ".join(f"{file.name} {c.shape[1]}x{c.shape[0]}" for file, c in zip(files, channels, strict=True))
-        raise BadInput(f"the channels differ in size: {sizes}")
-    if size is not None:
-        shrinks = min(channels[0].shape) >= size
-        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        channels = [cv2.resize(channel, (size, size), interpolation=interpolation) for channel in channels]
-    return np.dstack(channels)
+        found = ", ".join(f"{file.name} {c.shape[1]}x{c.shape[0]}" for file, c in zip(files, channels, strict=True))
+        raise BadInput(f"the channels differ in size: {found}")
+    return [np.dstack(channels if size is None else [_resized(channel, size) for channel in channels]) for size in sizes]
 
 
 def read_channel(file: Path) -> np.ndarray:
@@ -70,6 +71,11 @@ def write_image(path: Path, image: np.ndarray) -> None:
     with written_whole(path) as temporary:
         # Encoded in memory because OpenCV says nothing when the disk is full.
         temporary.write_bytes(cv2.imencode(temporary.suffix, image)[1].tobytes())
+
+
+def _resized(channel: np.ndarray, size: int) -> np.ndarray:
+    shrinks = min(channel.shape) >= size
+    return cv2.resize(channel, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def _one_filled_channel(file: Path, image: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from hpa.data.images import read_image
+from hpa.data.images import read_in_sizes
 from hpa.data.store import ImageStore, pack
 from hpa.data.tables import has_test_set, read_ids
 from hpa.errors import BadInput, refuse
@@ -130,7 +130,7 @@ def _batches(files: Sequence[Sequence[Path]], sizes: Sequence[int]) -> Iterator[
 
     def read(sample: Sequence[Path]) -> list[np.ndarray]:
         try:
-            return [read_image(sample, size) for size in sizes]
+            return read_in_sizes(sample, sizes)
         except BadInput as error:
             faults.append(f"{sample[0].parent.name}/{error}")
             return []

@@ -10,7 +10,7 @@ from scipy.special import expit, logit
 
 from hpa import ensemble
 from hpa import predict as command
-from hpa.data.images import read_image
+from hpa.data.images import read_channel, read_image
 from hpa.data.layout import find_files
 from hpa.data.store import pack
 from hpa.data.tables import read_sample_submission
@@ -83,19 +83,21 @@ def test_each_image_is_read_once_for_all_models(drawn_data, runs, monkeypatch):
 
 def test_each_image_is_decoded_once_for_all_models_and_views(drawn_data, tmp_path, monkeypatch):
     files = find_files(drawn_data / "test", read_sample_submission(drawn_data / "sample_submission.csv").ids[:5], HPA)
-    folders = [tmp_path / "runs" / name / "base" for name in ("2", "3")]
-    for folder in folders:
-        write_json(folder / "config.json", REPORT | {"size": 48, "task": vars(HPA)})
+    sizes = {tmp_path / "runs" / name / "base": size for name, size in (("2", 48), ("3", 64), ("4", 48))}
+    folders = list(sizes)
+    for folder, size in sizes.items():
+        write_json(folder / "config.json", REPORT | {"size": size, "task": vars(HPA)})
         (folder / "model.keras").touch()
     decoded, seen = [], []
     model = SimpleNamespace(output=np.empty((0, 28)))
     model.predict_on_batch = lambda images: seen.append(images) or np.zeros((len(images), 28), np.float32)
     monkeypatch.setattr(predict, "_load", lambda folder: model)
-    monkeypatch.setattr(predict, "read_image", lambda sample, size: decoded.append(sample) or read_image(sample, size))
-    assert predict.predict_files(folders, files, 8).shape == (2, 5, 28)
-    assert sorted(decoded) == sorted(files)
-    assert len(seen) == 16
-    np.testing.assert_array_equal(seen[0], [read_image(sample, 48) for sample in files])
+    monkeypatch.setattr("hpa.data.images.read_channel", lambda file: decoded.append(file) or read_channel(file))
+    assert predict.predict_files(folders, files, 8).shape == (3, 5, 28)
+    assert sorted(decoded) == sorted(file for sample in files for file in sample)
+    assert len(seen) == 24
+    for first, size in ((0, 48), (8, 64), (16, 48)):
+        np.testing.assert_array_equal(seen[first], [read_image(sample, size) for sample in files])
 
 
 def test_folds_and_views_from_the_models_to_the_blend(drawn_data, tmp_path, capsys):
