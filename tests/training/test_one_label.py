@@ -257,7 +257,7 @@ def test_validation_cells_of_other_data_are_not_predicted(runs, drawn_cells, tmp
     shutil.copytree(drawn_cells, tmp_path / "data")
     next((tmp_path / "data" / "validation").rglob("*.png")).unlink()
     assert run(predict, "--data", tmp_path / "data", "--runs", tmp_path / "runs", "--views", "4", "--average", "logits") == 2
-    assert "trained on another table" in capsys.readouterr().err
+    assert "made on another table" in capsys.readouterr().err
     assert (tmp_path / "runs" / "seed0" / "base" / "validation.npz").read_bytes() == before
 
 

@@ -308,10 +308,10 @@ def test_bad_input_is_refused_and_nothing_is_written(network, tmp_path, capsys):
 
     for image in list((tmp_path / "data" / "train" / "dotted").iterdir())[1:]:
         image.unlink()
-    assert "trained on another table" in refused("--name", "cells")
+    assert "made on another table" in refused("--name", "cells")
     (source / "config.json").unlink()
     make_run(source, network, "one", tmp_path / "data")
-    assert "train: class dotted: 1 of the 21 rows to learn from have it" in refused("--name", "cells")
+    assert "data: class dotted: 1 of the 21 rows to learn from have it" in refused("--name", "cells")
     (source / "history.csv").unlink()
     assert "has not all of its 1 epochs; run its command again first" in refused("--name", "cells")
 
