@@ -2,7 +2,8 @@
 # The competition from start to end: download, training, blend, upload. Run again, it goes on.
 # Usage: kaggle.sh [DATA [RUNS [SUBMISSION.csv]]]; $PRESET is `winner` if not given: five folds that keep copies of an image
 # together (and images of one antibody, where $DATA/external holds public ones: they are learned from too), eight views,
-# the thresholds that do best on rows they were not found on. With PRESET=report it does what the report did.
+# the thresholds that do best on rows they were not found on, and no fine-tune stages, since soft F1 is in the loss from the
+# start. With PRESET=report it does what the report did.
 # $VARIANTS (those of the report), $FOLDS, $VIEWS, $AVERAGE, $RULE, $WEIGHTS, $SHIFT, $TRAIN_OPTIONS and $FINETUNE_OPTIONS as
 # in the scripts that this one calls; $MESSAGE is what the submissions page says about the entry.
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
@@ -23,10 +24,10 @@ if [ ! -e "$data/.downloaded" ]; then
 fi
 
 export VARIANTS=${VARIANTS:-0 1 2 3 4 6} PRESET=${PRESET:-winner}
-recipe=(--preset "$PRESET")
+recipe=(--preset "$PRESET") stages=(cnn dnn dnn2)
 if [ "$PRESET" = winner ]; then
     export FOLDS=${FOLDS:-5} VIEWS=${VIEWS:-8} RULE=${RULE:-best} WEIGHTS=${WEIGHTS:-equal}
-    groups=()
+    groups=() stages=()
     copies=$runs/copies.csv
     [ -e "$copies" ] || hpa duplicates --data "$data" --out "$copies"
     ! grep -q ',train,' "$copies" || groups+=("$copies")
@@ -38,7 +39,7 @@ if [ "$PRESET" = winner ]; then
 fi
 # shellcheck disable=SC2086
 bash "$root/pipelines/base.sh" --data "$data" --runs "$runs" "${recipe[@]}" ${TRAIN_OPTIONS:-}
-for stage in cnn dnn dnn2; do
+for stage in "${stages[@]}"; do
     # shellcheck disable=SC2086
     bash "$root/pipelines/finetune_$stage.sh" --data "$data" --runs "$runs" ${FINETUNE_OPTIONS:-}
 done

@@ -4,4 +4,4 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 set_up tests/requirements.txt
 cd "$root"
 "$python" -m ruff check --quiet .
-"$python" -m pytest -q --numprocesses 2 --dist loadfile "$@"
+"$python" -m pytest -q --numprocesses 2 --dist loadfile --no-loadscope-reorder "$@"

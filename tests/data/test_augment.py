@@ -114,17 +114,7 @@ def test_movements_of_cells():
     assert scales.mean(axis=1).min() == pytest.approx(0.9, abs=0.02)
     assert scales.mean(axis=1).max() == pytest.approx(1.12, abs=0.02)
     assert 0.4 < (np.linalg.det(linear) < 0).mean() < 0.6
-    assert np.histogram(degrees(linear), 16, (-180, 180))[0].min() > 600 / 64
-
-
-@pytest.mark.parametrize(("shape", "turns"), [((24, 24), (0, 1, 2, 3)), ((24, 17), (0, 2))])
-def test_half_of_the_cells_keep_their_grain(shape, turns):
-    grain = 255 * np.random.default_rng(0).integers(0, 2, (*shape, 2), np.uint8)  # black and white, which gamma leaves alone
-    moved = [np.rot90(side, turn) for side in (grain, grain[:, ::-1]) for turn in turns]
-    augmented = augment(np.repeat(grain[np.newaxis], 400, axis=0), np.arange(400), "cells", 0, 0)
-    counts = [sum(np.array_equal(one, other) for one in augmented) for other in moved]
-    assert 160 < sum(counts) < 240
-    assert min(counts) > 200 / len(moved) / 2
+    assert np.histogram(degrees(linear), 8, (-180, 180))[0].min() > 600 / 16
 
 
 def test_movements_of_the_single_augmentations():
