@@ -62,8 +62,8 @@ def write_samples():
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with the file that takes longest, or one process is left with it when the other is done."""
-    items.sort(key=lambda item: item.path.name != "test_pipelines.py")
+    """Begin with the files that take longest, or one process is left with them when the other is done."""
+    items.sort(key=lambda item: item.path.name not in ("test_pipelines.py", "test_train.py"))
 
 
 @pytest.fixture
