@@ -8,6 +8,7 @@ with three seeds on the same 2,000 drawn fields, whose classes are as frequent a
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -139,7 +140,8 @@ def main() -> None:
     if not (data / "external").exists():  # fields of another drawing, under other ids
         hpa("draw", "--out", folder / "more", "--train", EXTERNAL_FIELDS, "--test", 1, "--size", SIZE, "--seed", 1)
         more = pd.read_csv(folder / "more" / "train.csv")
-        (folder / "external").mkdir(exist_ok=True)
+        shutil.rmtree(folder / "external", ignore_errors=True)  # of a try that was stopped in the middle
+        (folder / "external").mkdir()
         for file in (folder / "more" / "train").iterdir():
             os.link(file, folder / "external" / f"external-{file.name}")
         more.assign(Id="external-" + more["Id"]).to_csv(data / "external.csv", index=False)

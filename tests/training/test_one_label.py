@@ -255,8 +255,14 @@ def test_validation_cells_of_other_data_are_not_predicted(runs, drawn_cells, tmp
     shutil.copytree(runs / "seed0", tmp_path / "runs" / "seed0")
     before = (tmp_path / "runs" / "seed0" / "base" / "validation.npz").read_bytes()
     shutil.copytree(drawn_cells, tmp_path / "data")
-    next((tmp_path / "data" / "validation").rglob("*.png")).unlink()
-    assert run(predict, "--data", tmp_path / "data", "--runs", tmp_path / "runs", "--views", "4", "--average", "logits") == 2
+    first, second, *_ = sorted((tmp_path / "data" / "validation").iterdir(), key=lambda folder: -len(list(folder.iterdir())))
+    cell = next(first.iterdir())
+    other = cell.rename(second / cell.name)
+    views = ["--views", "4", "--average", "logits"]
+    assert run(predict, "--data", tmp_path / "data", "--runs", tmp_path / "runs", *views) == 2
+    assert "trained on another table" in capsys.readouterr().err
+    other.unlink()
+    assert run(predict, "--data", tmp_path / "data", "--runs", tmp_path / "runs", *views) == 2
     assert "made on another table" in capsys.readouterr().err
     assert (tmp_path / "runs" / "seed0" / "base" / "validation.npz").read_bytes() == before
 
