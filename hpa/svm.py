@@ -11,12 +11,18 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the options."""
     parser = command.parser(
         "svm",
-        "Put a linear support vector machine in the place of a finished run's dense head. What comes of it is the run "
-        "<runs>/<name>-svm/base, which is predicted with, blended and evaluated like any other.",
+        "Put a support vector machine in the place of a finished run's dense head. What comes of it is the run "
+        "<runs>/<name>-svm-<kernel>/base, which is predicted with, blended and evaluated like any other.",
     )
     command.add_folders(parser)
     parser.add_argument("--name", type=command.run_name, required=True, help="name of the run that gives the features")
     parser.add_argument("--stage", choices=("last", *STAGES), default="last", help="which stage of it")
+    parser.add_argument(
+        "--kernel",
+        choices=("linear", "rbf"),
+        default="rbf",
+        help="radial basis functions, which take a time that grows with the square of the number of rows, or linear",
+    )
     return parser
 
 
@@ -28,7 +34,7 @@ def work(options: argparse.Namespace) -> None:
     with command.quiet_import():
         from hpa.training.svm import replace_head
 
-    replace_head(source, options.data, options.runs)
+    replace_head(source, options.data, options.runs, options.kernel)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

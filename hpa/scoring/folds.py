@@ -10,7 +10,7 @@ from pathlib import Path
 from hpa.errors import refuse
 from hpa.files import read_json
 
-NAME = re.compile("(.*?)(-fold[0-9]+)?(-svm)?", re.DOTALL)
+NAME = re.compile("(.*?)(-fold[0-9]+)?(-svm-(?:linear|rbf))?", re.DOTALL)
 # What may differ in the config.json of one run's folds: which one it is, and where and by which machine it was made.
 OWN = {"fold", "start_sha256", "svm", "data", "versions", "precision"}
 
@@ -96,7 +96,8 @@ def _command(config: dict, folder: Path, fold: int) -> str:
     """Return the command that makes the missing fold of a run like the one of `config`."""
     name, stage = folder.parent.name, folder.name
     if "svm" in config:
-        return f"python -m hpa.svm --name {name.removesuffix('-svm')}"
+        kernel = config["svm"]["kernel"]
+        return f"python -m hpa.svm --kernel {kernel} --name {name.removesuffix(f'-svm-{kernel}')}"
     if stage != "base":
         return f"python -m hpa.finetune --stage {stage} --name {name}"
     variant = "" if config.get("variant") is None else f" --variant {config['variant']}"

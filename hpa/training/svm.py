@@ -1,8 +1,9 @@
-"""A linear support vector machine in the place of a network's dense head, itself a dense layer of a Keras model.
+"""A support vector machine in the place of a network's dense head, itself layers of a Keras model.
 
-Its decision values are linear in the features, and so are the standardisation before it and the calibration after it, so
-that all three fold into one kernel and bias. The features of the training rows come from a network that has learned from
-these very rows: cross-validation among them is on the hopeful side, and only the validation rows tell how good it is.
+The decision values of a linear one are linear in the features, and so are the standardisation before it and the calibration
+after it, so that all three fold into one kernel and bias. With radial basis functions the same holds of the similarities of
+the features to the support vectors. The features of the training rows come from a network that has learned from these very
+rows: cross-validation among them is on the hopeful side, and only the validation rows tell how good it is.
 """
 
 from dataclasses import dataclass, replace
@@ -11,15 +12,17 @@ from pathlib import Path
 import keras
 import numpy as np
 import pandas as pd
-from keras import layers
+from joblib import parallel_config
+from keras import layers, ops
 from scipy.optimize import minimize_scalar
+from scipy.spatial.distance import cdist
 from scipy.special import expit, logsumexp, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import LinearSVC
+from sklearn.svm import SVC, LinearSVC
 from tqdm import tqdm
 
 from hpa.data.splits import make_folds
@@ -46,9 +49,29 @@ from hpa.training.stages import CROSSENTROPIES
 from hpa.training.train import OUTPUTS, require_finished
 
 FOLDS = 5
-REGULARISATIONS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # LinearSVC's C: the smaller, the stronger the regularisation
+# scikit-learn's C for each kernel: the smaller, the stronger the regularisation.
+REGULARISATIONS = {"linear": (1e-4, 1e-3, 1e-2, 1e-1, 1.0), "rbf": (1.0, 10.0, 100.0)}
+CACHE = 500  # MB of kernel values that libsvm keeps; its own 200 are few for some thousand rows
 # Where a network flattens its last maps, in place of pooling them, its features are the last hidden layer's outputs.
 FEATURES = {"alexnet": "dense_3", "parallel-kernels": "dense_1"}
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What the similarities exp(-|factors * (x - origin) - center|^2) of features x to some centers are made with.
+
+    Attributes:
+        origin, factors: float64 arrays [features].
+        centers: float64 array [centers, features].
+    """
+
+    origin: np.ndarray
+    factors: np.ndarray
+    centers: np.ndarray
+
+    def similarities(self, features: np.ndarray) -> np.ndarray:
+        """Return float64 [n, centers] from features [n, features]."""
+        return np.exp(-cdist(self.factors * (features - self.origin), self.centers, "sqeuclidean"))
 
 
 @dataclass(frozen=True)
@@ -56,20 +79,51 @@ class Head:
     """A calibrated support vector machine for features as the network gives them.
 
     Attributes:
-        kernel: float64 array [features, classes].
+        basis: makes the inputs of the kernel from the features; None where they are the features themselves.
+        kernel: float64 array [inputs, classes].
         bias: float64 array [classes].
         regularisation: the C that was chosen.
         loss: its cross-validated log loss on the training rows, see `calibrate`.
     """
 
+    basis: Basis | None
     kernel: np.ndarray
     bias: np.ndarray
     regularisation: float
     loss: float
 
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """Return float64 [n, classes] from features [n, features]."""
+        inputs = self.basis.similarities(features) if self.basis else features.astype(np.float64)
+        return inputs @ self.kernel + self.bias
 
-def replace_head(source: Path, data: Path, runs: Path) -> Path:
-    """Make the run `<runs>/<name>-svm/base` from a finished run of that name, or find it made.
+
+@keras.saving.register_keras_serializable("hpa")
+class RadialBasis(layers.Layer):
+    """The similarities that a `Basis` gives, as a layer; in float32, whatever precision the features come in."""
+
+    def __init__(self, centers: int, dtype: str = "float32", **options) -> None:
+        super().__init__(dtype=dtype, **options)
+        self.count = centers
+
+    def build(self, input_shape: tuple[int | None, int]) -> None:
+        """Make the weights, in the order of the attributes of `Basis`."""
+        shapes = {"origin": input_shape[1:], "factors": input_shape[1:], "centers": (self.count, *input_shape[1:])}
+        self.origin, self.factors, self.centers = (self.add_weight(shape, name=name) for name, shape in shapes.items())
+
+    def call(self, inputs):
+        """Return float32 [B, centers] from features [B, features]."""
+        scaled = self.factors * (inputs - self.origin)
+        squares = ops.sum(scaled**2, axis=1, keepdims=True) + ops.sum(self.centers**2, axis=1)
+        return ops.exp(2 * ops.matmul(scaled, ops.transpose(self.centers)) - squares)
+
+    def get_config(self) -> dict:
+        """Return what the layer is made with."""
+        return super().get_config() | {"centers": self.count}
+
+
+def replace_head(source: Path, data: Path, runs: Path, kernel: str) -> Path:
+    """Make the run `<runs>/<name>-svm-<kernel>/base` from a finished run of that name, or find it made.
 
     Its settings are those of the network but for what the fit of the head differs in: one epoch, the training rows as they
     are, and the log loss, which the calibration minimises. Nothing in it depends on the optimizer's settings.
@@ -78,6 +132,7 @@ def replace_head(source: Path, data: Path, runs: Path) -> Path:
         source: the run folder whose network gives the features.
         data: folder of the data.
         runs: the folder of all runs; packed images go to its `stores` folder.
+        kernel: of the machine, `"linear"` or `"rbf"` (radial basis functions).
 
     Returns:
         The run folder.
@@ -86,7 +141,7 @@ def replace_head(source: Path, data: Path, runs: Path) -> Path:
         BadInput: if the source is not finished or was trained on another table, a class has too few rows to learn from, or
             the run folder holds another run.
     """
-    folder = runs / f"{source.parent.name}-svm" / "base"
+    folder = runs / f"{source.parent.name}-svm-{kernel}" / "base"
     own, task = read_settings(source), read_task_of(source)
     plain = {"label_smoothing": 0.0, "augmentation": "none", "mixing": "none"}
     settings = replace(own, stage="base", part="dense", epochs=1, loss=CROSSENTROPIES[task.labels], **plain)
@@ -97,8 +152,9 @@ def replace_head(source: Path, data: Path, runs: Path) -> Path:
     config["svm"] = {
         "source": f"{source.parent.name}/{source.name}",
         "features": features_layer,
+        "kernel": kernel,
         "folds": FOLDS,
-        "regularisations": list(REGULARISATIONS),
+        "regularisations": list(REGULARISATIONS[kernel]),
     }
     require_same_run(folder, config)
     if is_finished(folder):
@@ -115,10 +171,10 @@ def replace_head(source: Path, data: Path, runs: Path) -> Path:
         extractor = keras.Model(network.input, network.get_layer(features_layer).output)
         extractor.compile(jit_compile=just_in_time())
         features = [predict_rows(extractor, images, rows, 1, "features") for rows in (sides.training, sides.validation)]
-        head = fit_head(features[0], training.targets, task.labels, fold_of_row)
+        head = fit_head(features[0], training.targets, task.labels, fold_of_row, kernel)
         with written_whole(folder / "model.keras") as temporary:
             with_head(extractor, head, task.labels, f"{network.name}_svm").save(temporary)
-        logits = [each.astype(np.float64) @ head.kernel + head.bias for each in features]
+        logits = [head.logits(each) for each in features]
         probabilities = [softmax(each, axis=1) if task.labels == "one" else expit(each) for each in logits]
         write_predictions(
             folder / "validation.npz",
@@ -142,14 +198,19 @@ def replace_head(source: Path, data: Path, runs: Path) -> Path:
 
 def with_head(extractor: keras.Model, head: Head, labels: str, name: str) -> keras.Model:
     """Return the network of the features [B, features] with a head on them."""
+    x = extractor.output
+    if head.basis:
+        similarities = RadialBasis(len(head.basis.centers), name=f"{DENSE_PART}similarities")
+        x = similarities(x)
+        similarities.set_weights([head.basis.origin, head.basis.factors, head.basis.centers])
     dense = layers.Dense(len(head.bias), name=f"{DENSE_PART}svm")
-    x = dense(extractor.output)
+    x = dense(x)
     dense.set_weights([head.kernel, head.bias])
     x = layers.Activation(OUTPUTS[labels], dtype="float32", name=f"{DENSE_PART}probabilities")(x)
     return keras.Model(extractor.input, x, name=name)
 
 
-def fit_head(features: np.ndarray, targets: np.ndarray, labels: str, fold_of_row: np.ndarray) -> Head:
+def fit_head(features: np.ndarray, targets: np.ndarray, labels: str, fold_of_row: np.ndarray, kernel: str) -> Head:
     """Fit a machine for each class against the rest, with the C whose cross-validated log loss is the least.
 
     Args:
@@ -157,21 +218,39 @@ def fit_head(features: np.ndarray, targets: np.ndarray, labels: str, fold_of_row
         targets: uint8 array [n, classes] of 0 and 1; each class has rows and is missing from rows outside every fold.
         labels: `"one"` or `"many"`.
         fold_of_row: int array [n], the folds of the cross-validation.
+        kernel: `"linear"` or `"rbf"`.
     """
     # What differs by no more than rounding would be blown up to deviation 1 and learned from.
     features = np.where(features.std(axis=0) > 1e-5 * np.abs(features).max(axis=0), features, 0)
     calibrations = {}
-    for regularisation in tqdm(REGULARISATIONS, desc="cross-validating the support vector machine", disable=None):
-        decisions = cross_val_predict(
-            _machine(regularisation), features, targets, cv=PredefinedSplit(fold_of_row), method="decision_function"
-        )
-        calibrations[regularisation] = calibrate(decisions, targets, labels)
-    chosen = min(calibrations, key=lambda regularisation: calibrations[regularisation][2])
-    scaler, machines = _machine(chosen).fit(features, targets).named_steps.values()
+    machine, folds = MACHINES[kernel], PredefinedSplit(fold_of_row)
+    with parallel_config("threading", n_jobs=-1):
+        for regularisation in tqdm(REGULARISATIONS[kernel], desc="cross-validating the machine", disable=None):
+            candidate = _one_each(machine(regularisation))
+            decisions = cross_val_predict(candidate, features, targets, cv=folds, method="decision_function")
+            calibrations[regularisation] = calibrate(decisions, targets, labels)
+        chosen = min(calibrations, key=lambda regularisation: calibrations[regularisation][2])
+        scaler, fitted = _one_each(machine(chosen)).fit(features, targets).named_steps.values()
     scale, offset, loss = calibrations[chosen]
-    kernel = np.stack([machine.coef_[0] for machine in machines.estimators_], axis=1) / scaler.scale_[:, None]
-    intercept = np.array([machine.intercept_[0] for machine in machines.estimators_])
-    return Head(kernel * scale, (intercept - scaler.mean_ @ kernel) * scale + offset, chosen, float(loss))
+    intercept = np.array([machine.intercept_[0] for machine in fitted.estimators_])
+    if kernel == "linear":
+        basis, coefficients = None, np.stack([machine.coef_[0] for machine in fitted.estimators_], axis=1)
+        coefficients /= scaler.scale_[:, None]
+        intercept -= scaler.mean_ @ coefficients
+    else:
+        basis, coefficients = _support(features, scaler, fitted)
+    return Head(basis, coefficients * scale, intercept * scale + offset, chosen, float(loss))
+
+
+def _support(features: np.ndarray, scaler: StandardScaler, machines: OneVsRestClassifier) -> tuple[Basis, np.ndarray]:
+    """Return the support vectors of all machines, scaled so that gamma is 1, and what they count for each class."""
+    coefficients = np.zeros((len(features), len(machines.estimators_)))
+    for number, machine in enumerate(machines.estimators_):
+        coefficients[machine.support_, number] = machine.dual_coef_[0]
+    supports = np.flatnonzero(coefficients.any(axis=1))
+    width = features.shape[1] ** -0.5  # the root of the gamma "auto"
+    basis = Basis(scaler.mean_, width / scaler.scale_, width * scaler.transform(features[supports]))
+    return basis, coefficients[supports]
 
 
 def calibrate(decisions: np.ndarray, targets: np.ndarray, labels: str) -> tuple[np.ndarray, np.ndarray, float]:
@@ -217,10 +296,15 @@ def log_loss(logits: np.ndarray, targets: np.ndarray, labels: str) -> float:
     return float(np.mean(np.logaddexp(0, logits) - targets * logits))
 
 
-def _machine(regularisation: float) -> Pipeline:
-    # The primal problem is solved without random numbers; 0.01 is the tolerance that liblinear itself has for it, and a
-    # finer one takes hundreds of steps to the same decisions where C is large.
-    machine = LinearSVC(C=regularisation, dual=False, tol=0.01)
+# Solved without random numbers both. Of the linear one this is the primal problem; 0.01 is the tolerance that liblinear
+# itself has for it, and a finer one takes hundreds of steps to the same decisions where C is large.
+MACHINES = {
+    "linear": lambda regularisation: LinearSVC(C=regularisation, dual=False, tol=0.01),
+    "rbf": lambda regularisation: SVC(C=regularisation, gamma="auto", cache_size=CACHE),
+}
+
+
+def _one_each(machine: LinearSVC | SVC) -> Pipeline:
     return make_pipeline(StandardScaler(), OneVsRestClassifier(machine))
 
 

@@ -55,7 +55,8 @@ def main() -> None:
     hpa("pack", *where, "--task", "hep2", "--set", "train")
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         seconds = dict(pool.map(train, ["search", *ROWS]))
-    hpa("svm", *where, "--name", "cells")
+    for kernel in ("linear", "rbf"):
+        hpa("svm", *where, "--name", "cells", "--kernel", kernel)
     table = pd.DataFrame(
         [
             {
@@ -63,7 +64,7 @@ def main() -> None:
                 "seconds": round(seconds.get(name, 0)),
                 **read_history(options.folder / name / "base").max().to_dict(),
             }
-            for name in [*ROWS, "cells-svm", "search"]
+            for name in [*ROWS, "cells-svm-linear", "cells-svm-rbf", "search"]
         ]
     )
     table = table[["row", "seconds", "validation_accuracy", "validation_mean_class_accuracy"]]

@@ -56,7 +56,8 @@ def arrays(pattern, name):
     ("name", "fold", "expected"),
     [
         ("0", 0, "0"), ("0", 2, "0-fold2"), ("0-fold2", 0, "0"), ("0-fold2", 11, "0-fold11"), ("a-b-fold1", 3, "a-b-fold3"),
-        ("0-svm", 1, "0-fold1-svm"), ("0-fold1-svm", 0, "0-svm"), ("fold1", 2, "fold1-fold2"), ("a-folds", 0, "a-folds"),
+        ("0-svm-rbf", 1, "0-fold1-svm-rbf"), ("0-fold1-svm-linear", 0, "0-svm-linear"), ("0-svm", 1, "0-svm-fold1"),
+        ("fold1", 2, "fold1-fold2"), ("a-folds", 0, "a-folds"),
     ],
 )  # fmt: skip
 def test_names_of_folds(name, fold, expected):
@@ -124,7 +125,7 @@ def finetune(name):
     shutil.copytree(f"runs/{name}/base", f"runs/{name}/cnn")
 
 
-SVM = {"svm": {"source": "0/base"}}
+SVM = {"svm": {"source": "0/base", "kernel": "rbf"}}
 
 
 @pytest.mark.parametrize(
@@ -149,9 +150,14 @@ SVM = {"svm": {"source": "0/base"}}
              "runs/0-fold2/cnn: fold 2 of 3 is missing; python -m hpa.finetune --stage cnn --name 0-fold2 and"],
         ),
         (
-            lambda: [make_fold(Path(f"runs/{name}-svm/base"), fold, 0, **SVM) for fold, name in enumerate(("0", "0-fold1"))],
-            ["--variants", "0-svm"],
-            ["runs/0-fold2-svm/base: fold 2 of 3 is missing; python -m hpa.svm --name 0-fold2 and the options of "],
+            lambda: [
+                make_fold(Path(f"runs/{name}-svm-rbf/base"), fold, 0, **SVM) for fold, name in enumerate(("0", "0-fold1"))
+            ],
+            ["--variants", "0-svm-rbf"],
+            [
+                "runs/0-fold2-svm-rbf/base: fold 2 of 3 is missing; "
+                "python -m hpa.svm --kernel rbf --name 0-fold2 and the options of "
+            ],
         ),
         (
             lambda: None,

@@ -17,9 +17,10 @@ from scipy.special import softmax
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.metrics import log_loss
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import LinearSVC
+from sklearn.svm import SVC, LinearSVC
 
 from hpa import svm as command
 from hpa.data.layout import find_files
@@ -41,6 +42,7 @@ from hpa.training.stages import Settings
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("lying", "standing", "dotted")
 TASKS = {labels: Task(labels, CLASSES, ("grey",), ("",), labels) for labels in ("one", "many")}
+KERNELS = ("linear", "rbf")
 TOPOLOGY = {"filters": (4, 8), "blocks": (1, 1), "kernel": 3, "dropout": 0.3}
 SETTINGS = {
     labels: Settings(**PRESETS["cells"] | TOPOLOGY | {"size": 16, "epochs": 1, "folds": folds})
@@ -102,12 +104,12 @@ def network():
 
 @pytest.fixture(scope="module")
 def places(network, tmp_path_factory):
-    """For each kind of task: data, a run named cells, and cells-svm made from it."""
+    """For each kind of task: data, a run named cells, and a machine of each kernel made from it."""
     places = {labels: tmp_path_factory.mktemp(labels) for labels in TASKS}
     for labels, place in places.items():
         write_data(place / "data", labels, 300)
         make_run(place / "runs" / "cells" / "base", network, labels, place / "data")
-    options = ["--data", "data", "--runs", "runs", "--name", "cells"]
+    options = ["--data", "data", "--runs", "runs", "--name", "cells"]  # rbf is the default
     done = subprocess.run(
         [sys.executable, "-m", "hpa.svm", *options],
         cwd=places["one"],
@@ -117,18 +119,20 @@ def places(network, tmp_path_factory):
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert "cells/base has: best epoch 1 of 1, validation accuracy 0.2500\nruns/cells-svm/base is done" in done.stdout
-    assert run(places["many"]) == 0
+    assert "cells/base has: best epoch 1 of 1, validation accuracy 0.2500\nruns/cells-svm-rbf/base is done" in done.stdout
+    assert run(places["one"], "--kernel", "linear") == 0
+    for kernel in KERNELS:
+        assert run(places["many"], "--kernel", kernel) == 0
     return places
 
 
 @dataclass
 class Rows:
-    """What is known of a side's rows: the network's features, the truth, and what the machine's run predicts."""
+    """What is known of a side's rows: the network's features, the truth, and what each machine's run predicts."""
 
     features: np.ndarray
     targets: np.ndarray
-    probabilities: np.ndarray
+    probabilities: dict[str, np.ndarray]
 
 
 @pytest.fixture(scope="module")
@@ -144,28 +148,37 @@ def sides(network, places):
         files = [find_files(folder, own.ids, TASKS[labels]) for folder, own in zip(folders, samples, strict=True)]
         images = [np.stack([cv2.imread(str(file), cv2.IMREAD_GRAYSCALE) for (file,) in own])[..., None] for own in files]
         features = [keras.ops.convert_to_numpy(extractor(own, training=False)) for own in images]
-        [probabilities] = predict_files([place / "runs" / "cells-svm" / "base"], [*files[0], *files[1]], 1)
-        probabilities = np.split(probabilities, [len(files[0])])
+        predicted = predict_files([machine_of(place, kernel) for kernel in KERNELS], [*files[0], *files[1]], 1)
+        parts = [np.split(each, [len(files[0])]) for each in predicted]
+        probabilities = [dict(zip(KERNELS, own, strict=True)) for own in zip(*parts, strict=True)]
         targets = [each.targets for each in samples]
         folds = make_folds(samples[0], svm.FOLDS, 0, None)
         found[labels] = (*map(Rows, features, targets, probabilities), folds)
     return found
 
 
-def history(place):
-    return pd.read_csv(place / "runs" / "cells-svm" / "base" / "history.csv").iloc[0]
+def machine_of(place, kernel):
+    return place / "runs" / f"cells-svm-{kernel}" / "base"
 
 
-def reference(regularisation):
-    return make_pipeline(StandardScaler(), LinearSVC(C=regularisation, dual=False, tol=0.01))
+def history(place, kernel):
+    return pd.read_csv(machine_of(place, kernel) / "history.csv").iloc[0]
 
 
-def test_one_label_is_what_scikit_learn_predicts(places, sides):
+def reference(kernel, regularisation):
+    linear = LinearSVC(C=regularisation, dual=False, tol=0.01)
+    return make_pipeline(StandardScaler(), linear if kernel == "linear" else OneVsRestClassifier(SVC(C=regularisation)))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_one_label_is_what_scikit_learn_predicts(places, sides, kernel):
     training, validation, _ = sides["one"]
-    fitted = reference(history(places["one"])["regularisation"]).fit(training.features, training.targets.argmax(axis=1))
-    np.testing.assert_array_equal(validation.probabilities.argmax(axis=1), fitted.predict(validation.features))
-    np.testing.assert_allclose(validation.probabilities.sum(axis=1), 1, atol=1e-6)
-    decisions, logits = fitted.decision_function(validation.features), np.log(validation.probabilities)
+    fitted = reference(kernel, history(places["one"], kernel)["regularisation"])
+    fitted.fit(training.features, training.targets.argmax(axis=1))
+    probabilities = validation.probabilities[kernel]
+    np.testing.assert_array_equal(probabilities.argmax(axis=1), fitted.predict(validation.features))
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+    decisions, logits = fitted.decision_function(validation.features), np.log(probabilities)
     decisions, logits = (each - each.mean(axis=1, keepdims=True) for each in (decisions, logits))
     scale = np.sum(decisions * logits) / np.sum(decisions**2)
     np.testing.assert_allclose(logits, scale * decisions, atol=1e-3)
@@ -186,72 +199,78 @@ def softened_losses(decisions, targets):
     ]
 
 
-def cross_validated(regularisation, training, folds):
+def cross_validated(machine, training, folds):
     classes, split = training.targets.argmax(axis=1), PredefinedSplit(folds)
-    return cross_val_predict(reference(regularisation), training.features, classes, cv=split, method="decision_function")
+    return cross_val_predict(machine, training.features, classes, cv=split, method="decision_function")
 
 
-def test_one_label_is_calibrated_by_the_temperature_of_the_least_softened_log_loss(places, sides):
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_one_label_is_calibrated_by_the_temperature_of_the_least_softened_log_loss(places, sides, kernel):
     training, validation, folds = sides["one"]
-    regularisation = history(places["one"])["regularisation"]
-    machine, classes = reference(regularisation), training.targets.argmax(axis=1)
-    scale = SCALES[np.argmin(softened_losses(cross_validated(regularisation, training, folds), training.targets))]
+    machine = reference(kernel, history(places["one"], kernel)["regularisation"])
+    classes, probabilities = training.targets.argmax(axis=1), validation.probabilities[kernel]
+    scale = SCALES[np.argmin(softened_losses(cross_validated(machine, training, folds), training.targets))]
     decisions = machine.fit(training.features, classes).decision_function(validation.features)
-    np.testing.assert_allclose(validation.probabilities, softmax(scale * decisions, axis=1), atol=5e-3)
+    np.testing.assert_allclose(probabilities, softmax(scale * decisions, axis=1), atol=5e-3)
     sklearns = CalibratedClassifierCV(machine, method="temperature", cv=PredefinedSplit(folds), ensemble=False)
     unsoftened = sklearns.fit(training.features, classes).predict_proba(validation.features)
-    assert (validation.probabilities.max(axis=1) <= unsoftened.max(axis=1) + 1e-6).all()  # ours is less sure of itself
+    assert (probabilities.max(axis=1) <= unsoftened.max(axis=1) + 1e-6).all()  # ours is less sure of itself
 
 
-def test_many_labels_are_calibrated_as_by_platt(places, sides):
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_many_labels_are_calibrated_as_by_platt(places, sides, kernel):
     training, validation, folds = sides["many"]
-    machine = reference(history(places["many"])["regularisation"])
+    machine = reference(kernel, history(places["many"], kernel)["regularisation"])
     for number in range(3):
         expected = CalibratedClassifierCV(machine, method="sigmoid", cv=PredefinedSplit(folds), ensemble=False)
         expected = expected.fit(training.features, training.targets[:, number]).predict_proba(validation.features)[:, 1]
-        np.testing.assert_allclose(validation.probabilities[:, number], expected, atol=1e-3)
+        np.testing.assert_allclose(validation.probabilities[kernel][:, number], expected, atol=1e-3)
 
 
-def test_the_regularisation_of_the_least_cross_validated_loss_is_taken(places, sides):
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_the_regularisation_of_the_least_cross_validated_loss_is_taken(places, sides, kernel):
     training, _, folds = sides["one"]
     losses = {
-        each: min(softened_losses(cross_validated(each, training, folds), training.targets)) for each in svm.REGULARISATIONS
+        each: min(softened_losses(cross_validated(reference(kernel, each), training, folds), training.targets))
+        for each in svm.REGULARISATIONS[kernel]
     }
-    found = history(places["one"])
+    found = history(places["one"], kernel)
     assert found["regularisation"] == min(losses, key=losses.get)
     assert found["cross_validated_loss"] == pytest.approx(min(losses.values()), rel=1e-3)
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("labels", TASKS)
-def test_the_run_folder_is_like_any_other(places, sides, labels):
-    folder = places[labels] / "runs" / "cells-svm" / "base"
+def test_the_run_folder_is_like_any_other(places, sides, labels, kernel):
+    folder = machine_of(places[labels], kernel)
     assert {file.name for file in folder.iterdir() if not file.name.startswith(".")} == {
         "config.json", "history.csv", "model.keras", "split.csv", "validation.npz",
     }  # fmt: skip
     assert (folder / "split.csv").read_text() == (folder.parents[1] / "cells" / "base" / "split.csv").read_text()
     config = json.loads((folder / "config.json").read_text())
     assert (config["epochs"], config["augmentation"], config["mixing"]) == (1, "none", "none")
-    assert config["svm"]["source"] == "cells/base"
+    assert (config["svm"]["source"], config["svm"]["kernel"]) == ("cells/base", kernel)
     assert config["versions"]["scikit-learn"] == version("scikit-learn")
     assert is_finished(folder)
 
     training, validation, _ = sides[labels]
     written = read_predictions(folder / "validation.npz")
-    np.testing.assert_allclose(written.probabilities, validation.probabilities, atol=1e-5)
+    np.testing.assert_allclose(written.probabilities, validation.probabilities[kernel], atol=1e-5)
     np.testing.assert_array_equal(written.targets, validation.targets)
-    row = history(places[labels])
+    row = history(places[labels], kernel)
     for column, rows in (("loss", training), ("validation_loss", validation)):
-        by_class = [log_loss(*each) for each in zip(rows.targets.T, rows.probabilities.T, strict=True)]
-        expected = log_loss(rows.targets, rows.probabilities) if labels == "one" else np.mean(by_class)
+        probabilities = rows.probabilities[kernel]
+        by_class = [log_loss(*each) for each in zip(rows.targets.T, probabilities.T, strict=True)]
+        expected = log_loss(rows.targets, probabilities) if labels == "one" else np.mean(by_class)
         assert row[column] == pytest.approx(expected, abs=1e-4)
     if labels == "one":
-        right = validation.probabilities.argmax(axis=1) == validation.targets.argmax(axis=1)
+        right = validation.probabilities[kernel].argmax(axis=1) == validation.targets.argmax(axis=1)
         assert 0.5 < row["validation_accuracy"] == pytest.approx(right.mean())
         assert f"accuracy {right.mean():.4f}" in describe_best(folder)
 
 
 def test_a_finished_one_is_left_alone_and_an_interrupted_one_is_made_again(places, capsys):
-    folder = places["many"] / "runs" / "cells-svm" / "base"
+    folder = machine_of(places["many"], "rbf")
     before = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
     assert run(places["many"], "--stage", "base") == 0
     assert f"{folder} is finished already: best epoch 1 of 1, validation macro F1" in capsys.readouterr().out
@@ -281,9 +300,12 @@ def test_what_differs_by_rounding_alone_is_not_learned_from():
     features = random.normal(size=(100, 3)).astype(np.float32) + 2 * targets[:, :1]
     features[:, 1] = np.float32(5) + np.spacing(np.float32(5)) * targets[:, 0]  # tells the classes, by one bit
     features[:, 2] = 0
-    kernel = svm.fit_head(features, targets, "one", np.arange(100) // 20).kernel
+    kernel = svm.fit_head(features, targets, "one", np.arange(100) // 20, "linear").kernel
     assert np.all(kernel[0] != 0)
     assert np.all(kernel[1:] == 0)
+    head = svm.fit_head(features, targets, "one", np.arange(100) // 20, "rbf")
+    noise = np.array([0, np.spacing(np.float32(5)), 1e-9])
+    np.testing.assert_allclose(head.logits(features + noise), head.logits(features), atol=1e-6)
 
 
 def test_the_features_layers_exist():
@@ -296,7 +318,7 @@ def test_the_features_layers_exist():
 def test_bad_input_is_refused_and_nothing_is_written(network, tmp_path, capsys):
     def refused(*options):
         assert command.main(["--data", str(tmp_path / "data"), "--runs", str(tmp_path / "runs"), *options]) == 2
-        assert not (tmp_path / "runs" / "cells-svm").exists()
+        assert {path.name for path in (tmp_path / "runs").glob("*")} <= {"cells", "stores"}
         return capsys.readouterr().err
 
     assert "no run folders here" in refused("--name", "cells")
