@@ -11,6 +11,7 @@ from hpa.models.backbones import backbone
 from hpa.models.cellnet import cellnet
 from hpa.models.gapnet import gapnet, gapnet_fcn
 from hpa.models.parallel_kernels import parallel_kernels
+from hpa.models.radial_basis import RadialBasis
 from hpa.models.variants import BACKBONES, VARIANTS, Topology, require_size
 
 
@@ -64,7 +65,7 @@ def load(path: Path, compile: bool = False) -> keras.Model:
         BadInput: if the file is absent or damaged.
     """
     try:
-        return keras.saving.load_model(path, compile=compile)
+        return keras.saving.load_model(path, custom_objects={"RadialBasis": RadialBasis}, compile=compile)
     except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0]
         raise BadInput(f"{path}: absent or damaged ({reason}); delete the run folder and train it again") from error

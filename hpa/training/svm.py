@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import pandas as pd
 from joblib import parallel_config
-from keras import layers, ops
+from keras import layers
 from scipy.optimize import minimize_scalar
 from scipy.spatial.distance import cdist
 from scipy.special import expit, logsumexp, softmax
@@ -30,6 +30,7 @@ from hpa.errors import refuse
 from hpa.files import locked, written_whole
 from hpa.models.catalog import load
 from hpa.models.gapnet import DENSE_PART
+from hpa.models.radial_basis import RadialBasis
 from hpa.scoring.predictions import Predictions, write_predictions
 from hpa.training.fit import just_in_time
 from hpa.training.monitor import MONITORS, validation_scores
@@ -58,7 +59,7 @@ FEATURES = {"alexnet": "dense_3", "parallel-kernels": "dense_1"}
 
 @dataclass(frozen=True)
 class Basis:
-    """What the similarities exp(-|factors * (x - origin) - center|^2) of features x to some centers are made with.
+    """The weights of a `RadialBasis`, which makes similarities to support vectors of features.
 
     Attributes:
         origin, factors: float64 arrays [features].
@@ -96,30 +97,6 @@ class Head:
         """Return float64 [n, classes] from features [n, features]."""
         inputs = self.basis.similarities(features) if self.basis else features.astype(np.float64)
         return inputs @ self.kernel + self.bias
-
-
-@keras.saving.register_keras_serializable("hpa")
-class RadialBasis(layers.Layer):
-    """The similarities that a `Basis` gives, as a layer; in float32, whatever precision the features come in."""
-
-    def __init__(self, centers: int, dtype: str = "float32", **options) -> None:
-        super().__init__(dtype=dtype, **options)
-        self.count = centers
-
-    def build(self, input_shape: tuple[int | None, int]) -> None:
-        """Make the weights, in the order of the attributes of `Basis`."""
-        shapes = {"origin": input_shape[1:], "factors": input_shape[1:], "centers": (self.count, *input_shape[1:])}
-        self.origin, self.factors, self.centers = (self.add_weight(shape, name=name) for name, shape in shapes.items())
-
-    def call(self, inputs):
-        """Return float32 [B, centers] from features [B, features]."""
-        scaled = self.factors * (inputs - self.origin)
-        squares = ops.sum(scaled**2, axis=1, keepdims=True) + ops.sum(self.centers**2, axis=1)
-        return ops.exp(2 * ops.matmul(scaled, ops.transpose(self.centers)) - squares)
-
-    def get_config(self) -> dict:
-        """Return what the layer is made with."""
-        return super().get_config() | {"centers": self.count}
 
 
 def replace_head(source: Path, data: Path, runs: Path, kernel: str) -> Path:

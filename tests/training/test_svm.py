@@ -269,6 +269,21 @@ def test_the_run_folder_is_like_any_other(places, sides, labels, kernel):
         assert f"accuracy {right.mean():.4f}" in describe_best(folder)
 
 
+def test_a_process_that_knows_nothing_of_machines_predicts_with_them(places, sides):
+    place, folder = places["one"], machine_of(places["one"], "rbf")
+    options = ["--run", str(folder), "--data", str(place / "data" / "validation"), "--out", str(place / "evaluation")]
+    done = subprocess.run(
+        [sys.executable, "-m", "hpa.evaluate", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    accuracy = history(place, "rbf")["validation_accuracy"]
+    assert json.loads((place / "evaluation" / "scores.json").read_text())["scores"]["accuracy"] == pytest.approx(accuracy)
+
+
 def test_a_finished_one_is_left_alone_and_an_interrupted_one_is_made_again(places, capsys):
     folder = machine_of(places["many"], "rbf")
     before = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
