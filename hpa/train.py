@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from hpa import command
@@ -111,11 +111,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 def work(options: argparse.Namespace) -> None:
     """Train, or write the picture of the augmentation."""
+    from hpa.training.runs import read_settings
+
     settings = settings_of(options)
     if options.show_augmentation:
         show_augmentation(options.show_augmentation, settings, options.task, options.data)
         return
     name = options.name or run_name(settings.model, settings.variant, settings.fold)
+    begun = options.runs / name / "base"
+    if options.precision is None and (begun / "config.json").exists():  # maybe on a machine with another processor
+        settings = replace(settings, precision=read_settings(begun).precision)
     with command.quiet_import():
         from hpa.training.train import train
 

@@ -191,14 +191,17 @@ def fit_head(features: np.ndarray, targets: np.ndarray, labels: str, fold_of_row
     """Fit a machine for each class against the rest, with the C whose cross-validated log loss is the least.
 
     Args:
-        features: float array [n, features].
+        features: array [n, features] in the precision of the network: float32, float16 or bfloat16.
         targets: uint8 array [n, classes] of 0 and 1; each class has rows and is missing from rows outside every fold.
         labels: `"one"` or `"many"`.
         fold_of_row: int array [n], the folds of the cross-validation.
         kernel: `"linear"` or `"rbf"`.
     """
-    # What differs by no more than rounding would be blown up to deviation 1 and learned from.
-    features = np.where(features.std(axis=0) > 1e-5 * np.abs(features).max(axis=0), features, 0)
+    # What differs by no more than rounding would be blown up to deviation 1 and learned from; a constant counts nothing.
+    highest = np.abs(features).max(axis=0)
+    rounding = np.maximum(np.spacing(highest).astype(np.float64), 1e-5 * highest.astype(np.float64))
+    features = features.astype(np.float64)
+    features = np.where(features.std(axis=0) > rounding, features, features.mean(axis=0))
     calibrations = {}
     machine, folds = MACHINES[kernel], PredefinedSplit(fold_of_row)
     with parallel_config("threading", n_jobs=-1):
