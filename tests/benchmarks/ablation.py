@@ -5,7 +5,8 @@ with three seeds on the same 2,000 drawn fields, as many images in all (within 4
 of them), on one core each. Classes are as frequent as in the competition, but for the eight rarest, which have 25 of 2,500
 fields each, in training and test alike, so that a score of them means something. Thresholds are found by class on the
 validation rows.
-`recipes.csv` compares the recipes, `afterwards.csv` what is done with the trained models of `report` and `winner`.
+`recipes.csv` compares the recipes, `afterwards.csv` what is done with the trained models of `report` and `winner`: other
+thresholds, views, and the mean of five folds, each as long in training as one.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,13 +26,14 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from hpa.data.tables import read_training_table  # noqa: E402
+from hpa.scoring.folds import fold_name  # noqa: E402
+from hpa.scoring.members import read_members  # noqa: E402
 from hpa.scoring.metrics import macro_f1  # noqa: E402
-from hpa.scoring.predictions import read_predictions  # noqa: E402
 from hpa.scoring.thresholds import find_thresholds, predict_classes  # noqa: E402
 from hpa.tasks import HPA  # noqa: E402
 
 FIELDS, EXTERNAL_FIELDS, SIZE, EPOCHS = 2500, 500, 80, 12
-SEEDS = (0, 1, 2)
+SEEDS, FOLDS, FOLDED = (0, 1, 2), 5, ("winner",)
 COMMON = ["--variant", "0", "--size", str(SIZE), "--batch-size", "32", "--precision", "mixed_bfloat16"]
 THRESHOLDS = {"0.5 for all": 0.5, "the best for all": "global", "by class": "per-class", "by share": "class-share"}
 
@@ -80,22 +82,22 @@ def hpa(name: str, *arguments: object) -> None:
         raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
 
 
-def train(data: Path, runs: Path, number: int, seed: int) -> None:
-    """Make the run `<number of the recipe>-<seed>`, and predict the test set with it."""
-    recipe, name = list(RECIPES.values())[number], f"{number}-{seed}"
+def train(data: Path, runs: Path, number: int, seed: int, fold: int) -> None:
+    """Make the run `<number of the recipe>-<seed>` on a fold."""
+    recipe = list(RECIPES.values())[number]
     epochs = round(EPOCHS / recipe.longer) - 4 * recipe.stages
-    which = ["--data", data, "--runs", runs, "--name", name]
+    which = ["--data", data, "--runs", runs, "--name", f"{number}-{seed}", "--fold", fold]
     hpa("train", *which, *COMMON, "--seed", seed, "--epochs", epochs, *recipe.options.split())
     for stage, own in (("cnn", 2), ("dnn", 1), ("dnn2", 1)) if recipe.stages else ():
         hpa("finetune", *which, "--variant", 0, "--stage", stage, "--epochs", own)
 
 
-def score(data: Path, folder: Path, threshold: str | float = "per-class") -> float:
-    """Return the macro F1 on the test fields of what a run predicts."""
-    validation, test = (read_predictions(folder / name) for name in ("validation.npz", "test.npz"))
-    thresholds = find_thresholds(threshold, validation.targets, validation.probabilities)
-    truth = read_training_table(data / "test_key.csv", HPA).targets
-    return macro_f1(truth, predict_classes(test.probabilities, thresholds)[0])
+def score(data: Path, folders: Sequence[Path], threshold: str | float = "per-class") -> float:
+    """Return the macro F1 on the test fields of what a run, or all folds of one, predict."""
+    truth = read_training_table(data / "test_key.csv", HPA)
+    run = read_members(folders, truth.ids)
+    thresholds = find_thresholds(threshold, run.targets, run.validation[0])
+    return macro_f1(truth.targets, predict_classes(run.test[0], thresholds)[0])
 
 
 def afterwards(data: Path, runs: Path) -> Iterator[tuple[str, str, int, float]]:
@@ -103,15 +105,19 @@ def afterwards(data: Path, runs: Path) -> Iterator[tuple[str, str, int, float]]:
     for recipe in ("report", "winner"):
         number = list(RECIPES).index(recipe)
         names = [f"{number}-{seed}" for seed in SEEDS]
+        if recipe in FOLDED:
+            for seed, name in zip(SEEDS, names, strict=True):
+                folds = [runs / fold_name(name, fold) / "base" for fold in range(FOLDS)]
+                yield recipe, "mean of five folds, threshold by class", seed, score(data, folds)
         which = ["--data", data, "--runs", runs, "--variants", ",".join(names)]
         for views, average in ((8, "logits"), (8, "probabilities"), (1, "probabilities")):
             hpa("predict", *which, "--views", views, "--average", average)
             for seed, name in zip(SEEDS, names, strict=True):
                 if views == 1:
                     for rule, threshold in THRESHOLDS.items():
-                        yield recipe, f"threshold {rule}", seed, score(data, runs / name / "base", threshold)
+                        yield recipe, f"threshold {rule}", seed, score(data, [runs / name / "base"], threshold)
                 else:
-                    yield recipe, f"eight views, mean {average}", seed, score(data, runs / name / "base")
+                    yield recipe, f"eight views, mean {average}", seed, score(data, [runs / name / "base"])
 
 
 def table(rows: list[tuple], against: str) -> pd.DataFrame:
@@ -149,16 +155,17 @@ def main() -> None:
         more.assign(Id="external-" + more["Id"]).to_csv(data / "external.csv", index=False)
         (folder / "external").rename(data / "external")
     hpa("pack", "--data", data, "--runs", runs, "--size", SIZE)
-    jobs = [(number, seed) for seed in SEEDS for number in range(len(RECIPES))]
+    jobs = [(number, seed, 0) for seed in SEEDS for number in range(len(RECIPES))]
+    jobs += [(list(RECIPES).index(recipe), seed, fold) for seed in SEEDS for recipe in FOLDED for fold in range(1, FOLDS)]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        for (number, seed), _ in zip(jobs, pool.map(lambda job: train(data, runs, *job), jobs), strict=True):
-            print(f"trained: {list(RECIPES)[number]}, seed {seed}", flush=True)
+        for (number, seed, fold), _ in zip(jobs, pool.map(lambda job: train(data, runs, *job), jobs), strict=True):
+            print(f"trained: {list(RECIPES)[number]}, seed {seed}, fold {fold}", flush=True)
     hpa("predict", "--data", data, "--runs", runs)
 
     rows = []
     for number, (recipe, about) in enumerate(RECIPES.items()):
         stage = "dnn2" if about.stages else "base"
-        rows += [(recipe, seed, score(data, runs / f"{number}-{seed}" / stage)) for seed in SEEDS]
+        rows += [(recipe, seed, score(data, [runs / f"{number}-{seed}" / stage])) for seed in SEEDS]
     truth = read_training_table(data / "test_key.csv", HPA).targets
     print(f"constant guess, every class for every field: {macro_f1(truth, np.ones_like(truth)):.4f}")
     recipes = table(rows, "report")

@@ -81,6 +81,16 @@ def test_what_is_saved_predicts_what_was_validated(drawn_cells, tmp_path):
     assert np.ptp(found, axis=0).max() > 1e-4  # ten times the tolerance
 
 
+def test_a_run_keeps_its_precision_on_another_processor(runs, drawn_cells, monkeypatch, capsys):
+    [other] = {"float32", "mixed_bfloat16"} - {PRESETS["cells"]["precision"]}
+    monkeypatch.setitem(PRESETS["cells"], "precision", other)
+    options = ["--data", drawn_cells, "--runs", runs, *TINY, "--seed", "0", "--name", "seed0"]
+    assert run(train, *options) == 0
+    assert "is finished already" in capsys.readouterr().out
+    assert run(train, *options, "--precision", other) == 2
+    assert f"now {other}" in capsys.readouterr().err
+
+
 def test_the_learning_rate_rises_and_falls(runs):
     rates = pd.read_csv(runs / "seed0" / "base" / "history.csv")["learning_rate"]
     assert rates[0] == pytest.approx(2e-3, rel=0.1)
