@@ -27,7 +27,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = command.parser("duplicates", "Find exact and near-exact copies of images, within and across the sets.")
     command.add_folders(parser, runs=False)
     command.add_task(parser)
-    parser.add_argument("--out", type=Path, metavar="FILE.csv", help="write the copies: columns Id, group, set and kind")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE.csv", help="write the copies: columns Id, group, set, kind and label"
+    )
     parser.add_argument(
         "--contact-sheet", type=Path, metavar="FILE.png", help=f"draw the first {IMAGES_SHOWN}, near ones first"
     )
@@ -45,7 +47,7 @@ def work(options: argparse.Namespace) -> None:
     print_summary(copies)
     if options.out:
         with written_whole(options.out) as temporary:
-            copies[["Id", "group", "set", "kind"]].to_csv(temporary, index=False)
+            copies[["Id", "group", "set", "kind", "label"]].to_csv(temporary, index=False)
         print(f"wrote {options.out}")
     if options.contact_sheet and len(copies):
         write_sheet(options.contact_sheet, copies)

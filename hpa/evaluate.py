@@ -61,13 +61,13 @@ def work(options: argparse.Namespace) -> None:
     members = {str(folder): [folder] for folder in options.run}
     if len(options.run) > 1:
         members[f"blend of {len(options.run)}"] = options.run
-    thresholds = [validation_thresholds(folders, task.labels, len(task.classes)) for folders in members.values()]
-    probabilities = list(predict_files(options.run, files, options.views, options.average))
+    how = (options.views, options.average)
+    thresholds = [validation_thresholds(folders, task.labels, len(task.classes), *how) for folders in members.values()]
+    probabilities = list(predict_files(options.run, files, *how))
     if len(options.run) > 1:
         probabilities.append(blend(probabilities))
-    how = (table.targets, task.labels, options.views, options.average)
     evaluations = {
-        name: evaluate(Predictions(table.ids, task.classes, own, *how), cuts)
+        name: evaluate(Predictions(table.ids, task.classes, own, table.targets, task.labels, *how), cuts)
         for name, own, cuts in zip(members, probabilities, thresholds, strict=True)
     }
     write_evaluation(out, evaluations, lambda rows: np.stack([read_image(files[row], MISTAKE_SIZE) for row in rows]))

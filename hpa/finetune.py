@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hpa import command
-from hpa.training.stages import STAGES, require_loss, run_name
+from hpa.training.stages import SMOOTHED, STAGES, parse_loss, require_loss, run_name
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -13,7 +13,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = command.parser(
         "finetune",
         "Fine-tune a model from the stage before: cnn from base, dnn from cnn, dnn2 from dnn. What no option sets is "
-        "taken from the stage's table or the run it starts from.",
+        "taken from the stage's table or the run it starts from, short of what the stage's loss has no use for.",
     )
     command.add_folders(parser)
     command.add_training(parser)
@@ -32,6 +32,8 @@ def work(options: argparse.Namespace) -> None:
     name = options.name or run_name(model, command.variant_of(model, options.variant), options.fold or 0)
     start = options.runs / name / stage.start
     settings = read_settings(start)
+    loss = options.loss or stage.loss
+    losses = parse_loss(loss)
     settings = replace(
         settings,
         stage=stage.name,
@@ -41,7 +43,9 @@ def work(options: argparse.Namespace) -> None:
         epochs=options.epochs or stage.epochs,
         batch_size=options.batch_size or settings.batch_size,
         learning_rate=options.learning_rate or stage.learning_rate,
-        loss=options.loss or stage.loss,
+        loss=loss,
+        label_smoothing=settings.label_smoothing if losses.keys() & SMOOTHED else 0.0,
+        positive_weights=settings.positive_weights if "binary-crossentropy" in losses else "none",
     )
     task = read_task_of(start)
     require_loss(settings.loss, task.labels)

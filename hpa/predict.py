@@ -1,4 +1,4 @@
-"""Predict with trained models, reading each image once for all of them.
+"""Predict with trained models, reading each image of the test set or of a folder once for all of them.
 
 `python -m hpa.predict` writes `test.npz` into the run folders, for `hpa.ensemble`; with `--views` it also brings
 `validation.npz` to these views and prints what they do to the validation score. `python -m hpa.predict --images FOLDER`
@@ -60,9 +60,9 @@ def predict_folder(folders: Sequence[Path], images: Path, out: Path, views: int,
     ids = list_ids(images, task)
     if not ids:
         raise BadInput(f"{images}: no image here whose name ends in {task.suffixes[0]}.png")
+    thresholds = validation_thresholds(folders, task.labels, len(task.classes), views, average)
     probabilities = predict_files(folders, find_files(images, ids, task), views, average)
     mean = blend(probabilities)
-    thresholds = validation_thresholds(folders, task.labels, len(task.classes))
     predictions = Predictions(np.array(ids), task.classes, mean, None, task.labels, views, average)
     write_prediction_table(out, predictions, thresholds)
     print(f"{out}: {len(ids)} samples, the mean of {len(folders)} model{'s' if len(folders) > 1 else ''}")

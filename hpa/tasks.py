@@ -87,8 +87,7 @@ def read_task(path: Path) -> Task:
         BadInput: naming every key that is missing, unknown or holds something else than it should.
     """
     try:
-        with open(path, "rb") as file:
-            found = tomllib.load(file)
+        found = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))  # editors on Windows write a byte order mark
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror}); a task is {', '.join(TASKS)} or such a file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -136,11 +135,14 @@ def _task_faults(task: Task) -> list[str]:
         faults.append(f"{len(task.suffixes)} suffixes for {len(task.channels)} channels; give one for each")
     for key in ("classes", "channels", "suffixes"):
         names = getattr(task, key)
+        reason = "cannot be read from tables and class folders" if key == "classes" else "cannot be part of a file's name"
         faults += [f"{key} names '{name}' twice" for name in dict.fromkeys(names) if names.count(name) > 1]
         faults += [
-            f"{key} holds '{name}', which cannot be part of a file's name"
+            f"{key} holds '{name}', which {reason}"
             for name in names
-            if set(name) & set("/\\\0|") or name.startswith(".") or name != name.strip() or not (name or key == "suffixes")
+            if set(name) & set("/\\\0|")
+            or (key != "suffixes" and (not name or name != name.strip()))
+            or (key == "classes" and name.startswith("."))  # hidden folders are passed over
         ]
     for number, name in enumerate(task.classes):
         if name.isdecimal() and name != str(number):

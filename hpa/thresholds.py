@@ -36,8 +36,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--shares",
         type=Path,
         metavar="FILE",
-        help="for class-share: which share of the samples has each class, a CSV class,share or a JSON; that of the "
-        "validation rows if not given",
+        help="for class-share: which share of the samples has each class, a CSV with the columns class and share or a JSON "
+        "object of share by class: the name of every class, and a number above 0 and at most 1; if not given the shares of "
+        "the validation rows, which stand for those of the training set, as folds share the classes evenly",
     )
     add("--seed", type=command.whole_number, default=0, help="of the folds and resampled rows of the table")
     return parser

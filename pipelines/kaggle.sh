@@ -6,13 +6,17 @@
 # start. With PRESET=report it does what the report did.
 # $VARIANTS (those of the report), $FOLDS, $VIEWS, $AVERAGE, $RULE, $WEIGHTS, $SHIFT, $TRAIN_OPTIONS and $FINETUNE_OPTIONS as
 # in the scripts that this one calls; $MESSAGE is what the submissions page says about the entry.
+# UPLOAD=no asks nothing of Kaggle: it takes what lies in DATA as it is and ends with a submission that is checked.
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 set_up requirements.txt
 data=${1:-data} runs=${2:-runs} submission=${3:-submissions/ensemble.csv}
 competition=human-protein-atlas-image-classification
+[[ ${UPLOAD:=yes} = @(yes|no) ]] || { echo "UPLOAD=$UPLOAD: expected yes or no" >&2; exit 2; }
 
-[ -x "$root/.venv/bin/kaggle" ] || "$python" -m pip install --quiet --disable-pip-version-check 'kaggle>=2.2,<2.3' 'six>=1.17,<2'
-if [ ! -e "$data/.downloaded" ]; then
+if [ "$UPLOAD" = yes ] && [ ! -x "$root/.venv/bin/kaggle" ]; then
+    "$python" -m pip install --quiet --disable-pip-version-check 'kaggle>=2.2,<2.3' 'six>=1.17,<2'
+fi
+if [ "$UPLOAD" = yes ] && [ ! -e "$data/.downloaded" ]; then
     mkdir -p "$data"
     "$root/.venv/bin/kaggle" competitions download -c "$competition" -p "$data"
     "$python" -m zipfile -e "$data/$competition.zip" "$data"
@@ -29,6 +33,9 @@ if [ "$PRESET" = winner ]; then
     export FOLDS=${FOLDS:-5} VIEWS=${VIEWS:-8} RULE=${RULE:-best} WEIGHTS=${WEIGHTS:-equal}
     groups=() stages=()
     copies=$runs/copies.csv
+    for table in train external sample_submission; do  # copies of images that came later are not in an older table
+        [ ! "$data/$table.csv" -nt "$copies" ] || rm -f "$copies"
+    done
     [ -e "$copies" ] || hpa duplicates --data "$data" --out "$copies"
     ! grep -q ',train,' "$copies" || groups+=("$copies")
     if [ -e "$data/external.csv" ]; then
@@ -44,6 +51,7 @@ for stage in "${stages[@]}"; do
     bash "$root/pipelines/finetune_$stage.sh" --data "$data" --runs "$runs" ${FINETUNE_OPTIONS:-}
 done
 bash "$root/pipelines/ensemble.sh" "$data" "$runs" "$submission"
+[ "$UPLOAD" = yes ] || exit 0
 if sha256sum --check --status "$submission.uploaded" 2>/dev/null; then  # an upload counts against the day's limit
     echo "$submission is uploaded already"
 else

@@ -48,7 +48,9 @@ def test_copies_within_and_across_sets(data):
         f"wrote {sheet}",
     ]
     table = pd.read_csv(out)
-    assert list(table.columns) == ["Id", "group", "set", "kind"]
+    assert list(table.columns) == ["Id", "group", "set", "kind", "label"]
+    labels = dict(zip(table["Id"], table["label"].fillna(""), strict=True))
+    assert labels == {"a": "Golgi", "b": "Golgi", "c": "Golgi", "e": "NuMem", "v": "NuMem", "t": ""}
     assert {tuple(sorted(rows["Id"])): rows["kind"].tolist() for _, rows in table.groupby("group")} == {
         ("a", "c"): ["exact"] * 2,
         ("b", "t"): ["near"] * 2,
@@ -66,8 +68,11 @@ def test_copies_within_and_across_sets(data):
 def test_clashing_labels_are_listed(data, capsys):
     save(data / "train/Speckled", f=TEXTURES[6], **{f"x{n}": TEXTURES[10 + n] for n in range(12)})
     save(data / "train/Golgi", **{f"y{n}": TEXTURES[10 + n] for n in range(12)})
-    assert main(["--data", str(data), "--task", "hep2"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    assert main(["--data", str(data), "--task", "hep2", "--out", str(data / "copies.csv")]) == 0
+    lines = capsys.readouterr().out.splitlines()[:-1]
+    table = pd.read_csv(data / "copies.csv")
+    [last] = [rows["label"].tolist() for _, rows in table.groupby("group") if "x11" in set(rows["Id"])]
+    assert sorted(last) == ["Golgi", "Speckled"]  # which is not among those that are printed
     start = lines.index("13 groups in which labels clash")
     assert len(lines) == start + 11
     assert lines[start + 1].endswith(": train f Speckled, validation w NuMem")
@@ -86,7 +91,7 @@ def test_nothing_found_says_so(tmp_path, capsys):
     arguments = ["--out", str(tmp_path / "copies.csv"), "--contact-sheet", str(tmp_path / "sheet.png")]
     assert main(["--data", str(tmp_path), "--task", "hep2", *arguments]) == 0
     assert "no copies" in capsys.readouterr().out
-    assert (tmp_path / "copies.csv").read_text() == "Id,group,set,kind\n"
+    assert (tmp_path / "copies.csv").read_text() == "Id,group,set,kind,label\n"
     assert not (tmp_path / "sheet.png").exists()
 
 
@@ -127,6 +132,22 @@ def test_external_images_are_compared_with_train_and_test(tmp_path, capsys):
     picture = np.array(Image.open(sheet).convert("RGB"))
     assert all(np.ptp(picture[80:280, :, channel]) > 100 for channel in range(3))  # in colour, all three of them
     assert read_groups(f"antibodies,{out}", np.array(["f0", "f1", "f2", "1_1_A1_0", "1_1_A1_1"])).tolist() == [0, 0, 1, 0, 0]
+
+
+def test_external_images_without_labels_yet_are_left_out(tmp_path, data, capsys):
+    """So a download leaves them that was killed before its end."""
+    many = tmp_path / "many"
+    save_field(many / "train", "f0", field(0)[0])
+    save_field(many / "external", "1_1_A1_0", field(0)[1])
+    (many / "train.csv").write_text("Id,Target\nf0,1\n")
+    assert main(["--data", str(many)]) == 0
+    assert capsys.readouterr().out == "looked at train (1 images)\nno copies\n"
+    save(data / "external/Golgi", z=TEXTURES[9])  # these have their labels
+    assert main(["--data", str(data), "--task", "hep2"]) == 0
+    assert "train (5 images), external (1 images), validation (2 images)" in capsys.readouterr().out
+    (data / "external/Golgi").rename(many / "Golgi")
+    assert main(["--data", str(data), "--task", "hep2"]) == 0
+    assert "train (5 images), validation (2 images)" in capsys.readouterr().out
 
 
 def test_bad_input_writes_nothing(data, capsys):

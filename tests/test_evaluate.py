@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from hpa import evaluate
+from hpa import evaluate, predict
+from hpa.scoring.predictions import Predictions, write_predictions
 from hpa.tasks import HEP2, HPA
 from hpa.training.runs import read_task_of
 
@@ -136,6 +137,27 @@ def test_bad_input(place, networks, capsys, options, message):
     before = set(place.rglob("*"))
     assert evaluate.main(options) == 2
     assert message in capsys.readouterr().err
+    assert set(place.rglob("*")) == before
+    assert networks == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        (evaluate, ["--run", "runs/other/base", "--data", "fields"]),
+        (predict, ["--runs", "runs", "--variants", "other", "--images", "fields", "--out", "fields-predicted.csv"]),
+    ],
+)
+def test_thresholds_of_other_views_are_refused_before_anything_is_predicted(place, networks, capsys, write_samples, command):
+    ids = write_samples(place / "fields", 2)
+    pd.DataFrame({"Id": ids, "Target": ["0", "1 2"]}).to_csv("fields.csv", index=False)
+    targets = np.eye(2, 28, dtype=np.uint8)
+    predictions = Predictions(ids, HPA.classes, targets.astype(np.float32), targets)
+    write_predictions(Path("runs/other/base/validation.npz"), predictions)
+    before = set(place.rglob("*"))
+    module, options = command
+    assert module.main([*options, "--views", "8"]) == 2
+    assert "runs/other/base/validation.npz: made with --views 1" in capsys.readouterr().err
     assert set(place.rglob("*")) == before
     assert networks == []
 

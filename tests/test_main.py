@@ -20,6 +20,16 @@ def test_every_command_is_listed():
     assert set(COMMANDS) == runnable - {"__main__"}
 
 
+def test_scoring_needs_no_library_of_networks():
+    script = (
+        "import importlib, pkgutil, sys, hpa.scoring as scoring\n"
+        "for module in pkgutil.iter_modules(scoring.__path__): importlib.import_module(f'hpa.scoring.{module.name}')\n"
+        "print(*sorted(name for name in sys.modules if name in ('keras', 'tensorflow', 'hpa.scoring.blend')))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "hpa.scoring.blend\n"
+
+
 @pytest.mark.parametrize("arguments", [(), ("--help",)])
 def test_the_list_is_printed(arguments):
     done = hpa(*arguments)

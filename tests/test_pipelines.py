@@ -7,12 +7,16 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from kaggle_server import CREATE, DOWNLOAD, KEY, PUT, START, environment
+
+from hpa.data.drawn import write_dataset
+from hpa.tasks import HPA
 
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
@@ -43,6 +47,18 @@ def test_the_demo_goes_from_drawing_to_a_scored_submission(tmp_path):
 @pytest.mark.skipif(importlib.util.find_spec("kaggle") is None, reason="the kaggle client is not installed")
 def test_the_competition_from_download_to_upload(drawn_data, kaggle, tmp_path):
     kaggle.archive = archive(drawn_data)
+    twin = pd.read_csv(drawn_data / "train.csv").iloc[0]
+    copy, sister, other = "10580_1610_C1_1", "10580_1610_C1_2", "42_77_A12_3"
+    write_dataset(tmp_path / "more", train=2, test=1, size=128, seed=1)
+    more = pd.read_csv(tmp_path / "more" / "train.csv")
+    sources = {copy: drawn_data / "train" / twin["Id"]}
+    sources |= {new: tmp_path / "more" / "train" / old for new, old in zip((sister, other), more["Id"], strict=True)}
+    (tmp_path / "data" / "external").mkdir(parents=True)
+    for identifier, source in sources.items():
+        for colour in HPA.channels:
+            shutil.copy(f"{source}_{colour}.png", tmp_path / "data" / "external" / f"{identifier}_{colour}.png")
+    external = pd.DataFrame({"Id": list(sources), "Target": [twin["Target"], *more["Target"]]})
+    external.to_csv(tmp_path / "data" / "external.csv", index=False)
     variables = {"VARIANTS": "2", "FOLDS": "2", "VIEWS": "2", "KAGGLE_USERNAME": "me", "KAGGLE_KEY": KEY}
     variables["TRAIN_OPTIONS"] = "--size 48 --epochs 1 --batch-size 16"
     variables |= environment(tmp_path / "home", kaggle)
@@ -51,12 +67,19 @@ def test_the_competition_from_download_to_upload(drawn_data, kaggle, tmp_path):
     assert kaggle.calls == [DOWNLOAD, START, PUT, CREATE]
     assert kaggle.uploaded == (tmp_path / "entry.csv").read_bytes()
     assert "4711" in out
-    for run_of_fold in ("2", "2-fold1"):
+    sides = []  # of the twin and the external fields: validated with 0, learned from 1, neither 2
+    for fold, run_of_fold in enumerate(("2", "2-fold1")):
         [folder] = (tmp_path / "runs" / run_of_fold).iterdir()
         assert (folder / "thresholds.json").exists()
         config = json.loads((folder / "config.json").read_text())
         assert (config["folds"], config["optimizer"]) == (2, "adamw")
-    assert (tmp_path / "runs" / "copies.csv").exists()
+        assert (config["groups"], config["external_weight"]) == ("runs/copies.csv,antibodies", 1)
+        split = pd.read_csv(folder / "split.csv", index_col="Id")["fold"]
+        sides.append((split[[twin["Id"], copy, sister, other]] - fold).tolist())
+    assert sorted(sides) == [[0, 2, 2, 1], [1, 1, 1, 1]]
+    copies = pd.read_csv(tmp_path / "runs" / "copies.csv")
+    assert (set(copies["Id"]), copies["group"].nunique()) == ({copy, twin["Id"]}, 1)
+    assert "looked at train (60 images), external (3 images), test (20 images)" in out
     about = json.loads((tmp_path / "entry.json").read_text())
     assert [each["folder"] for each in about["members"]] == ["runs/2/base (2 folds)"]
 
@@ -65,8 +88,17 @@ def test_the_competition_from_download_to_upload(drawn_data, kaggle, tmp_path):
     assert code == 0, err
     assert out.count("finished already") == 2
     assert "uploaded already" in out
+    assert "looked at" not in out
     assert kaggle.calls.count(DOWNLOAD) == kaggle.calls.count(PUT) == 1
     assert {file: file.stat().st_mtime_ns for file in times} == times
+
+    calls = list(kaggle.calls)
+    for mark in ("data/.downloaded", "entry.csv.uploaded"):
+        (tmp_path / mark).unlink()
+    code, out, err = run("kaggle.sh", "data", "runs", "entry.csv", folder=tmp_path, **variables | {"UPLOAD": "no"})
+    assert code == 0, err
+    assert out.splitlines()[-1].endswith("fits data/sample_submission.csv")
+    assert kaggle.calls == calls
 
 
 @needs_venv
@@ -77,7 +109,10 @@ def test_hep2_our_way(drawn_cells, tmp_path):
     assert len(pd.read_csv(tmp_path / "cells.csv")) == 24
     assert out.count("blend of 2") == 2
     for part in ("validation", "test"):
-        assert (tmp_path / "runs" / f"evaluation-{part}" / "confusion.png").exists()
+        folder = tmp_path / "runs" / f"evaluation-{part}"
+        assert (folder / "confusion.png").exists()
+        models = json.loads((folder / "scores.json").read_text())["models"]
+        assert list(models) == ["runs/seed0-svm-rbf/base", "runs/seed1-svm-rbf/base", "blend of 2"]
 
 
 @needs_venv
@@ -181,6 +216,29 @@ def test_the_competition_as_a_winner_does_it(paper, tmp_path):
     assert f"duplicates --data {data} --out {runs}/copies.csv" in commands_of(
         paper("kaggle.sh", str(data), str(runs), str(entry))
     )
+
+    def looks_for_copies():
+        (runs / "copies.csv").touch()
+        return f"duplicates --data {data} --out {runs}/copies.csv" in commands_of(
+            paper("kaggle.sh", str(data), str(runs), str(entry))
+        )
+
+    assert not looks_for_copies()
+    for table in ("external.csv", "train.csv", "sample_submission.csv"):
+        (data / table).touch()
+        os.utime(data / table, (time.time() + 999,) * 2)
+        assert looks_for_copies()
+        os.utime(data / table, (0, 0))
+        assert not looks_for_copies()
+
+
+def test_without_an_upload_the_data_is_taken_as_it_is(paper, tmp_path):
+    asked = paper("kaggle.sh", f"{tmp_path}/data", f"{tmp_path}/runs", f"{tmp_path}/entry.csv", UPLOAD="no")
+    assert not [line for line in asked if "kaggle" in line]
+    assert commands_of(asked)[-1] == f"submit {tmp_path}/entry.csv --data {tmp_path}/data --check-only"
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        paper("kaggle.sh", UPLOAD="No")
+    assert caught.value.stderr == b"UPLOAD=No: expected yes or no\n"
 
 
 def test_the_competition_as_the_report_did_it(paper, tmp_path):

@@ -57,16 +57,27 @@ def test_name_and_suffixes_can_be_given(write):
     assert (task.name, task.suffixes) == ("Hefe-2", ("", "-488"))
 
 
+def test_suffixes_may_begin_with_a_dot_or_a_space(write):
+    assert read_task(write(YEAST + 'suffixes = [".c0", " (2)"]\n')).suffixes == (".c0", " (2)")
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_a_byte_order_mark(write, line_end):
+    marked = b"\xef\xbb\xbf" + YEAST.replace("\n", line_end).encode()
+    assert read_task(write(marked)) == read_task(write(YEAST))
+
+
 letters = st.text(string.ascii_letters + "äß中 &.,'\"-+()", min_size=1, max_size=8).map(str.strip)
-names = letters.filter(lambda name: name and not name.startswith("."))
+channel_names = letters.filter(bool)
+class_names = channel_names.filter(lambda name: not name.startswith("."))
 
 
-def distinct(least):
+def distinct(names, least):
     return st.lists(names, min_size=least, max_size=6, unique=True).map(tuple)
 
 
 @settings(max_examples=60, deadline=None)
-@given(distinct(2), distinct(1), st.sampled_from(("one", "many")))
+@given(distinct(class_names, 2), distinct(channel_names, 1), st.sampled_from(("one", "many")))
 def test_what_a_file_says_is_what_is_read(tmp_path_factory, classes, channels, labels):
     task = Task("any", classes, channels, tuple(f"-{channel}" for channel in channels), labels)
     path = tmp_path_factory.getbasetemp() / "any.toml"
@@ -118,11 +129,12 @@ def test_a_key_that_can_be_left_out_but_is_wrong(write, line, fault):
         ('classes = ["a"]', "classes has 1 names; there are at least two"),
         ("classes = []", "classes has 0 names; there are at least two"),
         ('classes = "a"', "classes must be a list of texts, found 'a'"),
-        ('classes = ["a", ""]', "classes holds '', which cannot be part of a file's name"),
-        ('classes = ["a", "b/c"]', "classes holds 'b/c', which cannot be part of a file's name"),
-        ('classes = ["a", "b|c"]', "classes holds 'b|c', which cannot be part of a file's name"),
-        ('classes = ["a", ".."]', "classes holds '..', which cannot be part of a file's name"),
-        ('classes = ["a", " b"]', "classes holds ' b', which cannot be part of a file's name"),
+        ('classes = ["a", ""]', "classes holds '', which cannot be read from tables and class folders"),
+        ('classes = ["a", "b/c"]', "classes holds 'b/c', which cannot be read from tables and class folders"),
+        ('classes = ["a", "b|c"]', "classes holds 'b|c', which cannot be read from tables and class folders"),
+        ('classes = ["a", ".."]', "classes holds '..', which cannot be read from tables and class folders"),
+        ('classes = ["a", ".b"]', "classes holds '.b', which cannot be read from tables and class folders"),
+        ('classes = ["a", " b"]', "classes holds ' b', which cannot be read from tables and class folders"),
         ('classes = ["1", "0"]', "class 0 is called '1', which tables would take for a class number"),
         ("channels = []", "channels is empty; name at least one"),
         ('channels = ["a", "a"]', "channels names 'a' twice"),

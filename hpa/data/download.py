@@ -25,7 +25,7 @@ from tqdm import tqdm
 import hpa
 from hpa.data.external import EXTERNAL
 from hpa.data.images import write_image
-from hpa.data.tables import SampleTable
+from hpa.data.tables import SampleTable, concatenate, read_training_table
 from hpa.errors import BadInput, Failure, refuse
 from hpa.files import file_digest, locked, written_whole
 from hpa.tasks import HPA
@@ -51,8 +51,8 @@ def download(table: SampleTable, data: Path, base_url: str, rate: float, size: i
     """Fetch what is missing of the images of a table into `<data>/external/`, and write its labels beside them.
 
     Every image is written whole and its checksum after it. Those that are there and agree with their checksums are not
-    fetched again. At the end, an early one included, `<data>/external.csv` has the rows of which all colours are there,
-    and `<data>/external-failed.csv` the ids that failed, with the reason.
+    fetched again. At the end, an early one included, `<data>/external.csv` has the rows of which all colours are there, the
+    table's after those that it had of other ids, and `<data>/external-failed.csv` the ids that failed, with the reason.
 
     Args:
         table: ids and targets of the samples.
@@ -66,7 +66,7 @@ def download(table: SampleTable, data: Path, base_url: str, rate: float, size: i
 
     Raises:
         BadInput: before anything is written, naming every id of another form; for a base that is no web address; or if
-            there is an `external.csv` but no checksums, so that it was not written here.
+            there is an `external.csv` that is faulty, or without checksums, so that it was not written here.
         Failure: if another process downloads into the folder, or 40 samples in a row failed.
     """
     paths = _paths(table.ids.tolist())
@@ -76,12 +76,13 @@ def download(table: SampleTable, data: Path, base_url: str, rate: float, size: i
     if labels.exists() and not (folder / CHECKSUMS).exists():
         raise BadInput(f"{labels}: is not of this command, which would replace it; move it away and name it with --table")
     with locked(folder / ".lock", wait=False):
+        earlier = read_training_table(labels, HPA) if labels.exists() else None
         there = _check(folder)
         try:
             with open(folder / CHECKSUMS, "a", encoding="utf-8") as checksums:
                 _fetch_all(paths, folder, base_url.rstrip("/"), rate, size, there, checksums, failed)
         finally:
-            _write_labels(labels, table, there)
+            _write_labels(labels, table, earlier, there)
             with written_whole(data / f"{EXTERNAL}-failed.csv") as temporary:
                 pd.DataFrame(failed.items(), columns=["Id", "reason"]).to_csv(temporary, index=False)
     return failed
@@ -232,7 +233,9 @@ def _pacer(rate: float, stop: threading.Event) -> Callable[[], None]:
     return pause
 
 
-def _write_labels(path: Path, table: SampleTable, there: set[str]) -> None:
+def _write_labels(path: Path, table: SampleTable, earlier: SampleTable | None, there: set[str]) -> None:
+    if earlier:
+        table = concatenate([earlier.at(~np.isin(earlier.ids, table.ids)), table])
     whole = [all(f"{each}_{colour}.png" in there for colour in HPA.channels) for each in table.ids.tolist()]
     if any(whole):
         labels = [" ".join(map(str, np.flatnonzero(row))) for row in table.targets[whole]]

@@ -88,14 +88,19 @@ class Copies:
 def read_sets(data: Path, task: Task) -> dict[str, SampleTable]:
     """Read the samples of the `SETS` whose folders are there; the test set may lack labels.
 
+    `external/` without labels, which a download that was killed leaves, is as if it were not there.
+
     Raises:
         BadInput: if none of them is there, or a table is faulty.
     """
-    names = [name for name in SETS if (data / name).is_dir()]
+    labelled = {name: _has_labels(data / name, task) for name in SETS if (data / name).is_dir()}
+    names = [name for name in labelled if name != "external" or labelled[name]]
     if not names:
         raise BadInput(f"{data}: no {'/, '.join(SETS[:-1])}/ or {SETS[-1]}/ in it; name the folder that holds them")
-    labelled = {name: name != "test" or (data / "test.csv").exists() or find_folders(data / name) for name in names}
-    return {name: read_samples(data, name, task) if labelled[name] else SampleTable(read_ids(data, task)) for name in names}
+    return {
+        name: SampleTable(read_ids(data, task)) if name == "test" and not labelled[name] else read_samples(data, name, task)
+        for name in names
+    }
 
 
 def copies_table(data: Path, sets: dict[str, SampleTable], task: Task) -> pd.DataFrame:
@@ -235,6 +240,10 @@ def near_pairs(thumbnails: np.ndarray) -> np.ndarray:
         alike = [_fine_similarity(details[a], details[b]) > FINE_SIMILARITY for a, b in pairs.tolist()]
         found.append(pairs[np.array(alike, bool)])
     return np.concatenate(found)
+
+
+def _has_labels(folder: Path, task: Task) -> bool:
+    return folder.with_name(f"{folder.name}.csv").exists() or (task.labels == "one" and bool(find_folders(folder)))
 
 
 def _coarse(image: np.ndarray) -> np.ndarray:

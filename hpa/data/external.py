@@ -8,31 +8,25 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hpa.data.duplicates import label_clashes, name_labels
-from hpa.data.splits import read_groups
-from hpa.data.tables import SampleTable, concatenate, has_test_set, read_ids, read_labelled
+from hpa.data.duplicates import name_labels
+from hpa.data.tables import SampleTable, concatenate, has_test_set, read_ids, read_samples
 from hpa.errors import refuse
 from hpa.tasks import Task
 
 EXTERNAL = "external"
 
 
-def read_external(data: Path, task: Task, table: Path | None = None) -> SampleTable:
-    """Read the labels of the images in `<data>/external/`.
-
-    Args:
-        data: folder of the data.
-        task: what is classified.
-        table: the labels, in place of `<data>/external.csv` or of class folders (see `read_labelled`).
+def read_external(data: Path, task: Task) -> SampleTable:
+    """Read the labels of the images in `<data>/external/`, as `read_labelled` does.
 
     Raises:
         BadInput: for a faulty table, and naming every id that is also in the test set, which is never to be learned from.
     """
-    external = read_labelled(data / EXTERNAL, task, table)
+    external = read_samples(data, EXTERNAL, task)
     if has_test_set(data):
         tested = np.intersect1d(external.ids, read_ids(data, task))
-        source = table or data / EXTERNAL
-        refuse(source, [f"id {each} is also in the test set; delete the row, or learning would see it" for each in tested])
+        mend = "rename it, or delete it if it is the same image: learning would see it"
+        refuse(data / EXTERNAL, [f"id {each} is also in the test set; {mend}" for each in tested])
     return external
 
 
@@ -51,28 +45,7 @@ def join(sets: dict[str, SampleTable], task: Task) -> SampleTable:
     faults = []
     for identifier, labels in pd.Series(name_labels(repeated.targets, task), repeated.ids).groupby(level=0, sort=False):
         clash = f" with other labels ({'; '.join(labels)})" if len(set(labels)) > 1 else ""
-        faults.append(f"id {identifier} is in two of them{clash}; delete one of the rows")
+        mend = "but ids are distinct over all sets; rename one, or delete it if it is the same image"
+        faults.append(f"id {identifier} is in two of them{clash}, {mend}")
     refuse(" and ".join(sets), faults)
     return joined
-
-
-def clashes_of_copies(sets: dict[str, SampleTable], copies: Path, task: Task) -> list[str]:
-    """Say of every group of copies whose labels differ which sample has which.
-
-    Args:
-        sets: labelled sets, each under its name.
-        copies: a CSV with the columns `Id` and `group`, such as `hpa.duplicates` writes.
-        task: what is classified.
-
-    Raises:
-        BadInput: if the file cannot be read or names an id twice.
-    """
-    frame = pd.concat(
-        [
-            pd.DataFrame({"Id": table.ids, "set": name, "label": name_labels(table.targets, task)})
-            for name, table in sets.items()
-        ],
-        ignore_index=True,
-    )
-    groups = read_groups(str(copies), frame["Id"].to_numpy(dtype=str))
-    return list(label_clashes(frame.assign(group=groups)).values())

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +13,7 @@ from hpa.tasks import Task
 # What OpenCV decodes without loss, then what may have lost; of two files of one name the first counts.
 EXTENSIONS = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
 NAMED_IDS = 3
+UNDECODED = re.compile("[\udc80-\udcff]")  # how Python reads a byte of a name that is not UTF-8
 
 
 def find_folders(folder: Path) -> list[Path]:
@@ -26,18 +28,28 @@ def find_folders(folder: Path) -> list[Path]:
 def list_images(folder: Path) -> list[Path]:
     """Return the image files in a folder and in its class folders, hidden ones passed over.
 
-    They are in the order of `EXTENSIONS` from its end, so that of two files of one name the one that counts comes last.
+    Of two files of one name the one that counts comes last: those of class folders stand before those of the folder itself,
+    and either in the order of `EXTENSIONS` from its end.
+
+    Raises:
+        BadInput: if a folder cannot be listed, and naming every image whose name is not UTF-8, as that of an id must be.
     """
-    entries = _listed(folder)
-    for class_folder in [entry for entry in entries if entry.is_dir()]:
-        entries += _listed(class_folder)
+    entries = [(True, entry) for entry in _listed(folder)]
+    for class_folder in [entry for _, entry in entries if entry.is_dir()]:
+        entries += [(False, entry) for entry in _listed(class_folder)]
     rank = {extension: -place for place, extension in enumerate(EXTENSIONS)}
     images = [
-        (rank[extension], entry.path)
-        for entry in entries
+        (flat, rank[extension], entry.path)
+        for flat, entry in entries
         if (extension := os.path.splitext(entry.name)[1].lower()) in rank and not entry.is_dir()
     ]
-    return [Path(path) for _, path in sorted(images)]
+    files = [Path(path) for *_, path in sorted(images)]
+    odd = [os.fsencode(file.relative_to(folder)) for file in files if UNDECODED.search(file.name)]
+    refuse(
+        folder,
+        [f"{name.decode(errors='backslashreplace')} has a name that is not valid UTF-8; rename it" for name in sorted(odd)],
+    )
+    return files
 
 
 def list_ids(folder: Path, task: Task) -> list[str]:

@@ -49,17 +49,21 @@ def concatenate(tables: Iterable[SampleTable]) -> SampleTable:
 def read_labelled(folder: Path, task: Task, table: Path | None = None) -> SampleTable:
     """Read the labels of the images in a folder.
 
-    They are in `table`; if none is given, in the names of the class folders where `folder` has folders in it and a sample
-    one label, and else in `<folder>.csv` beside it. Class folders are read in the order of their ids.
+    They are in `table`; if none is given, in the names of the class folders if a sample has one label and a folder in
+    `folder` is named after a class, or there is any and no `<folder>.csv` beside it; and else in that table. Class folders
+    are read in the order of their ids.
 
     Raises:
         BadInput: for a faulty table (see `read_training_table`), a folder that is not named after a class or holds no
             image, an id that is in two class folders, and an image that lies beside them.
     """
+    beside = Path(f"{folder if folder.name else folder.absolute()}.csv")  # the current folder is '.'
     class_folders = [] if table or task.labels == "many" else find_folders(folder)
+    if beside.exists() and not any(class_folder.name in task.classes for class_folder in class_folders):
+        class_folders = []  # an `__MACOSX` or `old` beside flat images, say
     if not class_folders:
-        named = folder if folder.name else folder.absolute()  # the current folder is '.'
-        return read_training_table(table or named.with_name(f"{named.name}.csv"), task)
+        return read_training_table(table or beside, task)
+    loose = [image.name for image in list_images(folder) if image.parent == folder]
     faults, class_of = [], {}
     for class_folder in class_folders:
         if class_folder.name not in task.classes:
@@ -70,9 +74,11 @@ def read_labelled(folder: Path, task: Task, table: Path | None = None) -> Sample
             faults.append(f"class folder {class_folder.name} holds no image; fill it or delete it")
         for identifier in ids:
             if identifier in class_of:
-                faults.append(f"id {identifier} is in {class_of[identifier]} and in {class_folder.name}; keep one of them")
+                faults.append(
+                    f"id {identifier} is in {class_of[identifier]} and in {class_folder.name}, but ids are distinct over "
+                    "all classes; rename one, or delete it if it is the same image"
+                )
             class_of[identifier] = class_folder.name
-    loose = [image.name for image in list_images(folder) if image.parent == folder]
     faults += [f"{name} lies beside the class folders; move it into one of them" for name in loose]
     refuse(folder, faults)
     ids = sorted(class_of)
@@ -166,10 +172,12 @@ def read_columns(path: Path, columns: Sequence[str], *alternatives: Sequence[str
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise BadInput(f"{path}: not a CSV table in UTF-8 ({str(error).strip()})") from error
-    columns = next((list(each) for each in (columns, *alternatives) if set(each) <= set(frame.columns)), columns)
+    choices = [list(each) for each in (columns, *alternatives)]
+    columns = min(choices, key=lambda each: len(set(each) - set(frame.columns)))
     missing = [column for column in columns if column not in frame.columns]
     if missing:
-        raise BadInput(f"{path}: no column {', '.join(missing)}; the first line has {', '.join(frame.columns)}")
+        accepted = f"; accepted are {' or '.join(map(','.join, choices))}" if alternatives else ""
+        raise BadInput(f"{path}: no column {', '.join(missing)}; the first line has {', '.join(frame.columns)}{accepted}")
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus first fields for row names
         raise BadInput(f"{path}: rows have more fields than the first line; put quotes around a field with commas")
     frame = frame[columns].fillna("")

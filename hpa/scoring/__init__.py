@@ -1,1 +1,1 @@
-"""Metrics, thresholds, member weights, blending and the submission file: NumPy and pandas only."""
+"""Metrics, thresholds, member weights, blending and the submission file: without a library of networks."""

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from hpa.errors import BadInput
 from hpa.scoring.members import Members, read_members
 from hpa.scoring.metrics import accuracy, macro_f1
+from hpa.scoring.predictions import read_predictions
 from hpa.scoring.saved_thresholds import saved_choice
 from hpa.scoring.thresholds import Rule, find_thresholds, predict_classes
 from hpa.scoring.weights import blend, member_weights, require_above
@@ -79,19 +81,31 @@ def validation_f1(targets: np.ndarray, probabilities: np.ndarray, threshold: Rul
     return macro_f1(targets, predicted), thresholds
 
 
-def validation_thresholds(folders: Sequence[Path], labels: str, classes: int) -> np.ndarray:
-    """Return the thresholds, float64 [classes], for the mean of some runs' probabilities.
+def validation_thresholds(folders: Sequence[Path], labels: str, classes: int, views: int, average: str) -> np.ndarray:
+    """Return the thresholds, float64 [classes], for the mean of some runs' probabilities over `views`, as `average` says.
 
     Where samples have many labels they are those that `hpa.thresholds` saved beside the runs. If it saved none for just
     these runs, they are found on the validation rows, which the runs must share, by the rule that it saved or else per
     class. Where samples have one label the strongest class is to be taken, and no validation is needed.
 
+    They are those of the equal mean over members (see `read_members`): a validation row has one prediction of a run, by
+    the fold that held it out, where any other image has one of every fold. A mean over all folders weighs the runs alike
+    only if they have equally many folds.
+
     Raises:
-        BadInput: if a run's `validation.npz` is absent or does not fit the others', or what was saved is for other classes.
+        BadInput: if a run's `validation.npz` is absent, does not fit the others' or was made with other views or another
+            average, or what was saved is for other classes.
     """
     if labels == "one":
         return np.ones(classes)
     members = read_members(folders, None)
+    made = read_predictions(folders[0] / "validation.npz")  # the others are of the same views, or no members
+    if (made.views, made.average) != (views, average) and max(made.views, views) > 1:
+        wanted = f"--views {views} --average {average}"
+        raise BadInput(
+            f"{folders[0] / 'validation.npz'}: made with --views {made.views} --average {made.average}, which gives no "
+            f"thresholds for {wanted}; run python -m hpa.predict {wanted} first, or ask for the views it was made with"
+        )
     rule, thresholds = saved_choice(folders, members.classes)
     if thresholds is not None:
         return thresholds

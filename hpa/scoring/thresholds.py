@@ -53,7 +53,8 @@ def find_thresholds(rule: Rule, targets: np.ndarray, probabilities: np.ndarray) 
               handful of positives is chance: with n positives the logit of the threshold is n / (n + 5) of its own and
               for the rest the global one's. It is at least 0.001.
             - `"class-share"`: each class is predicted as often as it occurs in `targets`; one that does not occur takes
-              the global threshold. An array [classes] of shares in (0, 1] is the same with these shares of the rows.
+              the global threshold. These are validation rows, whose shares stand for the training set's, since folds share
+              the classes evenly. An array [classes] of shares in (0, 1] is the same with these shares of the rows.
             - `"strongest"`: 1, which no probability passes, so that every row takes its strongest class.
             - a number: the threshold itself.
         targets: bool array, or an array of 0 and 1, [n, classes].

@@ -1,9 +1,13 @@
-"""Predictions of many runs, with each image read once for all of them."""
+"""Predictions of many runs.
+
+Images of the test set or of a folder are read once for all runs; validation rows, which differ from run to run, once a run.
+"""
 
 import hashlib
+import itertools
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -32,7 +36,8 @@ def predict(folders: Sequence[Path], data: Path, runs: Path, views: int, average
     """Write `test.npz` into the run folders, and `validation.npz` anew where it was made with other views.
 
     What is newer than its model and its images and has the same views and average is left alone. Runs that take images of
-    one size share one pass over them. A pass that was interrupted goes on where it stopped.
+    one size share one pass over the test set, and if that was interrupted, it goes on where it stopped. The validation rows
+    of a run are a pass of their own, which begins anew.
 
     Args:
         folders: run folders with a `model.keras`.
@@ -68,7 +73,7 @@ def predict(folders: Sequence[Path], data: Path, runs: Path, views: int, average
 def predict_files(
     folders: Sequence[Path], files: Sequence[Sequence[Path]], views: int, average: str = "probabilities"
 ) -> np.ndarray:
-    """Return what the models of some runs think of some samples, reading each image once for all runs of one size.
+    """Return what the models of some runs think of some samples, reading each image once for all runs.
 
     Args:
         folders: run folders with a `model.keras`.
@@ -126,13 +131,13 @@ def common_task(folders: Sequence[Path]) -> Task:
 
 def _batches(files: Sequence[Sequence[Path]], sizes: Sequence[int]) -> Iterator[dict[int, np.ndarray]]:
     """Decode the samples batch by batch, on all cores: uint8 [B, S, S, C] for each size S."""
-    faults = []
+    faults: list[tuple[Sequence[Path], BadInput]] = []
 
     def read(sample: Sequence[Path]) -> list[np.ndarray]:
         try:
             return read_in_sizes(sample, sizes)
         except BadInput as error:
-            faults.append(f"{sample[0].parent.name}/{error}")
+            faults.append((sample, error))
             return []
 
     with (
@@ -144,7 +149,15 @@ def _batches(files: Sequence[Sequence[Path]], sizes: Sequence[int]) -> Iterator[
             if not faults:
                 yield {size: np.stack([each[place] for each in images]) for place, size in enumerate(sizes)}
             bar.update(len(images))
-    refuse(files[0][0].parent, sorted(faults))
+    if faults:
+        folder = _folder_of(itertools.chain.from_iterable(files))
+        places = [(_folder_of(sample).relative_to(folder), error) for sample, error in faults]
+        refuse(folder, sorted(f"{error}" if place == Path() else f"{place}: {error}" for place, error in places))
+
+
+def _folder_of(files: Iterable[Path]) -> Path:
+    """Return the innermost folder that all of some files lie in."""
+    return Path(os.path.commonpath([file.parent for file in files]))
 
 
 def _require_models(where: object, folders: Sequence[Path]) -> None:

@@ -55,7 +55,7 @@ def run_folders(runs: Path, names: list[str] | None = None, stage: str = "last",
 
 def run_config(settings: Settings, task: Task, table: SampleTable, start_model: Path | None) -> dict:
     """Return all that a run's result depends on: settings, task, table, and the model of the stage that it starts from."""
-    named = [settings.weights, *(settings.groups or "").split(",")]
+    named = [settings.weights, *(each.strip() for each in (settings.groups or "").split(","))]
     files = {name: file_digest(Path(name)) for name in named if name and Path(name).is_file()}
     start = start_model and file_digest(start_model)
     config = {"task": asdict(task), "table_sha256": table_digest(table), "start_sha256": start, "files_sha256": files}

@@ -80,7 +80,8 @@ class Settings:
         folds: number of folds of the training table; None where the data has a validation set of its own.
         fold: the fold that is held out for validation.
         split_seed: seed of the folds; apart from `seed`, so that models of different seeds share their validation rows.
-        groups: what keeps rows on one side of the split: None, "neighbours-<n>" or a file, see `hpa.data.splits`.
+        groups: what keeps rows on one side of the split: None, or "antibodies", "neighbours-<n>" or a file, or several of
+            them parted by commas, see `read_groups` of `hpa.data.splits`.
         external_weight: what a row of the external set weighs in the loss, where a row of `train` weighs 1; 0 to learn from
             `train` alone.
         rows: how many of the training rows are learned from, chosen by the seed of the split; None for all.

@@ -264,6 +264,30 @@ def test_what_cannot_be_asked_for(tmp_path, ids, url, named):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_rows_of_an_earlier_table_stay(atlas, tmp_path):
+    fetch(atlas, tmp_path)
+    labels = tmp_path / "external.csv"
+    labels.write_text(labels.read_text() + "1_1_A1_1,3\n")  # of which no image is there
+    assert fetch(atlas, tmp_path, IDS[2:]) == {}
+    samples = read_samples(tmp_path, "external", HPA)
+    assert samples.ids.tolist() == IDS
+    np.testing.assert_array_equal(samples.targets, np.concatenate([table().targets, table(IDS[2:]).targets]))
+    (tmp_path / f"external/{IDS[0]}_green.png").unlink()
+    assert fetch(atlas, tmp_path, [IDS[3], IDS[1]]) == {}
+    samples = read_samples(tmp_path, "external", HPA)
+    assert samples.ids.tolist() == [IDS[2], IDS[3], IDS[1]]
+    np.testing.assert_array_equal(samples.targets, np.concatenate([table(IDS[2:]).targets[:1], table().targets]))
+
+
+def test_a_faulty_table_of_earlier_is_refused(atlas, tmp_path):
+    fetch(atlas, tmp_path)
+    (tmp_path / "external.csv").write_text("Id,Target\n10580_1610_C1_1,28\n")
+    atlas.requests.clear()
+    with pytest.raises(BadInput, match=r"external\.csv: .*class numbers are 0 to 27"):
+        fetch(atlas, tmp_path, IDS[2:])
+    assert atlas.requests == []
+
+
 def test_a_table_of_someone_else_is_not_replaced(atlas, tmp_path):
     (tmp_path / "external.csv").write_text("Id,Target\nmine,3\n")
     with pytest.raises(BadInput, match=r"external\.csv: is not of this command"):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hpa.data.external import clashes_of_copies, join, read_external
+from hpa.data.external import join, read_external
 from hpa.data.tables import SampleTable, read_training_table
 from hpa.errors import BadInput
 from hpa.tasks import HPA
@@ -26,13 +26,10 @@ def rows(**labels):
     return SampleTable(np.array(list(labels)), targets)
 
 
-def test_the_table_of_the_folder_or_another_one(data, tmp_path):
-    assert read_external(data, HPA).ids.tolist() == ["1_2_A1_1", "1_2_A1_2"]
-    other = tmp_path / "other.csv"
-    other.write_text("Id,Target\n5_6_B2_1,27\n")
-    samples = read_external(data, HPA, other)
-    assert samples.ids.tolist() == ["5_6_B2_1"]
-    assert np.flatnonzero(samples.targets[0]).tolist() == [27]
+def test_the_table_beside_the_folder(data):
+    samples = read_external(data, HPA)
+    assert samples.ids.tolist() == ["1_2_A1_1", "1_2_A1_2"]
+    assert [np.flatnonzero(row).tolist() for row in samples.targets] == [[0], [3, 7]]
 
 
 def test_data_without_a_test_set(data):
@@ -42,8 +39,10 @@ def test_data_without_a_test_set(data):
 
 
 def test_the_real_table_is_read_as_it_is(data, shared_data):
-    table = shared_data / "kaggle_csv/HPAv18RBGY_wodpl.csv"
-    samples = read_external(shared_data / "kaggle_csv", HPA, table)
+    for name, real in (("external", "HPAv18RBGY_wodpl"), ("sample_submission", "sample_submission")):
+        (data / f"{name}.csv").unlink()
+        (data / f"{name}.csv").symlink_to(shared_data / f"kaggle_csv/{real}.csv")
+    samples = read_external(data, HPA)
     assert len(samples) == 74_606
     joined = join({"train": read_training_table(shared_data / "kaggle_csv/train.csv", HPA), "external": samples}, HPA)
     assert len(joined) == 31_072 + 74_606
@@ -83,17 +82,9 @@ def test_sets_follow_one_another():
 def test_ids_in_both_are_refused_with_their_labels_where_these_clash():
     with pytest.raises(BadInput) as caught:
         join({"train": rows(a=[3], b=[7, 0], c=[1]), "external": rows(b=[0, 7], c=[2, 25], d=[1])}, HPA)
+    mend = "but ids are distinct over all sets; rename one, or delete it if it is the same image"
     assert str(caught.value).splitlines() == [
         "train and external: 2 faults",
-        "  id b is in two of them; delete one of the rows",
-        "  id c is in two of them with other labels (Nuclear membrane; Nucleoli + Cytosol); delete one of the rows",
+        f"  id b is in two of them, {mend}",
+        f"  id c is in two of them with other labels (Nuclear membrane; Nucleoli + Cytosol), {mend}",
     ]
-
-
-def test_copies_with_other_labels_are_told(tmp_path):
-    copies = tmp_path / "copies.csv"
-    copies.write_text(
-        "Id,group,set,kind\na,0,train,near\nx,0,external,near\nb,1,train,near\ny,1,external,near\nt,1,test,near\n"
-    )
-    sets = {"train": rows(a=[3], b=[7, 0], c=[1]), "external": rows(x=[3], y=[7], z=[2])}
-    assert clashes_of_copies(sets, copies, HPA) == ["train b Nucleoplasm + Golgi apparatus, external y Golgi apparatus"]

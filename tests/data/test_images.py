@@ -255,6 +255,32 @@ def test_of_two_files_of_one_name_the_lossless_one_counts(tmp_path):
     assert [image.name for image in list_images(tmp_path)] == ["b.jpeg", "a.jpg", "b.bmp", "a.tif", "a.png"]
 
 
+def test_a_file_in_the_folder_itself_counts_before_one_in_a_folder_of_it(tmp_path):
+    touch(tmp_path, "b.jpg", "a.png", "old/a.png", "Z/b.png", "Z/c.tif")
+    assert found(tmp_path, ["a", "b", "c"]) == ["a.png", "b.jpg", "Z/c.tif"]
+    assert list_ids(tmp_path, HEP2) == ["a", "b", "c"]
+
+
+def test_a_name_that_is_not_utf_8_is_refused(tmp_path):
+    touch(tmp_path, "é.png", "\udce9.txt")  # as Python reads the byte E9, which is é in Windows' Latin alphabet
+    assert list_ids(tmp_path, HEP2) == ["é"]
+    touch(tmp_path, "\udce9.png")
+    for read in (lambda: list_images(tmp_path), lambda: list_ids(tmp_path, HEP2), lambda: found(tmp_path, ["é"])):
+        with pytest.raises(BadInput) as caught:
+            read()
+        assert str(caught.value) == rf"{tmp_path}: \xe9.png has a name that is not valid UTF-8; rename it"
+
+
+def test_suffixes_that_begin_with_a_dot_or_a_space(tmp_path):
+    task = replace(HPA, channels=("nucleus", "protein"), suffixes=(".c0", " (2)"))
+    touch(tmp_path, "007.c0.png", "007 (2).tif", "a.b.c0.png", "a.b (2).png")
+    assert list_ids(tmp_path, task) == ["007", "a.b"]
+    assert [[file.name for file in files] for files in find_files(tmp_path, ["7", "a.b"], task)] == [
+        ["007.c0.png", "007 (2).tif"],
+        ["a.b.c0.png", "a.b (2).png"],
+    ]
+
+
 def test_a_sample_is_listed_even_if_it_lacks_a_channel(tmp_path):
     touch(tmp_path, *(f"a_{channel}.png" for channel in HPA.channels), "b_yellow.png", "other.png")
     assert list_ids(tmp_path, HPA) == ["a", "b"]

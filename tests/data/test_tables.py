@@ -238,7 +238,10 @@ def test_all_unknown_class_names_come_at_once(write):
 def test_the_columns_of_either_table(write):
     assert read_training_table(write("Image class,Note,Image ID\nGolgi,x,1\n"), HEP2).ids.tolist() == ["1"]
     message = message_of(read_training_table, write("Image ID,Class\n1,Golgi\n"), HEP2)
-    assert "no column Id, Target; the first line has Image ID, Class" in message
+    assert message.endswith(
+        "no column Image class; the first line has Image ID, Class; accepted are Id,Target or Image ID,Image class"
+    )
+    assert "accepted" not in message_of(read_sample_submission, write("Id,Target\nb,0\n"))
 
 
 def test_class_folders(touch):
@@ -284,7 +287,8 @@ def test_faulty_class_folders_are_all_named(touch):
     lines = message_of(read_labelled, folder, HEP2).splitlines()
     assert lines[0] == f"{folder}: 4 faults"
     assert lines[1:] == [
-        "  id 1 is in Golgi and in NuMem; keep one of them",
+        "  id 1 is in Golgi and in NuMem, but ids are distinct over all classes; "
+        "rename one, or delete it if it is the same image",
         "  folder Nucleoli is not one of the classes Centromere, Golgi, Homogeneous, NuMem, Nucleolar, Speckled; rename it",
         "  class folder Speckled holds no image; fill it or delete it",
         "  folder nucleoli2 is not one of the classes Centromere, Golgi, Homogeneous, NuMem, Nucleolar, Speckled; rename it",
@@ -309,6 +313,34 @@ def test_a_flat_folder_with_a_table_beside_it(touch, in_table, in_folder):
     table = read_samples(data, "train", HEP2)
     assert names_of(table) == {"00010": "NuMem", in_table: "Golgi"}
     assert [file.name for (file,) in find_files(data / "train", table.ids, HEP2)] == ["00010.png", f"{in_folder}.png"]
+
+
+@pytest.mark.parametrize("beside", ["train/__MACOSX/._00001.png", "train/old/00001.tif", "train/golgi/00010.jpg"])
+def test_folders_that_are_no_classes_beside_a_flat_folder_with_a_table(touch, beside):
+    data = touch("train/00001.png", "train/00010.png", beside)
+    (data / "train.csv").write_text("Image ID,Image class\n00010,NuMem\n00001,Golgi\n")
+    table = read_samples(data, "train", HEP2)
+    assert names_of(table) == {"00010": "NuMem", "00001": "Golgi"}
+    files = [data / "train/00010.png", data / "train/00001.png"]
+    assert [file for (file,) in find_files(data / "train", table.ids, HEP2, whole=True)] == files
+
+
+def test_a_class_folder_counts_before_the_table_beside_it(touch):
+    data = touch("train/Golgi/1.png", "train/odd/2.png")
+    (data / "train.csv").write_text("Image ID,Image class\n1,NuMem\n2,NuMem\n")
+    assert "folder odd is not one of the classes" in message_of(read_samples, data, "train", HEP2)
+    (data / "train/odd/2.png").rename(data / "train/Golgi/2.png")
+    (data / "train/odd").rmdir()
+    assert names_of(read_samples(data, "train", HEP2)) == {"1": "Golgi", "2": "Golgi"}
+
+
+def test_names_that_are_not_utf_8_are_all_named(touch):
+    folder = touch(b"Golgi/\xe9.png".decode(errors="surrogateescape"), "Golgi/1.png", "NuMem/\udcff.tif", "NuMem/é.png")
+    assert message_of(read_labelled, folder, HEP2).splitlines() == [
+        f"{folder}: 2 faults",
+        r"  Golgi/\xe9.png has a name that is not valid UTF-8; rename it",
+        r"  NuMem/\xff.tif has a name that is not valid UTF-8; rename it",
+    ]
 
 
 def test_a_table_that_is_named_counts_before_class_folders(touch):

@@ -16,7 +16,13 @@ def crossentropy(t, p, smoothing=0.0, weights=1.0):
     return -(weights * t * np.log(p) + (1 - t) * np.log(1 - p)).mean()
 
 
-def focal(t, p):
+def categorical(t, p, smoothing=0.0):
+    t = t * (1 - smoothing) + smoothing / t.shape[1]
+    return -(t * np.log(p / p.sum(axis=1, keepdims=True))).sum(axis=1).mean()
+
+
+def focal(t, p, smoothing=0.0):
+    t = t * (1 - smoothing) + smoothing / 2
     return -((t * (1 - p) + (1 - t) * p) ** 2 * (t * np.log(p) + (1 - t) * np.log(1 - p))).mean()
 
 
@@ -36,8 +42,10 @@ REFERENCES = {
     ("binary-crossentropy", 0.2, None): lambda t, p: crossentropy(t, p, 0.2),
     ("binary-crossentropy", 0.0, (1.0,) * 5): crossentropy,
     ("binary-crossentropy", 0.2, tuple(POSITIVE_WEIGHTS)): lambda t, p: crossentropy(t, p, 0.2, POSITIVE_WEIGHTS),
-    ("categorical-crossentropy", 0.0, None): lambda t, p: -(t * np.log(p / p.sum(1, keepdims=True))).sum(axis=1).mean(),
+    ("categorical-crossentropy", 0.0, None): categorical,
+    ("categorical-crossentropy", 0.2, None): lambda t, p: categorical(t, p, 0.2),
     ("focal", 0.0, None): focal,
+    ("focal", 0.2, None): lambda t, p: focal(t, p, 0.2),
     ("asymmetric", 0.0, None): asymmetric,
     ("soft-f1", 0.0, None): one_minus_soft_f1,
     ("smooth-l1", 0.0, None): lambda t, p: ((t - p) ** 2 / 2).mean(),

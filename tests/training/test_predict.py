@@ -10,7 +10,7 @@ from scipy.special import expit, logit
 
 from hpa import ensemble
 from hpa import predict as command
-from hpa.data.images import read_channel, read_image
+from hpa.data.images import read_channel, read_image, write_image
 from hpa.data.layout import find_files
 from hpa.data.store import pack
 from hpa.data.tables import read_sample_submission
@@ -19,7 +19,7 @@ from hpa.models.catalog import build
 from hpa.scoring.folds import fold_name
 from hpa.scoring.members import read_members
 from hpa.scoring.predictions import read_predictions, write_predictions
-from hpa.tasks import HPA
+from hpa.tasks import HEP2, HPA
 from hpa.training import predict
 from hpa.training.monitor import validation_scores
 from hpa.training.presets import REPORT
@@ -98,6 +98,81 @@ def test_each_image_is_decoded_once_for_all_models_and_views(drawn_data, tmp_pat
     assert len(seen) == 24
     for first, size in ((0, 48), (8, 64), (16, 48)):
         np.testing.assert_array_equal(seen[first], [read_image(sample, size) for sample in files])
+
+
+@pytest.fixture
+def stand_ins(tmp_path, monkeypatch):
+    """A function that writes the run folder of a task; its network is never loaded, nor asked."""
+
+    def write(name, task):
+        folder = tmp_path / "runs" / name / "base"
+        write_json(folder / "config.json", REPORT | {"size": 8, "task": vars(task)})
+        (folder / "model.keras").touch()
+
+    monkeypatch.setattr(predict, "_load", lambda folder: SimpleNamespace(output=np.empty((0, 6))))
+    return write
+
+
+def predict_folder(place, images="cells"):
+    """Run the command on a folder of images, and return its exit code."""
+    return command.main(["--runs", str(place / "runs"), "--images", str(place / images), "--out", str(place / "out.csv")])
+
+
+def test_files_that_cannot_be_used_are_named_with_their_folders(tmp_path, stand_ins, capsys):
+    stand_ins("0", HEP2)
+    folder, colour = tmp_path / "cells", np.arange(300, dtype=np.uint8).reshape(10, 10, 3)
+    for name, pixels in (("Centromere/1", colour[..., 0]), ("Golgi/7", colour), ("NuMem/8", colour), ("9", colour)):
+        write_image(folder / f"{name}.png", pixels)
+    fault = "is a colour image with 3 filled channels; save the one channel as grey"
+    assert predict_folder(tmp_path) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"hpa.predict: {folder}: 3 faults",
+        f"  9.png {fault}",
+        f"  Golgi: 7.png {fault}",
+        f"  NuMem: 8.png {fault}",
+    ]
+    assert predict_folder(tmp_path, "cells/Golgi") == 2
+    assert capsys.readouterr().err == f"hpa.predict: {folder / 'Golgi'}: 7.png {fault}\n"
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_channels_of_different_size_are_named_with_their_folder(tmp_path, stand_ins, capsys):
+    task = replace(HEP2, channels=("nucleus", "protein"), suffixes=(".c0", ".c1"))
+    stand_ins("0", task)
+    for name, side in (("Centromere/1.c0", 8), ("Centromere/1.c1", 8), ("Golgi/7.c0", 8), ("Golgi/7.c1", 9)):
+        write_image(tmp_path / "cells" / f"{name}.png", np.zeros((8, side), np.uint8))
+    assert predict_folder(tmp_path) == 2
+    fault = "Golgi: the channels differ in size: 7.c0.png 8x8, 7.c1.png 9x8"
+    assert capsys.readouterr().err == f"hpa.predict: {tmp_path / 'cells'}: {fault}\n"
+
+
+@pytest.mark.parametrize("option", [["--images", "cells"], ["--out", "out.csv"]])
+def test_a_folder_without_a_table_to_write_or_the_other_way_round(tmp_path, stand_ins, capsys, option):
+    stand_ins("0", HEP2)
+    assert command.main(["--runs", str(tmp_path / "runs"), *option]) == 2
+    assert "--images and --out go together: the folder to predict, and the table to write" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("task", "ending"), [(HEP2, ".png"), (HPA, "_red.png")])
+def test_a_folder_without_images(tmp_path, stand_ins, capsys, task, ending):
+    stand_ins("0", task)
+    (tmp_path / "cells").mkdir()
+    assert predict_folder(tmp_path) == 2
+    assert capsys.readouterr().err == f"hpa.predict: {tmp_path / 'cells'}: no image here whose name ends in {ending}\n"
+
+
+def test_runs_of_two_tasks(tmp_path, stand_ins, capsys):
+    for name, task in (("0", HPA), ("1", HEP2), ("2", HPA), ("3", HEP2)):
+        stand_ins(name, task)
+    runs = tmp_path / "runs"
+    lines = [
+        "hpa.predict: runs: 2 faults",
+        *(f"  {runs / name / 'base'} is of the task hep2, {runs / '0' / 'base'} of hpa" for name in "13"),
+    ]
+    assert predict_folder(tmp_path) == 2
+    assert capsys.readouterr().err.splitlines() == lines
+    assert run(tmp_path, runs) == 2
+    assert capsys.readouterr().err.splitlines() == lines
 
 
 def test_folds_and_views_from_the_models_to_the_blend(drawn_data, tmp_path, capsys):

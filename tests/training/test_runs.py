@@ -1,9 +1,12 @@
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from hpa import finetune
 from hpa.data.augment import POLICIES
 from hpa.data.tables import SampleTable
 from hpa.errors import BadInput
@@ -124,7 +127,7 @@ def test_a_run_knows_what_is_in_its_groups_and_weights(tmp_path):
     groups, weights = tmp_path / "copies.csv", tmp_path / "alexnet.npz"
     groups.write_text("Id,group\na,0\n")
     weights.write_bytes(b"first")
-    settings = replace(SETTINGS, groups=f"neighbours-3,{groups}", weights=str(weights))
+    settings = replace(SETTINGS, groups=f"neighbours-3, {groups}", weights=str(weights))
     config = run_config(settings, HPA, TABLE, None)
     assert run_config(settings, HPA, TABLE, None) == config
     for file in (groups, weights):
@@ -132,6 +135,25 @@ def test_a_run_knows_what_is_in_its_groups_and_weights(tmp_path):
         file.write_bytes(before + b"b")
         assert run_config(settings, HPA, TABLE, None) != config
         file.write_bytes(before)
+
+
+@pytest.mark.parametrize(
+    ("options", "positive_weights", "label_smoothing"),
+    [
+        ([], "none", 0.0),  # soft-f1
+        (["--loss", "asymmetric"], "none", 0.0),
+        (["--loss", "focal+soft-f1"], "none", 0.1),
+        (["--loss", "soft-f1+binary-crossentropy:0.3"], "square-root", 0.1),
+    ],
+)
+def test_a_stage_is_without_what_its_loss_has_no_use_for(tmp_path, monkeypatch, options, positive_weights, label_smoothing):
+    trained = []
+    module = SimpleNamespace(train=lambda settings, *_: trained.append(settings))
+    monkeypatch.setitem(sys.modules, "hpa.training.train", module)
+    make_run(tmp_path / "0/base", replace(SETTINGS, positive_weights="square-root", label_smoothing=0.1))
+    assert finetune.main(["--runs", str(tmp_path), "--variant", "0", "--stage", "cnn", *options]) == 0
+    [settings] = trained
+    assert (settings.positive_weights, settings.label_smoothing) == (positive_weights, label_smoothing)
 
 
 @pytest.mark.parametrize(
