@@ -165,7 +165,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         help="which of the eight settings of kernel, filters and dropout; 0 if not given",
     )
     parser.add_argument("--fold", type=whole_number, help="fold that is held out for validation; 0 if not given")
-    parser.add_argument("--name", type=run_name, help="name of the run; made of model, variant and fold if not given")
+    parser.add_argument("--name", type=run_name, help="name of the run, in place of model and variant; the fold is added")
     parser.add_argument("--epochs", type=positive_integer, help="passes over the training rows")
     parser.add_argument("--batch-size", type=positive_integer, help="images in a step")
     parser.add_argument("--learning-rate", type=positive_number, help="learning rate of the optimizer, at its highest")

@@ -29,7 +29,7 @@ def work(options: argparse.Namespace) -> None:
 
     stage = STAGES[options.stage]
     model = options.model or "gapnet"
-    name = options.name or run_name(model, command.variant_of(model, options.variant), options.fold or 0)
+    name = run_name(options.name, model, command.variant_of(model, options.variant), options.fold or 0)
     start = options.runs / name / stage.start
     settings = read_settings(start)
     loss = options.loss or stage.loss

@@ -117,7 +117,7 @@ def work(options: argparse.Namespace) -> None:
     if options.show_augmentation:
         show_augmentation(options.show_augmentation, settings, options.task, options.data)
         return
-    name = options.name or run_name(settings.model, settings.variant, settings.fold)
+    name = run_name(options.name, settings.model, settings.variant, settings.fold)
     begun = options.runs / name / "base"
     if options.precision is None and (begun / "config.json").exists():  # maybe on a machine with another processor
         settings = replace(settings, precision=read_settings(begun).precision)

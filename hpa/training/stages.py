@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from hpa.errors import BadInput
+from hpa.scoring.folds import fold_name
 
 # What each name stands for is written where it is carried out (losses, fit, augment, mixing); these lists are here so
 # that the option parser need not load those.
@@ -171,9 +172,12 @@ def require_loss(loss: str, labels: str) -> None:
             raise BadInput(f"--loss {name} is not for {kind}; take another --loss or --preset")
 
 
-def run_name(model: str, variant: int | None, fold: int) -> str:
-    """Return the name of a run's folder: the variant for GapNet on fold 0, with the model and the fold where they differ."""
+def run_name(given: str | None, model: str, variant: int | None, fold: int) -> str:
+    """Return the name of a run's folder: what is given, or else the variant, with the model unless it is GapNet.
+
+    Folds but the first have their number in it, as `hpa.scoring.folds` joins them.
+    """
     parts = [] if model == "gapnet" else [model]
     parts += [] if variant is None else [str(variant)]
-    parts += [f"fold{fold}"] if fold else []
-    return "-".join(parts)
+    name = given or "-".join(parts)
+    return fold_name(name, fold) if fold else name

@@ -118,20 +118,6 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(runs, drawn_cells, tmp_
         np.testing.assert_array_equal(weight, found[path], err_msg=path)
 
 
-def test_the_averaged_weights_are_validated_and_training_goes_on_from_its_own():
-    model = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1, use_bias=False)])
-    model.compile(keras.optimizers.SGD(1.0, use_ema=True, ema_momentum=0.5), "mse")
-    kernel = model.layers[0].kernel
-    kernel.assign([[1.0]])
-    for _ in range(2):
-        model.train_on_batch(np.array([[0.5]]), np.array([[0.0]]))  # the gradient of (k / 2)^2 is k / 2
-    # 1 -> 0.5 -> 0.25; the average starts at the first step's result and ends half way to the second's.
-    assert float(kernel[0, 0]) == pytest.approx(0.25)
-    with fit.averaged(model):
-        assert float(kernel[0, 0]) == pytest.approx(0.375)
-    assert float(kernel[0, 0]) == pytest.approx(0.25)
-
-
 def test_the_plateau_remembers_what_came_before_an_interruption(tmp_path, monkeypatch):
     """Keras' callback by itself starts counting anew."""
     losses = [1.0, 0.5, *[0.6] * 4]

@@ -178,12 +178,14 @@ def test_the_history_is_read_back_exactly(tmp_path):
 
 
 def test_names_of_runs():
-    assert run_name("gapnet", 3, 0) == "3"
-    assert run_name("gapnet", 3, 2) == "3-fold2"
-    assert run_name("parallel-kernels", None, 0) == "parallel-kernels"
-    assert run_name("gapnet-fcn", 0, 1) == "gapnet-fcn-0-fold1"
+    assert run_name(None, "gapnet", 3, 0) == "3"
+    assert run_name(None, "gapnet", 3, 2) == "3-fold2"
+    assert run_name(None, "parallel-kernels", None, 0) == "parallel-kernels"
+    assert run_name(None, "gapnet-fcn", 0, 1) == "gapnet-fcn-0-fold1"
+    assert run_name("cells", "gapnet", 3, 0) == "cells"
+    assert run_name("cells", "gapnet", 3, 2) == run_name("cells-fold2", "gapnet", 3, 2) == "cells-fold2"
     for model, variant in (("gapnet", 3), ("parallel-kernels", None)):
-        assert fold_name(run_name(model, variant, 4), 2) == run_name(model, variant, 2)
+        assert fold_name(run_name(None, model, variant, 4), 2) == run_name(None, model, variant, 2)
 
 
 def test_the_options_name_the_augmentation_policies():

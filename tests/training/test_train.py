@@ -26,7 +26,8 @@ from hpa.training import fit
 
 # With all that has a memory, or weights that come from the training rows.
 RECIPE = [
-    "--optimizer", "adamw", "--schedule", "cosine", "--warm-up", "1", "--patience", "3", "--clip-norm", "1", "--averaging", "0.9",
+    "--optimizer", "adamw", "--schedule", "cosine", "--warm-up", "1", "--patience", "3", "--clip-norm", "1",
+    "--averaging", "0.9",
     "--loss", "binary-crossentropy+soft-f1", "--positive-weights", "square-root", "--oversampling", "0.3",
 ]  # fmt: skip
 OPTIONS = ["--variant", "2", "--size", "48", "--batch-size", "16", *RECIPE, "--epochs", "3"]
@@ -141,7 +142,9 @@ def test_a_network_learns_in_half_precision_and_answers_in_single(runs, drawn_da
     base = tmp_path / "2" / "base"
     assert np.isfinite(pd.read_csv(base / "history.csv").to_numpy()).all()
     model = keras.saving.load_model(base / "model.keras", compile=False)
-    computing = {layer.compute_dtype for layer in model.layers if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense)}
+    computing = {
+        layer.compute_dtype for layer in model.layers if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense)
+    }
     assert computing == {"bfloat16"}
     assert {str(weight.dtype) for weight in model.weights} == {"float32"}
     assert read_predictions(base / "validation.npz").probabilities.dtype == np.float32
