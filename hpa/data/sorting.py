@@ -40,7 +40,7 @@ def sort_images(images: Path, table: Path, out: Path, task: Task, link: bool = F
     class_of = [task.classes[number] for number in samples.targets.argmax(axis=1)]
     files = find_files(images, samples.ids, task)
     target_of = {file: out / name / file.name for sample, name in zip(files, class_of, strict=True) for file in sample}
-    rowless = [file.name for file in list_images(images) if file not in target_of]
+    rowless = [file.relative_to(images) for file in list_images(images) if file not in target_of]
     refuse(images, [f"{name} belongs to no row of {table}; add a row or move the file away" for name in rowless])
     refuse(images, [f"{file.name} is no file that can be read" for file in target_of if not file.is_file()])
     if out.exists():
