@@ -27,7 +27,6 @@ from hpa.training import fit
 # With all that has a memory, or weights that come from the training rows.
 RECIPE = [
     "--optimizer", "adamw", "--schedule", "cosine", "--warm-up", "1", "--patience", "3", "--clip-norm", "1",
-    "--averaging", "0.9",
     "--loss", "binary-crossentropy+soft-f1", "--positive-weights", "square-root", "--oversampling", "0.3",
 ]  # fmt: skip
 OPTIONS = ["--variant", "2", "--size", "48", "--batch-size", "16", *RECIPE, "--epochs", "3"]
