@@ -11,11 +11,15 @@ import time
 import zipfile
 from pathlib import Path
 
+import keras
+import numpy as np
 import pandas as pd
 import pytest
+from alexnet_weights import WEIGHTS
 from kaggle_server import CREATE, DOWNLOAD, KEY, PUT, START, environment
 
 from hpa.data.drawn import write_dataset
+from hpa.models.alexnet import STATE_DICT_LAYERS
 from hpa.tasks import HPA
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -119,10 +123,21 @@ def test_hep2_our_way(drawn_cells, tmp_path):
 def test_hep2_the_reports_way(drawn_cells, tmp_path):
     for part in ("train", "validation"):
         shutil.copytree(drawn_cells / part, tmp_path / "cells" / part)
-    code, _, err = run("hep2_alexnet.sh", "cells", "runs", folder=tmp_path, TRAIN_OPTIONS="--epochs 1 --rows 8 --size 64")
+    random = np.random.default_rng(0)
+    tensors = {}
+    for layer, shape in WEIGHTS.items():
+        tensors[f"{layer}.weight"] = random.random(shape, np.float32).astype(np.float16) / 1024
+        tensors[f"{layer}.bias"] = np.zeros(shape[0], np.float16)
+    np.savez(tmp_path / "imagenet.npz", **tensors)
+    options = {"TRAIN_OPTIONS": "--epochs 1 --rows 8 --size 64"}
+    code, _, err = run("hep2_alexnet.sh", "cells", "runs", "imagenet.npz", folder=tmp_path, **options)
     assert code == 0, err
+    network = keras.saving.load_model(tmp_path / "runs" / "alexnet" / "base" / "model.keras", compile=False)
+    for layer in (name for name in WEIGHTS if name.startswith("features")):
+        kernel = keras.ops.convert_to_numpy(network.get_layer(STATE_DICT_LAYERS[layer]).kernel)
+        np.testing.assert_array_equal(kernel.transpose(3, 2, 0, 1), tensors[f"{layer}.weight"])
     config = json.loads((tmp_path / "runs" / "alexnet" / "base" / "config.json").read_text())
-    assert {"optimizer": "sgd", "batch_size": 4, "schedule": "plateau", "part": "all"}.items() <= config.items()
+    assert {"optimizer": "sgd", "batch_size": 4, "schedule": "plateau", "part": "dense"}.items() <= config.items()
     assert json.loads((tmp_path / "runs" / "evaluation-validation" / "scores.json").read_text())["rows"] == 24
 
 

@@ -4,24 +4,13 @@ from collections import OrderedDict
 import keras
 import numpy as np
 import pytest
+from alexnet_weights import WEIGHTS
 from numpy.lib.stride_tricks import sliding_window_view
 
 from hpa.errors import BadInput
 from hpa.models.alexnet import IMAGENET_DEVIATION, IMAGENET_MEAN, alexnet, load_state_dict
 from hpa.models.gapnet import DENSE_PART
 from hpa.training.fit import freeze
-
-# torchvision's state dict: names and the shapes of the weights; a bias has the weight's first side.
-WEIGHTS = {
-    "features.0": (64, 3, 11, 11),
-    "features.3": (192, 64, 5, 5),
-    "features.6": (384, 192, 3, 3),
-    "features.8": (256, 384, 3, 3),
-    "features.10": (256, 256, 3, 3),
-    "classifier.1": (4096, 9216),
-    "classifier.4": (4096, 4096),
-    "classifier.6": (1000, 4096),
-}
 
 
 @pytest.fixture(scope="module")
