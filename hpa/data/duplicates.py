@@ -42,7 +42,7 @@ from tqdm import tqdm
 
 from hpa.data.images import read_image
 from hpa.data.layout import find_files, find_folders
-from hpa.data.tables import SampleTable, read_ids, read_samples
+from hpa.data.tables import SampleTable, read_ids, read_samples, table_beside
 from hpa.errors import BadInput, refuse
 from hpa.tasks import Task
 
@@ -243,7 +243,7 @@ def near_pairs(thumbnails: np.ndarray) -> np.ndarray:
 
 
 def _has_labels(folder: Path, task: Task) -> bool:
-    return folder.with_name(f"{folder.name}.csv").exists() or (task.labels == "one" and bool(find_folders(folder)))
+    return table_beside(folder).exists() or (task.labels == "one" and bool(find_folders(folder)))
 
 
 def _coarse(image: np.ndarray) -> np.ndarray:

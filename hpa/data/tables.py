@@ -46,6 +46,11 @@ def concatenate(tables: Iterable[SampleTable]) -> SampleTable:
     return SampleTable(np.concatenate([each.ids for each in tables]), np.concatenate([each.targets for each in tables]))
 
 
+def table_beside(folder: Path) -> Path:
+    """Return the file that holds the labels of the images in a folder, if there is one: `<folder>.csv`."""
+    return Path(f"{folder if folder.name else folder.absolute()}.csv")  # the current folder is '.'
+
+
 def read_labelled(folder: Path, task: Task, table: Path | None = None) -> SampleTable:
     """Read the labels of the images in a folder.
 
@@ -57,7 +62,7 @@ def read_labelled(folder: Path, task: Task, table: Path | None = None) -> Sample
         BadInput: for a faulty table (see `read_training_table`), a folder that is not named after a class or holds no
             image, an id that is in two class folders, and an image that lies beside them.
     """
-    beside = Path(f"{folder if folder.name else folder.absolute()}.csv")  # the current folder is '.'
+    beside = table_beside(folder)
     class_folders = [] if table or task.labels == "many" else find_folders(folder)
     if beside.exists() and not any(class_folder.name in task.classes for class_folder in class_folders):
         class_folders = []  # an `__MACOSX` or `old` beside flat images, say

@@ -9,7 +9,6 @@ import numpy as np
 from hpa.errors import BadInput
 from hpa.scoring.members import Members, read_members
 from hpa.scoring.metrics import accuracy, macro_f1
-from hpa.scoring.predictions import read_predictions
 from hpa.scoring.saved_thresholds import saved_choice
 from hpa.scoring.thresholds import Rule, find_thresholds, predict_classes
 from hpa.scoring.weights import blend, member_weights, require_above
@@ -99,11 +98,10 @@ def validation_thresholds(folders: Sequence[Path], labels: str, classes: int, vi
     if labels == "one":
         return np.ones(classes)
     members = read_members(folders, None)
-    made = read_predictions(folders[0] / "validation.npz")  # the others are of the same views, or no members
-    if (made.views, made.average) != (views, average) and max(made.views, views) > 1:
-        wanted = f"--views {views} --average {average}"
+    if (members.views, members.average) != (views, average) and max(members.views, views) > 1:
+        made, wanted = f"--views {members.views} --average {members.average}", f"--views {views} --average {average}"
         raise BadInput(
-            f"{folders[0] / 'validation.npz'}: made with --views {made.views} --average {made.average}, which gives no "
+            f"{folders[0] / 'validation.npz'}: made with {made}, which gives no "
             f"thresholds for {wanted}; run python -m hpa.predict {wanted} first, or ask for the views it was made with"
         )
     rule, thresholds = saved_choice(folders, members.classes)

@@ -30,6 +30,7 @@ class Members:
         validation: float32 arrays [validation rows, classes], probabilities.
         test: float32 arrays [test rows, classes], probabilities; none if there is no test set.
         labels: `"one"` or `"many"`.
+        views, average: how all of them were predicted, see `Predictions`.
     """
 
     names: list[str]
@@ -38,6 +39,8 @@ class Members:
     validation: list[np.ndarray]
     test: list[np.ndarray]
     labels: str = "many"
+    views: int = 1
+    average: str = "probabilities"
 
 
 def read_members(folders: Sequence[Path], test_ids: np.ndarray | None) -> Members:
@@ -81,6 +84,8 @@ def read_members(folders: Sequence[Path], test_ids: np.ndarray | None) -> Member
         validation=[own.probabilities for own in validation],
         test=[_mean([_in_order(test[each / "test.npz"], test_ids) for each in own]) for own in members.values() if test],
         labels=first.labels,
+        views=first.views,
+        average=first.average,
     )
 
 

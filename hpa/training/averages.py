@@ -24,9 +24,9 @@ def averaged(model: keras.Model, batches: Iterable[np.ndarray]) -> Iterator[None
         yield
         return
     before = [ops.convert_to_numpy(variable) for variable in model.variables]
-    model.optimizer.finalize_variable_values(model.trainable_variables)
-    _measure(model, batches)
     try:
+        model.optimizer.finalize_variable_values(model.trainable_variables)
+        _measure(model, batches)
         yield
     finally:
         for variable, value in zip(model.variables, before, strict=True):

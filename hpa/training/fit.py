@@ -186,8 +186,8 @@ class Epochs(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.folder, self.settings, self.task, self.rows, self.loss = folder, settings, task, rows, loss
-        self.measured = np.random.default_rng(settings.seed).permutation(training.rows)[:MEASURED_ROWS]
-        self.images = training.images
+        measured = np.random.default_rng(settings.seed).permutation(training.rows)[:MEASURED_ROWS]
+        self.measured = evaluation_batches(training.images, measured, settings.batch_size)
         self.samples = validation.table.at(validation.rows)
         self.batches = evaluation_batches(validation.images, validation.rows, settings.batch_size)
         self.plateau = None
@@ -224,9 +224,7 @@ class Epochs(keras.callbacks.Callback):
         rate = self.rows / (time.perf_counter() - self.start)
         self.bar.close()
         monitor, targets = MONITORS[self.task.labels], self.samples.targets
-        starts = range(0, len(self.measured), self.settings.batch_size)
-        measured = (self.images[self.measured[start : start + self.settings.batch_size]] for start in starts)
-        with averaged(self.model, measured):
+        with averaged(self.model, self.measured):
             probabilities = self.model.predict(self.batches, verbose=0)
             loss = float(self.loss(targets, probabilities))
             self._require_finite(loss, "validation loss")

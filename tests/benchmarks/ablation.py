@@ -33,7 +33,7 @@ from hpa.scoring.thresholds import find_thresholds, predict_classes  # noqa: E40
 from hpa.tasks import HPA  # noqa: E402
 
 FIELDS, EXTERNAL_FIELDS, SIZE, EPOCHS = 2500, 500, 80, 12
-SEEDS, FOLDS, FOLDED = (0, 1, 2), 5, ("winner",)
+SEEDS, FOLDS, FOLDED = (0, 1, 2), 5, "winner"
 COMMON = ["--variant", "0", "--size", str(SIZE), "--batch-size", "32", "--precision", "mixed_bfloat16"]
 THRESHOLDS = {"0.5 for all": 0.5, "the best for all": "global", "by class": "per-class", "by share": "class-share"}
 
@@ -105,7 +105,7 @@ def afterwards(data: Path, runs: Path) -> Iterator[tuple[str, str, int, float]]:
     for recipe in ("report", "winner"):
         number = list(RECIPES).index(recipe)
         names = [f"{number}-{seed}" for seed in SEEDS]
-        if recipe in FOLDED:
+        if recipe == FOLDED:
             for seed, name in zip(SEEDS, names, strict=True):
                 folds = [runs / fold_name(name, fold) / "base" for fold in range(FOLDS)]
                 yield recipe, "mean of five folds, threshold by class", seed, score(data, folds)
@@ -156,7 +156,7 @@ def main() -> None:
         (folder / "external").rename(data / "external")
     hpa("pack", "--data", data, "--runs", runs, "--size", SIZE)
     jobs = [(number, seed, 0) for seed in SEEDS for number in range(len(RECIPES))]
-    jobs += [(list(RECIPES).index(recipe), seed, fold) for seed in SEEDS for recipe in FOLDED for fold in range(1, FOLDS)]
+    jobs += [(list(RECIPES).index(FOLDED), seed, fold) for seed in SEEDS for fold in range(1, FOLDS)]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for (number, seed, fold), _ in zip(jobs, pool.map(lambda job: train(data, runs, *job), jobs), strict=True):
             print(f"trained: {list(RECIPES)[number]}, seed {seed}, fold {fold}", flush=True)

@@ -331,8 +331,8 @@ def test_a_constant_feature_counts_nothing(kernel, precision):
     features[::2, 2] = 5  # one step apart in this precision, for the two classes
     features[1::2, 2] = features[0, 2] + np.spacing(features[0, 2])
     head = svm.fit_head(features, targets, "one", np.arange(100) // 20, kernel)
-    alone = svm.fit_head(features[:, :1], targets, "one", np.arange(100) // 20, kernel)
     if kernel == "linear":  # with radial basis functions gamma depends on the number of features
+        alone = svm.fit_head(features[:, :1], targets, "one", np.arange(100) // 20, kernel)
         np.testing.assert_allclose(head.logits(features), alone.logits(features[:, :1]), atol=1e-6)
     single = features[:, :1].astype(np.float64)
     fitted = reference(kernel, head.regularisation)
