@@ -177,15 +177,6 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def variant_of(model: str, variant: int | None) -> int | None:
-    """Return the variant that `--model` and `--variant` ask for, None for a model without variants."""
-    if MODELS[model]:
-        return variant or 0
-    if variant is not None:
-        raise BadInput(f"--model {model} has no variants; leave --variant out")
-    return None
-
-
 def task(text: str) -> Task:
     """Read the option `--task`."""
     try:

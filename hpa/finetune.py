@@ -2,10 +2,9 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 
 from hpa import command
-from hpa.training.stages import SMOOTHED, STAGES, parse_loss, require_loss, run_name
+from hpa.training.stages import STAGES, run_name
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -25,30 +24,15 @@ def build_parser() -> argparse.ArgumentParser:
 
 def work(options: argparse.Namespace) -> None:
     """Fine-tune."""
+    from hpa.training.choice import stage_settings, variant_of
     from hpa.training.runs import read_settings, read_task_of
 
     stage = STAGES[options.stage]
     model = options.model or "gapnet"
-    name = run_name(options.name, model, command.variant_of(model, options.variant), options.fold or 0)
+    name = run_name(options.name, model, variant_of(model, options.variant), options.fold or 0)
     start = options.runs / name / stage.start
-    settings = read_settings(start)
-    loss = options.loss or stage.loss
-    losses = parse_loss(loss)
-    settings = replace(
-        settings,
-        stage=stage.name,
-        part=stage.part,
-        schedule="constant",
-        warm_up=0,
-        epochs=options.epochs or stage.epochs,
-        batch_size=options.batch_size or settings.batch_size,
-        learning_rate=options.learning_rate or stage.learning_rate,
-        loss=loss,
-        label_smoothing=settings.label_smoothing if losses.keys() & SMOOTHED else 0.0,
-        positive_weights=settings.positive_weights if "binary-crossentropy" in losses else "none",
-    )
     task = read_task_of(start)
-    require_loss(settings.loss, task.labels)
+    settings = stage_settings(read_settings(start), stage, vars(options), task)
     with command.quiet_import():
         from hpa.training.train import train
 

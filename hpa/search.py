@@ -10,8 +10,7 @@ from collections.abc import Sequence
 
 from hpa import command
 from hpa.errors import BadInput
-from hpa.train import FOLDS, settings_of
-from hpa.training.presets import PRESETS, preset_file
+from hpa.training.presets import FOLDS, PRESETS, preset_file
 from hpa.training.stages import LOSSES, STAGES
 
 
@@ -47,7 +46,9 @@ def work(options: argparse.Namespace) -> None:
     """Search, and say how the best setting is trained."""
     if options.name in (*PRESETS, *STAGES, options.preset):
         raise BadInput(f"--name {options.name}: is the name of a preset or a stage already; choose another")
-    start = settings_of(options)
+    from hpa.training.choice import base_settings
+
+    start = base_settings(options.preset, vars(options), options.task, options.data, options.runs)
     with command.quiet_import():
         from hpa.training.search import search
 

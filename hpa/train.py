@@ -2,14 +2,12 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 from hpa import command
-from hpa.errors import BadInput
-from hpa.models.variants import BACKBONES
 from hpa.tasks import Task
-from hpa.training.presets import PRESETS, find_preset
+from hpa.training.presets import FOLDS, PRESETS
 from hpa.training.stages import (
     AUGMENTATIONS,
     MIXINGS,
@@ -17,16 +15,10 @@ from hpa.training.stages import (
     PARTS,
     PRECISIONS,
     SCHEDULES,
-    SMOOTHED,
     WEIGHTINGS,
     Settings,
-    parse_loss,
-    require_loss,
     run_name,
 )
-
-FOLDS = 5
-TOPOLOGY = ("filters", "blocks", "kernel", "dropout")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -111,9 +103,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def work(options: argparse.Namespace) -> None:
     """Train, or write the picture of the augmentation."""
+    from hpa.training.choice import base_settings
     from hpa.training.runs import read_settings
 
-    settings = settings_of(options)
+    settings = base_settings(options.preset, vars(options), options.task, options.data, options.runs)
     if options.show_augmentation:
         show_augmentation(options.show_augmentation, settings, options.task, options.data)
         return
@@ -125,71 +118,6 @@ def work(options: argparse.Namespace) -> None:
         from hpa.training.train import train
 
     train(settings, options.task, options.data, options.runs, name)
-
-
-def settings_of(options: argparse.Namespace) -> Settings:
-    """Return the preset's settings with those that options give in their place.
-
-    Raises:
-        BadInput: if options do not go together, or with the task or the model.
-    """
-    from hpa.training.sides import has_validation_set
-
-    preset = find_preset(options.preset, options.task, options.runs)
-    if options.model not in (None, "cellnet"):
-        preset = preset | dict.fromkeys(TOPOLOGY)
-    given = {field.name: getattr(options, field.name, None) for field in fields(Settings)}
-    chosen = preset | {name: value for name, value in given.items() if value is not None}
-    if chosen["folds"] is None and not has_validation_set(options.data):
-        chosen["folds"] = FOLDS
-    if given["label_smoothing"] is None and not parse_loss(chosen["loss"]).keys() & SMOOTHED:
-        chosen["label_smoothing"] = 0.0
-    chosen["variant"] = command.variant_of(chosen["model"], chosen["variant"])
-    settings = Settings(**chosen)
-    _require_sense(settings, options.task)
-    return settings
-
-
-def _require_sense(settings: Settings, task: Task) -> None:
-    if settings.folds is None and settings.fold:
-        raise BadInput(f"--fold {settings.fold}: the data has a validation set of its own; ask for --folds to split train/")
-    if settings.folds is not None and settings.fold >= settings.folds:
-        raise BadInput(f"--fold {settings.fold} of --folds {settings.folds}: folds count from 0")
-    require_loss(settings.loss, task.labels)
-    losses = parse_loss(settings.loss)
-    if settings.label_smoothing and not losses.keys() & SMOOTHED:
-        raise BadInput(
-            f"--label-smoothing {settings.label_smoothing}: --loss {settings.loss} has none; leave it out, or take one of "
-            + ", ".join(SMOOTHED)
-        )
-    if settings.class_weights != "none" and task.labels == "many":
-        raise BadInput(
-            f"--class-weights {settings.class_weights}: is for one label a sample; a row with several has no class of its "
-            "own (Keras' class_weight would silently take its first). Take --positive-weights or --oversampling"
-        )
-    if settings.positive_weights != "none" and "binary-crossentropy" not in losses:
-        raise BadInput(
-            f"--positive-weights {settings.positive_weights}: weigh the positives in binary-crossentropy, which --loss "
-            f"{settings.loss} is without; leave them out, or take --oversampling"
-        )
-    if settings.warm_up and settings.schedule not in ("constant", "cosine"):
-        raise BadInput(f"--warm-up {settings.warm_up}: is for --schedule constant or cosine, not {settings.schedule}")
-    if settings.weights and settings.model not in ("alexnet", *BACKBONES):
-        raise BadInput(
-            f"--weights {settings.weights}: --model {settings.model} starts from new ones; leave them out, or take one of "
-            + ", ".join(("alexnet", *BACKBONES))
-        )
-    if settings.activation != "relu" and settings.model in BACKBONES:
-        raise BadInput(f"--activation {settings.activation}: --model {settings.model} has its own; leave it out")
-    topology = [getattr(settings, name) for name in TOPOLOGY]
-    if settings.model == "cellnet" and (None in topology or len(settings.filters) != len(settings.blocks)):
-        raise BadInput(
-            "--model cellnet needs --filters and --blocks of the same length, --kernel and --dropout, or --preset cells"
-        )
-    if settings.model != "cellnet" and any(each is not None for each in topology):
-        raise BadInput(
-            f"--model {settings.model}: --filters, --blocks, --kernel and --dropout are for cellnet; leave them out"
-        )
 
 
 def _in_words(preset: dict) -> str:

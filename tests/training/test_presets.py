@@ -5,6 +5,7 @@ import pytest
 
 from hpa import train
 from hpa.training import presets
+from hpa.training.choice import base_settings
 from hpa.training.fit import computing_in
 
 
@@ -31,8 +32,8 @@ def test_layers_made_in_a_precision_keep_their_weights_in_float32():
 
 
 def chosen(*options):
-    parser = train.build_parser()
-    return train.settings_of(parser.parse_args([str(option) for option in options]))
+    given = train.build_parser().parse_args([str(option) for option in options])
+    return base_settings(given.preset, vars(given), given.task, given.data, given.runs)
 
 
 def test_the_report_is_what_the_report_did():
@@ -60,44 +61,3 @@ def test_what_a_preset_adds_to_the_report_can_be_asked_for_alone_and_be_taken_aw
         if key != "rows":
             assert chosen("--preset", name, option, getattr(report, key)) == replace(preset, **{key: getattr(report, key)})
         assert chosen("--preset", "report", option, value) == replace(report, **{key: value})
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--class-weights", "square-root"], "a row with several has no class of its own"),
-        (["--loss", "focal+soft-f1", "--positive-weights", "square-root"], "which --loss focal+soft-f1 is without"),
-        (["--schedule", "plateau-score", "--warm-up", "1"], "is for --schedule constant or cosine"),
-        (["--task", "hep2", "--loss", "focal+soft-f1:0.2"], "--loss focal is not for tasks with one label a sample"),
-        (["--loss", "categorical-crossentropy"], "is not for tasks with many labels a sample"),
-        (["--loss", "soft-f1", "--label-smoothing", "0.1"], "--label-smoothing 0.1: --loss soft-f1 has none"),
-        (["--weights", "nowhere.npz"], "--model gapnet starts from new ones"),
-        (["--model", "vgg16", "--activation", "mish"], "--model vgg16 has its own"),
-    ],
-)
-def test_settings_that_do_not_go_together(options, message, tmp_path, capsys):
-    assert train.main(["--data", str(tmp_path), "--runs", str(tmp_path / "runs"), *options]) == 2
-    assert message in capsys.readouterr().err
-    assert not (tmp_path / "runs").exists()
-
-
-def test_a_presets_label_smoothing_is_left_out_of_a_loss_that_has_none():
-    assert chosen("--task", "hep2", "--loss", "smooth-l1").label_smoothing == 0
-    assert chosen("--task", "hep2", "--loss", "categorical-crossentropy+soft-f1").label_smoothing == 0.05
-
-
-@pytest.mark.parametrize(
-    ("option", "value", "message"),
-    [
-        ("--loss", "focal+f1", "expected one of"),
-        ("--clip-norm", "-1", "at least 0"),
-        ("--clip-norm", "inf", "at least 0"),
-        ("--oversampling", "1", "below 1"),
-        ("--patience", "-1", "whole number"),
-    ],
-)
-def test_values_out_of_range(option, value, message, capsys):
-    with pytest.raises(SystemExit) as caught:
-        chosen(option, value)
-    assert caught.value.code == 2
-    assert message in capsys.readouterr().err
