@@ -7,6 +7,7 @@ features on carry the prefix `dense_part_`: the fine-tuning stages train one sid
 import keras
 from keras import layers
 
+from hpa.models.normalization import BatchNormalization
 from hpa.models.variants import Variant
 
 DENSE_PART = "dense_part_"
@@ -53,19 +54,19 @@ def _blocks(variant: Variant, size: int, channels: int, activation: str) -> tupl
     rate = variant.dropout[0]
 
     def convolution(x, filters: int, strides: int = 1):
-        x = layers.BatchNormalization()(x)
+        x = BatchNormalization()(x)
         return layers.Conv2D(filters, variant.kernel, strides, activation=activation)(x)
 
     images = layers.Input((size, size, channels), dtype="uint8")
     x = layers.Rescaling(1 / 255)(images)
     x = convolution(x, first)
-    x = layers.BatchNormalization()(x)
+    x = BatchNormalization()(x)
     x = block_1 = layers.Dropout(rate)(layers.MaxPooling2D()(x))
 
     x = convolution(x, second, strides=2)
     x = convolution(x, second)
     x = convolution(x, second)
-    x = before_pooling = layers.BatchNormalization()(x)
+    x = before_pooling = BatchNormalization()(x)
     x = block_2 = layers.Dropout(rate)(layers.MaxPooling2D()(x))
 
     for _ in range(3):

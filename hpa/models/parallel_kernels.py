@@ -8,6 +8,7 @@ import keras
 from keras import layers
 
 from hpa.models.gapnet import DENSE_PART
+from hpa.models.normalization import BatchNormalization
 
 
 def parallel_kernels(size: int, channels: int, classes: int, output: str, activation: str) -> keras.Model:
@@ -26,13 +27,13 @@ def parallel_kernels(size: int, channels: int, classes: int, output: str, activa
 
     def convolution(x, filters: int, kernel: int, padding: str = "valid"):
         x = layers.Conv2D(filters, kernel, padding=padding, activation=activation)(x)
-        return layers.BatchNormalization()(x)
+        return BatchNormalization()(x)
 
     def pooled(x):
         return layers.Dropout(0.25)(layers.MaxPooling2D()(x))
 
     images = layers.Input((size, size, channels), dtype="uint8")
-    x = layers.BatchNormalization()(layers.Rescaling(1 / 255)(images))
+    x = BatchNormalization()(layers.Rescaling(1 / 255)(images))
     for filters in (8, 8, 16):
         x = convolution(x, filters, 3)
     x = pooled(x)

@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import pytest
 
 from hpa.models.normalization import BatchNormalization
 
@@ -32,3 +33,28 @@ def test_it_is_keras_layer():
     frozen.trainable = False
     frozen.set_weights([*weights[:2], found[1][-3], variance])
     np.testing.assert_allclose(frozen(images, training=True), inferred, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("channels", [4, 16])
+def test_bfloat16_has_statistics_in_float32(channels):
+    """Such as Keras' layer finds in float32 for the same images, and gradients that differ by no more than rounding."""
+    import tensorflow as tf
+
+    generator = np.random.default_rng(channels)
+    images = tf.cast(generator.normal(3, 2, (4, 5, 6, channels)), "bfloat16")
+    pull = generator.normal(size=images.shape).astype(np.float32)
+    found = []
+    for layer, dtype in (
+        (BatchNormalization(dtype="mixed_bfloat16"), "bfloat16"),
+        (keras.layers.BatchNormalization(), "float32"),
+    ):
+        x = tf.cast(images, dtype)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            outputs = layer(x, training=True)
+            loss = tf.reduce_sum(tf.cast(outputs, "float32") * pull)
+        assert outputs.dtype == dtype
+        gradients = tape.gradient(loss, [x, *layer.trainable_variables])
+        found.append([tf.cast(each, "float32") for each in (outputs, *gradients, layer.moving_mean)])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0.02, atol=0.02 * np.abs(other).max())
