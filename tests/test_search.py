@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from train_settings import train_settings
 
 from hpa import search, train
 from hpa.data.tables import read_samples
@@ -23,7 +24,6 @@ from hpa.models.variants import VARIANTS
 from hpa.tasks import HEP2, HPA
 from hpa.training import fit
 from hpa.training import search as room
-from hpa.training.choice import base_settings
 from hpa.training.presets import PRESETS, find_preset
 from hpa.training.runs import is_finished, open_run, read_history, read_settings, run_config, run_folders, write_history
 from hpa.training.stages import Settings
@@ -91,11 +91,6 @@ def trials_of(runs="runs", name="search"):
     return pd.read_csv(Path(runs, "searches", name, "trials.csv"), float_precision="round_trip")
 
 
-def trained_with(*options):
-    given = train.build_parser().parse_args(options)
-    return base_settings(given.preset, vars(given), given.task, given.data, given.runs)
-
-
 def settings_of(preset, task=HEP2, **others):
     own = PRESETS[preset] | {"folds": 5, "loss": room.CROSSENTROPIES[task.labels]} | others
     return Settings(**own)
@@ -161,7 +156,7 @@ def test_what_a_search_leaves(place, trainer, capsys):
 def test_the_best_setting_can_be_trained_at_full_length(place, trainer):
     assert run("--trials", 4) == 0
     found = trainer.asked[trials_of()["score"].idxmax()][1]
-    settings = trained_with("--task", "hep2", "--data", "data", "--preset", "search")
+    settings = train_settings("--task", "hep2", "--data", "data", "--preset", "search")
     full_length = {"rows": None, "epochs": 40, "folds": None}
     for field in fields(Settings):
         assert getattr(settings, field.name) == full_length.get(field.name, getattr(found, field.name)), field.name
@@ -180,7 +175,7 @@ def test_the_command_that_goes_on_can_be_run_as_it_is_printed(place, trainer, ca
     assert again[:3] == ["python", "-m", "hpa.train"]
     assert again[3:] == [*typed, "--runs", "other runs", "--preset", "found", "--name", "found"]
     assert train.build_parser().parse_args(again[3:]).task == replace(HEP2, name="cells")
-    assert trained_with(*again[3:]).filters == trainer.asked[0][1].filters
+    assert train_settings(*again[3:]).filters == trainer.asked[0][1].filters
 
 
 def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(place, trainer, capsys):

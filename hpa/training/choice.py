@@ -39,9 +39,9 @@ def base_settings(preset: str | None, options: Mapping[str, object], task: Task,
     if chosen["folds"] is None and not has_validation_set(data):
         chosen["folds"] = FOLDS
     chosen["variant"] = variant_of(chosen["model"], chosen["variant"])
+    if "label_smoothing" not in given and not _smooths(chosen["loss"]):
+        chosen["label_smoothing"] = 0.0
     settings = Settings(**chosen)
-    if "label_smoothing" not in given and not _smooths(settings.loss):
-        settings = replace(settings, label_smoothing=0.0)
     _require_sense(settings, task)
     return settings
 

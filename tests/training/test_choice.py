@@ -1,12 +1,7 @@
 import pytest
+from train_settings import train_settings
 
 from hpa import train
-from hpa.training.choice import base_settings
-
-
-def chosen(*options):
-    given = train.build_parser().parse_args([str(option) for option in options])
-    return base_settings(given.preset, vars(given), given.task, given.data, given.runs)
 
 
 @pytest.mark.parametrize(
@@ -29,8 +24,8 @@ def test_settings_that_do_not_go_together(options, message, tmp_path, capsys):
 
 
 def test_a_presets_label_smoothing_is_left_out_of_a_loss_that_has_none():
-    assert chosen("--task", "hep2", "--loss", "smooth-l1").label_smoothing == 0
-    assert chosen("--task", "hep2", "--loss", "categorical-crossentropy+soft-f1").label_smoothing == 0.05
+    assert train_settings("--task", "hep2", "--loss", "smooth-l1").label_smoothing == 0
+    assert train_settings("--task", "hep2", "--loss", "categorical-crossentropy+soft-f1").label_smoothing == 0.05
 
 
 @pytest.mark.parametrize(
@@ -45,6 +40,6 @@ def test_a_presets_label_smoothing_is_left_out_of_a_loss_that_has_none():
 )
 def test_values_out_of_range(option, value, message, capsys):
     with pytest.raises(SystemExit) as caught:
-        chosen(option, value)
+        train_settings(option, value)
     assert caught.value.code == 2
     assert message in capsys.readouterr().err

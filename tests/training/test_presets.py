@@ -2,10 +2,9 @@ from dataclasses import asdict, replace
 
 import keras
 import pytest
+from train_settings import train_settings
 
-from hpa import train
 from hpa.training import presets
-from hpa.training.choice import base_settings
 from hpa.training.fit import computing_in
 
 
@@ -31,13 +30,8 @@ def test_layers_made_in_a_precision_keep_their_weights_in_float32():
     assert keras.config.dtype_policy().name == "float32"
 
 
-def chosen(*options):
-    given = train.build_parser().parse_args([str(option) for option in options])
-    return base_settings(given.preset, vars(given), given.task, given.data, given.runs)
-
-
 def test_the_report_is_what_the_report_did():
-    report = chosen("--preset", "report", "--folds", "5")
+    report = train_settings("--preset", "report", "--folds", "5")
     assert (report.model, report.variant, report.size, report.augmentation) == ("gapnet", 0, 256, "report")
     assert (report.epochs, report.batch_size, report.optimizer, report.learning_rate) == (40, 128, "adam", 1e-3)
     assert (report.loss, report.schedule) == ("binary-crossentropy", "constant")
@@ -48,16 +42,18 @@ def test_the_report_is_what_the_report_did():
 
 @pytest.mark.parametrize("name", [name for name, preset in presets.PRESETS.items() if "categorical" not in preset["loss"]])
 def test_every_preset_is_a_setting_and_options_override_it(name):
-    assert asdict(chosen("--preset", name, "--folds", "5")) == {**presets.PRESETS[name], "folds": 5, "variant": 0}
-    assert chosen("--preset", name, "--folds", "5", "--epochs", "77").epochs == 77
+    assert asdict(train_settings("--preset", name, "--folds", "5")) == {**presets.PRESETS[name], "folds": 5, "variant": 0}
+    assert train_settings("--preset", name, "--folds", "5", "--epochs", "77").epochs == 77
 
 
 @pytest.mark.parametrize("name", ["winner", "quick"])
 def test_what_a_preset_adds_to_the_report_can_be_asked_for_alone_and_be_taken_away(name):
-    report, preset = chosen("--preset", "report"), chosen("--preset", name)
+    report, preset = train_settings("--preset", "report"), train_settings("--preset", name)
     differences = {key: value for key, value in asdict(preset).items() if value != getattr(report, key)}
     for key, value in differences.items():
         option = f"--{key.replace('_', '-')}"
         if key != "rows":
-            assert chosen("--preset", name, option, getattr(report, key)) == replace(preset, **{key: getattr(report, key)})
-        assert chosen("--preset", "report", option, value) == replace(report, **{key: value})
+            assert train_settings("--preset", name, option, getattr(report, key)) == replace(
+                preset, **{key: getattr(report, key)}
+            )
+        assert train_settings("--preset", "report", option, value) == replace(report, **{key: value})
