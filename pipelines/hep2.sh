@@ -1,17 +1,31 @@
 #!/usr/bin/env bash
-# HEp-2 cells, our way: trains two networks, puts a support vector machine in the place of each one's head, blends the two,
-# and scores each and the blend on the validation and test cells.
+# HEp-2 cells, our way: trains two networks at a time, puts a support vector machine in the place of each one's head, blends
+# the two, and scores each and the blend on the validation and test cells.
 # Usage: hep2.sh [DATA [RUNS [PREDICTIONS.csv]]]; $SEEDS takes the place of the two seeds, $TRAIN_OPTIONS adds options.
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 set_up requirements.txt
 data=${1:-data/hep2} runs=${2:-runs/hep2} predictions=${3:-submissions/hep2.csv}
-names=() folders=()
-for seed in ${SEEDS:-0 1}; do
+read -ra seeds <<<"${SEEDS:-0 1}"
+
+make() {
     # shellcheck disable=SC2086
-    hpa train --task hep2 --data "$data" --runs "$runs" --seed "$seed" --name "seed$seed" ${TRAIN_OPTIONS:-}
-    hpa svm --data "$data" --runs "$runs" --name "seed$seed"
+    hpa train --task hep2 --data "$data" --runs "$runs" --seed "$1" --name "seed$1" ${TRAIN_OPTIONS:-}
+    hpa svm --data "$data" --runs "$runs" --name "seed$1"
+}
+
+# Networks beside each other, a core each, are done sooner than one after the other on all cores. Each has a process group,
+# which ends with this script.
+threads=$(($(nproc) / ${#seeds[@]}))
+export TF_NUM_INTRAOP_THREADS=$((threads > 1 ? threads : 1)) TF_FORCE_GPU_ALLOW_GROWTH=true
+set -m
+trap 'for group in $(jobs -p); do kill -- "-$group" 2>/dev/null; done' EXIT
+names=() folders=()
+for seed in "${seeds[@]}"; do
+    make "$seed" > >(sed -u "s/^/seed $seed: /") 2> >(sed -u "s/^/seed $seed: /" >&2) &
     names+=("seed$seed-svm-rbf") folders+=("$runs/seed$seed-svm-rbf/base")
 done
+for _ in "${seeds[@]}"; do wait -n; done
+unset TF_NUM_INTRAOP_THREADS
 chosen=$(IFS=,; echo "${names[*]}")
 hpa predict --data "$data" --runs "$runs" --variants "$chosen" --views 8
 hpa ensemble --task hep2 --data "$data" --runs "$runs" --variants "$chosen" --weights equal --out "$predictions"

@@ -1,5 +1,6 @@
 """The scripts as a user runs them, in small: one variant or a few fields, one epoch, from a folder of the user's own."""
 
+import contextlib
 import importlib.util
 import io
 import json
@@ -111,12 +112,36 @@ def test_hep2_our_way(drawn_cells, tmp_path):
     code, out, err = run("hep2.sh", drawn_cells, "runs", "cells.csv", folder=tmp_path, SEEDS="0 1", TRAIN_OPTIONS=options)
     assert code == 0, err
     assert len(pd.read_csv(tmp_path / "cells.csv")) == 24
+    assert "seed 0: epoch 1/1" in out
+    assert "seed 1: epoch 1/1" in out
     assert out.count("blend of 2") == 2
     for part in ("validation", "test"):
         folder = tmp_path / "runs" / f"evaluation-{part}"
         assert (folder / "confusion.png").exists()
         models = json.loads((folder / "scores.json").read_text())["models"]
         assert list(models) == ["runs/seed0-svm-rbf/base", "runs/seed1-svm-rbf/base", "blend of 2"]
+
+
+def processes_at(folder):
+    """The working processes whose current folder is this one."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if (process / "cwd").samefile(folder) and (process / "cmdline").read_bytes():
+                found.append(process.name)
+    return found
+
+
+@needs_venv
+def test_one_network_of_hep2_that_fails_stops_the_others(drawn_cells, tmp_path):
+    options = "--size 32 --filters 4,8 --blocks 1,1 --epochs 1000 --batch-size 16"
+    code, _, err = run("hep2.sh", drawn_cells, "runs", folder=tmp_path, SEEDS="7 x", TRAIN_OPTIONS=options)
+    assert code == 2
+    assert "seed x: hpa.train: error: argument --seed" in err
+    deadline = time.monotonic() + 10
+    while (left := processes_at(tmp_path)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not left
 
 
 @needs_venv
