@@ -5,12 +5,14 @@ Trials are validated on a fifth of `train/`, never on the data's own validation 
 """
 
 import argparse
+import math
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hpa import command
 from hpa.errors import BadInput
-from hpa.training.presets import FOLDS, PRESETS, preset_file
+from hpa.training.presets import FOLDS, PRESETS, preset_file, preset_name
 from hpa.training.stages import LOSSES, STAGES
 
 
@@ -32,7 +34,8 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--averaging",
         type=command.share,
-        help="momentum of the moving average of the weights; short trials want less than the preset has",
+        help="momentum of the moving average of the weights in trials; if not given, it averages over a tenth of a trial's "
+        "steps, or as many as the preset does if these are fewer",
     )
     add("--trials", type=command.positive_integer, default=20, help="settings to try in all, those tried before included")
     add("--epochs", type=command.positive_integer, default=10, help="passes of each trial over its training rows")
@@ -49,10 +52,14 @@ def work(options: argparse.Namespace) -> None:
     from hpa.training.choice import base_settings
 
     start = base_settings(options.preset, vars(options), options.task, options.data, options.runs)
+    if options.averaging is None:
+        steps = options.epochs * math.ceil(options.rows / start.batch_size)
+        start = replace(start, averaging=min(start.averaging, max(0.0, 1 - 10 / steps)))
     with command.quiet_import():
         from hpa.training.search import search
 
-    best = search(start, options.task, options.data, options.runs, options.name, options.trials)
+    preset = preset_name(options.preset, options.task)
+    best = search(start, preset, options.task, options.data, options.runs, options.name, options.trials)
     parser, given = build_parser(), {"task": command.text_of_task(options.task), "data": options.data, "runs": options.runs}
     named = {name: str(value) for name, value in given.items() if value != parser.get_default(name)}
     named |= {"preset": options.name, "name": options.name}

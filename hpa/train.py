@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from hpa import command
@@ -55,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--external-weight",
         type=command.number_from_zero,
-        help="learn from external/ in the data folder too, each of its rows weighing this much in the loss; 0 for not",
+        help="learn from external/ and external-<any name>/ in the data folder too, each row weighing this much; 0 for not",
     )
     add("--rows", type=command.positive_integer, help="how many rows to learn from; all if not given")
     add = parser.add_argument_group("network").add_argument
@@ -104,16 +103,15 @@ def build_parser() -> argparse.ArgumentParser:
 def work(options: argparse.Namespace) -> None:
     """Train, or write the picture of the augmentation."""
     from hpa.training.choice import base_settings
-    from hpa.training.runs import read_settings
+    from hpa.training.runs import with_precision_of
 
     settings = base_settings(options.preset, vars(options), options.task, options.data, options.runs)
     if options.show_augmentation:
         show_augmentation(options.show_augmentation, settings, options.task, options.data)
         return
     name = run_name(options.name, settings.model, settings.variant, settings.fold)
-    begun = options.runs / name / "base"
-    if options.precision is None and (begun / "config.json").exists():  # maybe on a machine with another processor
-        settings = replace(settings, precision=read_settings(begun).precision)
+    if options.precision is None:
+        settings = with_precision_of(options.runs / name / "base", settings)
     with command.quiet_import():
         from hpa.training.train import train
 

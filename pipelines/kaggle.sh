@@ -31,18 +31,17 @@ export VARIANTS=${VARIANTS:-0 1 2 3 4 6} PRESET=${PRESET:-winner}
 recipe=(--preset "$PRESET") stages=(cnn dnn dnn2)
 if [ "$PRESET" = winner ]; then
     export FOLDS=${FOLDS:-5} VIEWS=${VIEWS:-8} RULE=${RULE:-best} WEIGHTS=${WEIGHTS:-equal}
-    groups=() stages=()
-    copies=$runs/copies.csv
-    for table in train external sample_submission; do  # copies of images that came later are not in an older table
-        [ ! "$data/$table.csv" -nt "$copies" ] || rm -f "$copies"
+    stages=()
+    copies=$runs/copies.csv groups=$runs/copies.csv
+    for table in "$data"/{train,external*,sample_submission}.csv; do  # copies of later images are not in an older table
+        [ ! "$table" -nt "$copies" ] || rm -f "$copies"
     done
     [ -e "$copies" ] || hpa duplicates --data "$data" --out "$copies"
-    ! grep -q ',train,' "$copies" || groups+=("$copies")
-    if [ -e "$data/external.csv" ]; then
-        groups+=(antibodies)
+    if [ -e "$data/external.csv" ] || compgen -G "$data/external-*/" >/dev/null; then
+        groups+=,antibodies
         recipe+=(--external-weight 1)
     fi
-    [ ${#groups[@]} = 0 ] || recipe+=(--groups "$(IFS=,; echo "${groups[*]}")")
+    recipe+=(--groups "$groups")
 fi
 # shellcheck disable=SC2086
 bash "$root/pipelines/base.sh" --data "$data" --runs "$runs" "${recipe[@]}" ${TRAIN_OPTIONS:-}

@@ -135,7 +135,7 @@ def test_what_a_search_leaves(place, trainer, capsys):
     table = trials_of()
     assert table["number"].tolist() == list(range(14))
     assert [name for name, _ in trainer.asked] == [f"searches/search/trial-{number}" for number in range(14)]
-    assert trainer.asked[0][1] == settings_of("cells", size=16, epochs=2, rows=40)
+    assert trainer.asked[0][1] == settings_of("cells", size=16, epochs=2, rows=40, averaging=0.0)
     assert table["parameters"].tolist() == [123] * 14
     assert table["seconds"].notna().all()
     for (_, settings), row in zip(trainer.asked, table.to_dict("records"), strict=True):
@@ -157,10 +157,33 @@ def test_the_best_setting_can_be_trained_at_full_length(place, trainer):
     assert run("--trials", 4) == 0
     found = trainer.asked[trials_of()["score"].idxmax()][1]
     settings = train_settings("--task", "hep2", "--data", "data", "--preset", "search")
-    full_length = {"rows": None, "epochs": 30, "folds": None}
+    full_length = {"rows": None, "epochs": 30, "folds": None, "averaging": 0.995}
     for field in fields(Settings):
         assert getattr(settings, field.name) == full_length.get(field.name, getattr(found, field.name)), field.name
     assert find_preset("search", HEP2, Path("runs"))["filters"] == found.filters
+
+
+def test_a_search_from_what_another_one_found(place, trainer):
+    assert run("--trials", 4) == 0
+    assert run("--trials", 1, "--preset", "search", "--name", "again") == 0
+    again = train_settings("--task", "hep2", "--data", "data", "--preset", "again")
+    assert again == train_settings("--task", "hep2", "--data", "data", "--preset", "search")
+
+
+@pytest.mark.parametrize(("epochs", "momentum"), [(2, 0.0), (40, 0.75), (4000, 0.995)])
+def test_a_short_trial_averages_over_fewer_steps(place, trainer, epochs, momentum):
+    assert run("--trials", 1, "--epochs", epochs) == 0  # of one step each
+    assert trainer.asked[0][1].averaging == momentum
+
+
+def test_a_search_goes_on_on_another_processor(place, trainer, monkeypatch):
+    begun = PRESETS["cells"]["precision"]
+    assert run("--trials", 1) == 0
+    [other] = {"float32", "mixed_bfloat16"} - {begun}
+    monkeypatch.setitem(PRESETS["cells"], "precision", other)
+    assert run("--trials", 2) == 0
+    assert [settings.precision for _, settings in trainer.asked] == [begun, begun]
+    assert train_settings("--task", "hep2", "--data", "data", "--preset", "search").precision == other
 
 
 def test_the_command_that_goes_on_can_be_run_as_it_is_printed(place, trainer, capsys):
@@ -292,6 +315,7 @@ def test_a_damaged_study(place, trainer, capsys, damage):
         (["--preset", "uneven"], "is outside what is searched"),
         (["--preset", "report", "--loss", "smooth-l1"], "size 16 is too small for gapnet variant 0"),
         (["--preset", "nonsense"], "no preset nonsense"),
+        (["--preset", "lost"], "lost.json: does not name the preset that the search started from"),
         (["--data", "nowhere"], "nowhere"),
         (["--rows", "0"], "at least 1"),
     ],
@@ -299,7 +323,8 @@ def test_a_damaged_study(place, trainer, capsys, damage):
 def test_bad_input(place, trainer, capsys, options, message):
     Path("runs/presets").mkdir(parents=True)
     for name, change in {"odd": {"dropout": 0.9}, "uneven": {"filters": (32, 48, 64, 96)}}.items():
-        Path("runs/presets", f"{name}.json").write_text(json.dumps(PRESETS["cells"] | change))
+        Path("runs/presets", f"{name}.json").write_text(json.dumps({"preset": "cells"} | change))
+    Path("runs/presets/lost.json").write_text(json.dumps(PRESETS["cells"]))
     before = set(place.rglob("*"))
     try:
         code = run("--trials", 1, *options)

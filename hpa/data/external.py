@@ -1,6 +1,7 @@
 """Labelled images from elsewhere that are learned from beside the training set, and never validated with.
 
-They lie in the folder `external/` of the data, in the same layout as `train/`, with `external.csv` beside it.
+They lie in the folder `external/` of the data, in the same layout as `train/`, with `external.csv` beside it; further ones
+in folders `external-<any name>/`, each with its own table.
 """
 
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from hpa.data.duplicates import name_labels
+from hpa.data.layout import find_folders
 from hpa.data.tables import SampleTable, concatenate, has_test_set, read_ids, read_samples
 from hpa.errors import refuse
 from hpa.tasks import Task
@@ -16,18 +18,26 @@ from hpa.tasks import Task
 EXTERNAL = "external"
 
 
-def read_external(data: Path, task: Task) -> SampleTable:
-    """Read the labels of the images in `<data>/external/`, as `read_labelled` does.
+def external_sets(data: Path) -> list[str]:
+    """Return the names of the folders of external images that the data has, in a fixed order."""
+    names = (folder.name for folder in find_folders(data))
+    return sorted(name for name in names if name == EXTERNAL or name.startswith(f"{EXTERNAL}-"))
+
+
+def read_external(data: Path, task: Task) -> dict[str, SampleTable]:
+    """Read the labels of the external images, as `read_labelled` does, under the name of each folder.
 
     Raises:
         BadInput: for a faulty table, and naming every id that is also in the test set, which is never to be learned from.
     """
-    external = read_samples(data, EXTERNAL, task)
+    sets = {name: read_samples(data, name, task) for name in external_sets(data)}
     if has_test_set(data):
-        tested = np.intersect1d(external.ids, read_ids(data, task))
+        tested = read_ids(data, task)
         mend = "rename it, or delete it if it is the same image: learning would see it"
-        refuse(data / EXTERNAL, [f"id {each} is also in the test set; {mend}" for each in tested])
-    return external
+        for name, samples in sets.items():
+            both = np.intersect1d(samples.ids, tested)
+            refuse(data / name, [f"id {each} is also in the test set; {mend}" for each in both])
+    return sets
 
 
 def join(sets: dict[str, SampleTable], task: Task) -> SampleTable:

@@ -78,12 +78,13 @@ def read_groups(groups: str | None, ids: np.ndarray) -> np.ndarray | None:
             `"antibodies"`, for ids such as `<antibody>_<plate>_<well>_<field>`: the part before the first underscore;
             `"neighbours-<n>"`, for ranges of n neighbouring ids, where ids are numbers: cells of one specimen have
             neighbouring ids, so a split by ranges keeps most specimens on one side; or a CSV with the columns `Id` and
-            `group`, such as `hpa.duplicates` writes: rows that it does not name are groups of their own.
+            `group`, such as `hpa.duplicates` writes, where there is also a `set`: rows that it does not name are groups of
+            their own.
         ids: str array [n].
 
     Raises:
-        BadInput: if no id has an antibody, ids are not numbers where ranges are asked for, or the file cannot be read or
-            names an id twice.
+        BadInput: if no id has an antibody, ids are not numbers where ranges are asked for, or the file cannot be read,
+            names an id twice, or names rows but none of these (of other sets than train and validation it may).
     """
     if groups is None:
         return None
@@ -93,6 +94,16 @@ def read_groups(groups: str | None, ids: np.ndarray) -> np.ndarray | None:
         graph = coo_array((np.ones(len(ids), bool), (first, first.max() + 1 + other)), (count, count))
         first = connected_components(graph, directed=False)[1][first].astype(np.int64)
     return first
+
+
+def copies_of_test(groups: str | None, ids: np.ndarray) -> np.ndarray:
+    """Tell which ids, str array [n], have a copy in the test set by a CSV among the groups (see `read_groups`): bool [n]."""
+    found = np.zeros(len(ids), bool)
+    for grouping in groups.split(",") if groups else ():
+        if not _is_rule(grouping.strip()) and "set" in (frame := _read_table(grouping.strip())):
+            tested = frame["set"] == "test"
+            found |= np.isin(ids, frame["Id"][~tested & frame["group"].isin(frame["group"][tested])])
+    return found
 
 
 def share_table(targets: np.ndarray, fold_of_row: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
@@ -154,10 +165,11 @@ def _read_grouping(grouping: str, ids: np.ndarray) -> np.ndarray:
         if not span.isdecimal() or not int(span):
             raise BadInput(f"--groups {grouping}: expected neighbours-<how many ids a range has>, as in neighbours-300")
         return np.unique([int(identifier) // int(span) for identifier in ids.tolist()], return_inverse=True)[1]
-    frame = read_columns(Path(grouping), ["Id", "group", "set"], ["Id", "group"])
+    frame = _read_table(grouping)
     if "set" in frame:
         frame = frame[frame["set"] != "test"]  # an id may mean another sample there
-    if not np.isin(ids, frame["Id"]).any():
+    expected = frame[frame["set"].isin(("train", "validation"))] if "set" in frame else frame
+    if (len(expected) or "set" not in frame) and not np.isin(ids, frame["Id"]).any():
         raise BadInput(f"--groups {grouping}: names none of the ids, the first of which is {ids[0]}")
     repeated = frame["Id"][frame["Id"].duplicated()]
     refuse(grouping, [f"line {row + 2}: id {each} is here twice; keep one of them" for row, each in repeated.items()])
@@ -165,6 +177,14 @@ def _read_grouping(grouping: str, ids: np.ndarray) -> np.ndarray:
     alone = group_of_row < 0
     group_of_row[alone] = group_of_row.max() + 1 + np.arange(np.count_nonzero(alone))
     return group_of_row
+
+
+def _is_rule(grouping: str) -> bool:
+    return grouping == "antibodies" or grouping.startswith("neighbours-")
+
+
+def _read_table(grouping: str) -> pd.DataFrame:
+    return read_columns(Path(grouping), ["Id", "group", "set"], ["Id", "group"], may_be_empty=True)
 
 
 def _unit_folds(counted: np.ndarray, folds: int, generator: np.random.Generator) -> np.ndarray:

@@ -163,13 +163,15 @@ def read_sample_submission(path: Path) -> SampleTable:
     return SampleTable(frame["Id"].to_numpy(dtype=str))
 
 
-def read_columns(path: Path, columns: Sequence[str], *alternatives: Sequence[str]) -> pd.DataFrame:
+def read_columns(
+    path: Path, columns: Sequence[str], *alternatives: Sequence[str], may_be_empty: bool = False
+) -> pd.DataFrame:
     """Read the named columns of a CSV as text, or the first of the `alternatives` that is there in their place.
 
     A byte order mark and CRLF line ends are accepted.
 
     Raises:
-        BadInput: if the file is absent, not a UTF-8 CSV, lacks a column or has no rows.
+        BadInput: if the file is absent, not a UTF-8 CSV, lacks a column or has no rows, unless it may be empty.
     """
     try:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False)
@@ -183,11 +185,13 @@ def read_columns(path: Path, columns: Sequence[str], *alternatives: Sequence[str
     if missing:
         accepted = f"; accepted are {' or '.join(map(','.join, choices))}" if alternatives else ""
         raise BadInput(f"{path}: no column {', '.join(missing)}; the first line has {', '.join(frame.columns)}{accepted}")
-    if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus first fields for row names
+    if len(frame) and not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus first fields for row names
         raise BadInput(f"{path}: rows have more fields than the first line; put quotes around a field with commas")
     frame = frame[columns].fillna("")
     filled = np.flatnonzero(frame.ne("").any(axis=1))
     if not len(filled):
+        if may_be_empty:
+            return frame[:0]
         raise BadInput(f"{path}: no rows below the header")
     return frame[: filled[-1] + 1]  # empty lines at the end are no rows
 

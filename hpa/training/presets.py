@@ -121,20 +121,24 @@ PRESETS = {
 }
 
 
+def preset_name(name: str | None, task: Task) -> str:
+    """Return the name of a preset; if none is given, of the task's own: cells where a sample has one label, else report."""
+    return name or ("cells" if task.labels == "one" else "report")
+
+
 def find_preset(name: str | None, task: Task, runs: Path) -> dict:
     """Return the settings of a preset.
 
     Args:
-        name: a name in `PRESETS`, or of a setting that `hpa.search` found (`<runs>/presets/<name>.json`); None for the
-            task's own: "cells" where a sample has one label, else "report".
+        name: a name in `PRESETS`, or of a setting that `hpa.search` found, `<runs>/presets/<name>.json`, which holds the
+            name of the preset that the search started from and what it found; None for the task's own.
         task: what is classified.
         runs: the folder of all runs.
 
     Raises:
         BadInput: if there is no such preset, or its file does not hold settings.
     """
-    if name is None:
-        name = "cells" if task.labels == "one" else "report"
+    name = preset_name(name, task)
     if name in PRESETS:
         return PRESETS[name]
     file = preset_file(runs, name)
@@ -143,8 +147,13 @@ def find_preset(name: str | None, task: Task, runs: Path) -> dict:
         raise BadInput(f"no preset {name}; there are {', '.join(PRESETS)}{' and, from a search, ' + found if found else ''}")
     preset = read_json(file)
     known = {field.name for field in fields(Settings)}
+    start = preset.pop("preset", None)
+    if not isinstance(start, str) or start == name:
+        raise BadInput(f"{file}: does not name the preset that the search started from; delete the file and search again")
     refuse(file, [f"no setting {key}; delete the file and search again" for key in preset.keys() - known])
-    return REPORT | {key: tuple(value) if isinstance(value, list) else value for key, value in preset.items()}
+    return find_preset(start, task, runs) | {
+        key: tuple(value) if isinstance(value, list) else value for key, value in preset.items()
+    }
 
 
 def preset_file(runs: Path, name: str) -> Path:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import platform
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -103,6 +103,13 @@ def read_settings(folder: Path) -> Settings:
             f"{folder / 'config.json'}: lacks {', '.join(missing)}; this version of hpa.train did not write it; train again"
         )
     return Settings(**{name: _with_tuples(config[name]) for name in Settings.__dataclass_fields__})
+
+
+def with_precision_of(folder: Path, settings: Settings) -> Settings:
+    """Return settings with the precision of the run in `folder`, if one was begun, maybe on another processor."""
+    if not (folder / "config.json").exists():
+        return settings
+    return replace(settings, precision=read_settings(folder).precision)
 
 
 def read_task_of(folder: Path) -> Task:

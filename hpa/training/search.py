@@ -35,15 +35,16 @@ from hpa.scoring.plots import write_figure
 from hpa.tasks import Task
 from hpa.training.monitor import MONITORS
 from hpa.training.presets import preset_file
-from hpa.training.runs import open_run, read_history, require_same_run, run_config
+from hpa.training.runs import open_run, read_history, require_same_run, run_config, with_precision_of
 from hpa.training.sides import divide
 from hpa.training.stages import CROSSENTROPIES, MIXINGS, Settings
 from hpa.training.train import train
 
 Space = dict[str, BaseDistribution]
 
-# Settings of a trial that say how it was measured, not what was found.
-OF_THE_SEARCH = ("stage", "folds", "fold", "split_seed", "groups", "rows", "seed", "epochs")
+# Settings of a trial that say how it was measured, not what was found; at full length they are those of the preset that the
+# search started from. A moving average over a part of a short trial would be too short there.
+OF_THE_SEARCH = ("stage", "folds", "fold", "split_seed", "groups", "rows", "seed", "epochs", "averaging", "precision")
 PANEL_COLUMNS = 4
 
 
@@ -126,7 +127,7 @@ def propose(start: Settings, searched: Space, tried: Sequence[FrozenTrial]) -> d
     return study.ask(searched).params
 
 
-def search(start: Settings, task: Task, data: Path, runs: Path, name: str, trials: int) -> FrozenTrial:
+def search(start: Settings, preset: str, task: Task, data: Path, runs: Path, name: str, trials: int) -> FrozenTrial:
     """Make the trials that are still missing, or find the search finished.
 
     In `<runs>/searches/<name>` are the study (study.db, SQLite), a run folder for each trial, of which the best keeps its
@@ -135,6 +136,7 @@ def search(start: Settings, task: Task, data: Path, runs: Path, name: str, trial
 
     Args:
         start: the setting to start from, which also says what a trial learns from and for how long.
+        preset: the name of the preset that it is of.
         task: what is classified.
         data: folder of the data.
         runs: the folder of all runs.
@@ -154,13 +156,15 @@ def search(start: Settings, task: Task, data: Path, runs: Path, name: str, trial
     searched = space(start, task)
     _require_within(start, searched)
     folder = runs / "searches" / name
+    start = with_precision_of(folder, start)
     config = run_config(start, task, divide(start, task, data).table, None)
+    config["preset"] = preset
     config["space"] = {parameter: json.loads(distribution_to_json(each)) for parameter, each in searched.items()}
     require_same_run(folder, config)
     with locked(folder / ".lock", wait=False):
         open_run(folder, config, data)
         study = _open_study(folder / "study.db")
-        best = _report(study.trials, start, searched, task, runs, name)
+        best = _report(study.trials, start, preset, searched, task, runs, name)
         if len(study.trials) >= trials:
             print(f"{folder} is finished already: {len(study.trials)} trials")
         for number in range(len(study.trials), trials):
@@ -169,7 +173,7 @@ def search(start: Settings, task: Task, data: Path, runs: Path, name: str, trial
             settings = with_parameters(start, parameters)
             outcome = _outcome(settings, task, data, runs, f"searches/{name}/trial-{number}")
             study.add_trial(create_trial(params=parameters, distributions=searched, **outcome))
-            best = _report(study.trials, start, searched, task, runs, name)
+            best = _report(study.trials, start, preset, searched, task, runs, name)
     if not best:
         raise Failure(f"{folder}: all {len(study.trials)} trials failed; delete the folder and start from another --preset")
     return best
@@ -219,7 +223,7 @@ def _outcome(settings: Settings, task: Task, data: Path, runs: Path, name: str) 
 
 
 def _report(
-    tried: Sequence[FrozenTrial], start: Settings, searched: Space, task: Task, runs: Path, name: str
+    tried: Sequence[FrozenTrial], start: Settings, preset: str, searched: Space, task: Task, runs: Path, name: str
 ) -> FrozenTrial | None:
     """Write trials.csv, trials.png and the preset, delete the models of all but the best trial, and return that one."""
     if not tried:
@@ -238,7 +242,8 @@ def _report(
     best = max(complete, key=lambda trial: trial.value, default=None)  # the first of equals
     if best:
         settings = asdict(with_parameters(start, best.params))
-        write_json(preset_file(runs, name), {key: each for key, each in settings.items() if key not in OF_THE_SEARCH})
+        found = {key: each for key, each in settings.items() if key not in OF_THE_SEARCH}
+        write_json(preset_file(runs, name), {"preset": preset} | found)
         print(f"best so far: trial {best.number} with {best.value:.4f}", flush=True)
     for trial in tried:
         if trial is not best:

@@ -1,7 +1,7 @@
 """The two sides of a run: the rows that it learns from and those that it is validated with.
 
 Where the data has a `validation` set, that is the validation side and all of `train` is learned from. Else, or where folds
-are asked for, one fold of `train` is held out. An `external` set is only ever learned from.
+are asked for, one fold of `train` is held out. External sets are only ever learned from.
 """
 
 from dataclasses import dataclass
@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from hpa.data.external import EXTERNAL, join, read_external
-from hpa.data.splits import read_groups, read_split, stratified_folds, write_split
+from hpa.data.splits import copies_of_test, read_groups, read_split, stratified_folds, write_split
 from hpa.data.store import Joined, pack
 from hpa.data.tables import SampleTable, read_samples
 from hpa.errors import BadInput
 from hpa.tasks import Task
 from hpa.training.stages import Settings
+
+OWN = ("train", "validation")
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,11 @@ class Sides:
     training: np.ndarray
     validation: np.ndarray
 
+    @property
+    def external(self) -> np.ndarray:
+        """Which rows are those of external sets, bool [n]."""
+        return ~np.isin(self.set_of_row, OWN)
+
 
 def has_validation_set(data: Path) -> bool:
     """Tell whether the data has a validation set of its own."""
@@ -46,10 +53,10 @@ def divide(settings: Settings, task: Task, data: Path, split: Path | None = None
     """Return the training and the validation side of a run.
 
     Rows of a group (`settings.groups`) are on one side: those of `train` in one fold, and what has a row of its group on
-    the validation side is not learned from.
+    the validation side is not learned from. Nor are external rows that have a copy in the test set by these groups.
 
     Args:
-        settings: give folds, fold, seed of the split, groups, rows, and whether there is an external set.
+        settings: give folds, fold, seed of the split, groups, rows, and whether to learn from external sets.
         task: what is classified.
         data: folder of the data.
         split: a split.csv that `write_sides` wrote for this fold, whose sides are taken in place of new ones.
@@ -61,7 +68,9 @@ def divide(settings: Settings, task: Task, data: Path, split: Path | None = None
     if settings.folds is None:
         sets["validation"] = read_samples(data, "validation", task)
     if settings.external_weight:
-        sets[EXTERNAL] = read_external(data, task)
+        sets |= read_external(data, task)
+        if sets.keys() <= set(OWN):
+            raise BadInput(f"{data}: no folder {EXTERNAL}/ in it, nor {EXTERNAL}-<any name>/; leave --external-weight out")
     table = join(sets, task)
     set_of_row = np.repeat(list(sets), [len(each) for each in sets.values()])
     if split:
@@ -76,6 +85,8 @@ def divide(settings: Settings, task: Task, data: Path, split: Path | None = None
         own = None if groups is None else groups[train]
         held_out[train] = stratified_folds(table.targets[train], settings.folds, settings.split_seed, own) == settings.fold
     learned = ~held_out if groups is None else ~np.isin(groups, groups[held_out])
+    external = ~np.isin(set_of_row, OWN)
+    learned[external] &= ~copies_of_test(settings.groups, table.ids[external])
     training = np.flatnonzero(learned)
     if settings.rows is not None and settings.rows < len(training):
         training = np.sort(np.random.default_rng(settings.split_seed).choice(training, settings.rows, replace=False))

@@ -6,7 +6,6 @@ import keras
 import numpy as np
 
 from hpa.data.augment import require_channels
-from hpa.data.external import EXTERNAL
 from hpa.data.tables import SampleTable
 from hpa.errors import BadInput
 from hpa.files import locked
@@ -87,7 +86,7 @@ def train(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> 
         write_sides(folder / "split.csv", settings, sides)
         try:
             if not is_finished(folder):
-                weights = np.where(sides.set_of_row == EXTERNAL, settings.external_weight, 1).astype(np.float32)
+                weights = np.where(sides.external, settings.external_weight, 1).astype(np.float32)
                 training = Rows(images, sides.table, sides.training, None if (weights == 1).all() else weights)
                 fit(folder, settings, task, new_model, training, Rows(images, sides.table, sides.validation))
             for state in folder.glob("state-*.keras"):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hpa.data.external import join, read_external
+from hpa.data.external import EXTERNAL, join, read_external
 from hpa.data.tables import SampleTable, read_training_table
 from hpa.errors import BadInput
 from hpa.tasks import HPA
@@ -27,7 +27,7 @@ def rows(**labels):
 
 
 def test_the_table_beside_the_folder(data):
-    samples = read_external(data, HPA)
+    [samples] = read_external(data, HPA).values()
     assert samples.ids.tolist() == ["1_2_A1_1", "1_2_A1_2"]
     assert [np.flatnonzero(row).tolist() for row in samples.targets] == [[0], [3, 7]]
 
@@ -35,14 +35,14 @@ def test_the_table_beside_the_folder(data):
 def test_data_without_a_test_set(data):
     (data / "sample_submission.csv").unlink()
     (data / "train").mkdir()
-    assert len(read_external(data, HPA)) == 2
+    assert len(read_external(data, HPA)[EXTERNAL]) == 2
 
 
 def test_the_real_table_is_read_as_it_is(data, shared_data):
     for name, real in (("external", "HPAv18RBGY_wodpl"), ("sample_submission", "sample_submission")):
         (data / f"{name}.csv").unlink()
         (data / f"{name}.csv").symlink_to(shared_data / f"kaggle_csv/{real}.csv")
-    samples = read_external(data, HPA)
+    [samples] = read_external(data, HPA).values()
     assert len(samples) == 74_606
     joined = join({"train": read_training_table(shared_data / "kaggle_csv/train.csv", HPA), "external": samples}, HPA)
     assert len(joined) == 31_072 + 74_606

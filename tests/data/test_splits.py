@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from hpa.data.splits import make_folds, read_groups, read_split, share_table, stratified_folds, write_split
+from hpa.data.splits import copies_of_test, make_folds, read_groups, read_split, share_table, stratified_folds, write_split
 from hpa.data.tables import SampleTable, read_training_table
 from hpa.errors import BadInput
 from hpa.tasks import HPA
@@ -234,6 +234,26 @@ def test_groups_of_the_test_set_tie_nothing_and_some_id_must_be_named(tmp_path):
     assert same(groups).tolist() == same(np.array([0, 0, 1])).tolist()
     with pytest.raises(BadInput, match="names none of the ids, the first of which is 07"):
         read_groups(str(copies), np.array(["07", "08"]))
+
+
+def test_a_table_that_found_no_copies_ties_nothing(tmp_path):
+    copies, ids = tmp_path / "copies.csv", np.array(["7", "8", "9"])
+    for rows in ("", "x,0,external,near\ny,0,external,near\nz,1,external-mine,exact\n7,1,test,exact\n"):
+        copies.write_text("Id,group,set,kind,label\n" + rows)
+        assert len(np.unique(read_groups(str(copies), ids))) == 3
+    copies.write_text("Id,group\n")
+    with pytest.raises(BadInput, match="names none of the ids"):
+        read_groups(str(copies), ids)
+
+
+def test_copies_of_test_images_are_found_in_the_tables_alone(tmp_path):
+    copies, ids = tmp_path / "copies.csv", np.array(["7", "8", "9", "10"])
+    copies.write_text("Id,group,set\n7,0,external\n7,1,test\n8,1,external\n9,2,train\n10,2,external\n")
+    assert copies_of_test(f"neighbours-10, {copies}", ids).tolist() == [False, True, False, False]
+    assert not copies_of_test("neighbours-10,antibodies", ids).any()
+    assert not copies_of_test(None, ids).any()
+    copies.write_text("Id,group\n7,0\n8,0\n")
+    assert not copies_of_test(str(copies), ids).any()
 
 
 @pytest.mark.parametrize(

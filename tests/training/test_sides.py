@@ -57,6 +57,32 @@ def test_what_shares_an_antibody_with_the_validation_side_is_not_learned_from(da
     assert len(left_out) == 1
 
 
+def test_an_external_copy_of_a_test_image_is_not_learned_from(data, tmp_path):
+    copies = tmp_path / "copies.csv"
+    rows = ["50_2_B1_1,0,external", "3_9_Z1_1,0,test", "51_2_B1_1,1,external", "0_1_A1_1,1,train"]
+    copies.write_text("\n".join(["Id,group,set", *rows, "0_1_A1_2,2,train", "t,2,test"]))
+    learned = {name for fold in range(4) for name in learned_from(data, fold, str(copies))}
+    assert "50_2_B1_1" not in learned
+    assert {"3_2_B1_1", "51_2_B1_1", "0_1_A1_1", "0_1_A1_2"} <= learned
+
+
+def learned_from(data, fold, groups):
+    sides = divide(settings(fold=fold, groups=groups), HPA, data)
+    return sides.table.ids[sides.training].tolist()
+
+
+def test_several_external_sets(data, tmp_path):
+    (data / "external-mine").mkdir()
+    (data / "external-mine.csv").write_text("Id,Target\n90_1_A1_1,5\n91_1_A1_1,6 7\n")
+    sides = divide(settings(), HPA, data)
+    assert list(sides.sets) == ["train", "external", "external-mine"]
+    assert np.flatnonzero(sides.external).tolist() == [40, 41, 42, 43, 44]
+    assert {43, 44} <= set(sides.training)
+    (data / "external-mine.csv").write_text("Id,Target\n50_2_B1_1,0\n")
+    with pytest.raises(BadInput, match="id 50_2_B1_1 is in two of them with other labels"):
+        divide(settings(), HPA, data)
+
+
 def test_later_stages_take_the_sides_that_were_written(data, tmp_path):
     chosen = settings(fold=1, groups="antibodies", rows=20)
     sides = divide(chosen, HPA, data)
