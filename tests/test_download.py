@@ -23,7 +23,8 @@ def test_fetches_and_says_so(atlas, table, tmp_path):
     done = subprocess.run([*command, "--base-url", atlas.url, "--rate", "1000"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{tmp_path / 'data/external'}: 2 of 2 samples are there\n"
-    assert read_external(tmp_path / "data", HPA).ids.tolist() == ["10580_1610_C1_1", "10580_1610_C1_2"]
+    [samples] = read_external(tmp_path / "data", HPA).values()
+    assert samples.ids.tolist() == ["10580_1610_C1_1", "10580_1610_C1_2"]
 
 
 def test_failed_ids_end_with_1_and_a_second_try_mends_it(atlas, table, tmp_path, capsys):

@@ -66,7 +66,8 @@ def download(table: SampleTable, data: Path, base_url: str, rate: float, size: i
 
     Raises:
         BadInput: before anything is written, naming every id of another form; for a base that is no web address; or if
-            there is an `external.csv` that is faulty, or without checksums, so that it was not written here.
+            there is an `external.csv` that is faulty, or without checksums, so that it was not written here, or images that
+            were fetched with another size.
         Failure: if another process downloads into the folder, or 40 samples in a row failed.
     """
     paths = _paths(table.ids.tolist())
@@ -75,8 +76,15 @@ def download(table: SampleTable, data: Path, base_url: str, rate: float, size: i
     folder, labels, failed = data / EXTERNAL, data / f"{EXTERNAL}.csv", {}
     if labels.exists() and not (folder / CHECKSUMS).exists():
         raise BadInput(f"{labels}: is not of this command, which would replace it; move it away and name it with --table")
+    noted = folder / ".size"
+    if noted.exists() and noted.read_text() != f"{size}\n":
+        raise BadInput(
+            f"{folder}: holds images of --size {noted.read_text().strip()}; ask for that, or move the folder away"
+        )
     with locked(folder / ".lock", wait=False):
         earlier = read_training_table(labels, HPA) if labels.exists() else None
+        with written_whole(noted) as temporary:
+            temporary.write_text(f"{size}\n")
         there = _check(folder)
         try:
             with open(folder / CHECKSUMS, "a", encoding="utf-8") as checksums:

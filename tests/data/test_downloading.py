@@ -296,6 +296,16 @@ def test_a_table_of_someone_else_is_not_replaced(atlas, tmp_path):
     assert atlas.requests == []
 
 
+def test_images_of_another_size_are_not_mixed_in(atlas, tmp_path):
+    fetch(atlas, tmp_path, size=32)
+    atlas.requests.clear()
+    with pytest.raises(BadInput, match="external: holds images of --size 32; ask for that"):
+        fetch(atlas, tmp_path, IDS, size=64)
+    assert atlas.requests == []
+    assert fetch(atlas, tmp_path, IDS, size=32) == {}
+    assert {read_image([file]).shape for file in (tmp_path / "external").glob("*.png")} == {(32, 32, 1)}
+
+
 def test_the_ids_of_the_real_table(shared_data):
     ids = pd.read_csv(shared_data / "kaggle_csv/HPAv18RBGY_wodpl.csv")["Id"][::7].tolist()
     paths = module._paths(ids)

@@ -91,6 +91,25 @@ def test_a_run_keeps_its_precision_on_another_processor(runs, drawn_cells, monke
     assert f"now {other}" in capsys.readouterr().err
 
 
+def test_an_interrupted_run_goes_on_with_the_moving_average_that_it_had(runs, drawn_cells, tmp_path, monkeypatch):
+    options = ["--data", drawn_cells, "--runs", tmp_path, *TINY, "--seed", "0", "--name", "seed0"]
+    write_history = fit.write_history
+
+    def interrupt_after_writing(folder, history):
+        write_history(folder, history)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "write_history", interrupt_after_writing)
+        assert run(train, *options) == 1
+    assert run(train, *options) == 0
+    interrupted, whole = (folder / "seed0" / "base" for folder in (tmp_path, runs))
+    assert (interrupted / "history.csv").read_text() == (whole / "history.csv").read_text()
+    found = weights(interrupted)
+    for path, weight in weights(whole).items():
+        np.testing.assert_array_equal(weight, found[path], err_msg=path)
+
+
 def test_the_learning_rate_rises_and_falls(runs):
     rates = pd.read_csv(runs / "seed0" / "base" / "history.csv")["learning_rate"]
     assert rates[0] == pytest.approx(2e-3, rel=0.1)
