@@ -49,8 +49,8 @@ def build_parser() -> argparse.ArgumentParser:
         type=threshold_rule,
         metavar="per-class|global|class-share|NUMBER",
         help="a class is predicted above this probability: the best for each class or the best for all on the validation "
-        "rows, as often as it occurs there, or a given one; if not given, the rule that hpa.thresholds saved beside the "
-        "members, and per-class where there is none",
+        "rows, as often as it occurs there, or a given one; if not given, the rule that hpa.thresholds saved beside all "
+        "members, and per-class where they have none in common",
     )
     add(
         "--compare-weights",
@@ -87,7 +87,6 @@ def work(options: argparse.Namespace) -> None:
     threshold = "strongest" if members.labels == "one" else options.threshold
     if threshold is None:
         threshold, _ = saved_choice(folders, members.classes)
-    threshold = "per-class" if threshold is None else threshold
     if options.compare_weights or options.sweep_shift:
         _compare(options, members, threshold)
         return
@@ -117,6 +116,8 @@ def _compare(options: argparse.Namespace, members: Members, threshold: Rule) -> 
         table = compare_weights(members, options.shift, threshold, options.seed)
         files.append(options.out.with_name(f"{options.out.stem}-weights.csv"))
         print(write_table(files[-1], table))
+        if "shifted" not in table.index:
+            print(f"no member's F1 is above the shift {options.shift}, so shifted has no row")
     if options.sweep_shift:
         table = sweep_shifts(members, options.sweep_shift, threshold, options.seed)
         files += [options.out.with_name(f"{options.out.stem}-shifts{suffix}") for suffix in (".csv", ".png")]

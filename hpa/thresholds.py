@@ -75,6 +75,9 @@ def work(options: argparse.Namespace) -> None:
     for folder in folders:
         text = write_table(folder / "thresholds.csv", table)
     print(f"{text}\n\nmacro F1 on {len(members.targets)} validation rows, low to high: 95 % interval; gain: over global")
+    if options.rule == "best" and chosen != "global" and scores["gain_low"] <= 0:
+        why = f"its interval begins at {scores['gain_low']:+.4f}"
+        print(f"{chosen} is best in the table, but its gain over global may be chance: {why}")
     absent = list(compress(members.classes, ~members.targets.any(axis=0)))
     if absent:
         print(f"no validation row has {', '.join(absent)}; per-class and class-share give it the global threshold")

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from hpa import ensemble, thresholds
-from hpa.scoring.predictions import Predictions, write_predictions
+from hpa.scoring.predictions import Predictions, read_predictions, write_predictions
 from hpa.scoring.thresholds import find_thresholds
 from hpa.tasks import HPA
 
@@ -148,7 +149,7 @@ def test_weights_that_are_searched_for(place, capsys, rule):
     assert "not above the shift" not in printed
 
 
-def test_the_saved_threshold_rule_is_taken_by_itself(place):
+def test_the_saved_threshold_rule_is_taken_by_itself(place, capsys):
     chosen = ["--weights", "equal", "--members", "runs/0/cnn", "runs/1/base"]
     assert thresholds.main(["--run", "runs/0/cnn", "runs/1/base", "--rule", "global"]) == 0
     saved = json.loads(Path("runs/0/cnn/thresholds.json").read_text())["thresholds"]
@@ -157,7 +158,9 @@ def test_the_saved_threshold_rule_is_taken_by_itself(place):
     assert (about["threshold"], about["thresholds"]) == ("global", saved)
     assert ensemble.main([*chosen, "--threshold", "0.3"]) == 0
     assert json.loads(Path("submissions/ensemble.json").read_text())["threshold"] == 0.3
+    assert capsys.readouterr().err == ""
     assert ensemble.main([*chosen, "runs/0/base"]) == 0
+    assert "per-class is used; other or none: runs/0/base\n" in capsys.readouterr().err
     assert json.loads(Path("submissions/ensemble.json").read_text())["threshold"] == "per-class"
 
 
@@ -172,6 +175,24 @@ def test_weights_are_compared_without_a_submission(place, capsys):
     assert f"greedy                {table['cross_validated']['greedy']:.4f}" in printed
     assert printed.endswith("no submission; wrote out/blend-weights.csv\n")
     assert [path.name for path in Path("out").iterdir()] == ["blend-weights.csv"]
+
+
+def test_weights_are_compared_without_a_shift_that_no_member_is_above(place, capsys):
+    assert ensemble.main(["--compare-weights", "--shift", "0.999"]) == 0
+    table = pd.read_csv("submissions/ensemble-weights.csv", index_col="weights")
+    assert table.index.tolist() == ["best member", "equal", "greedy", "optimum"]
+    assert "no member's F1 is above the shift 0.999, so shifted has no row\n" in capsys.readouterr().out
+
+
+def test_one_validation_row_cannot_be_compared(place, capsys):
+    path = place / "runs/0/cnn/validation.npz"
+    own = read_predictions(path)
+    one_row = {name: getattr(own, name)[:1] for name in ("ids", "probabilities", "targets")}
+    write_predictions(path, replace(own, **one_row))
+    for option in (["--compare-weights"], ["--sweep-shift", "0.1:0.2:0.1"]):
+        assert ensemble.main(["--members", "runs/0/cnn", *option]) == 2
+        error = capsys.readouterr().err
+        assert error == "hpa.ensemble: validation.npz: 1 validation row; a comparison needs at least 2\n"
 
 
 def test_the_shift_is_swept_without_a_submission(place, capsys):
@@ -217,7 +238,6 @@ def test_a_sample_submission_elsewhere(place):
         (["--runs", "nowhere"], "no run folders here"),
         (["--out", "submissions/ensemble.json"], "ends in .csv"),
         (["--sweep-shift", "0.98:0.99:0.01"], "no member's F1 is above the shift 0.98"),
-        (["--compare-weights", "--shift", "0.999"], "no member's F1 is above the shift 0.999"),
     ],
 )
 def test_bad_options(place, capsys, options, message):

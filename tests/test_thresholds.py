@@ -80,6 +80,35 @@ def test_the_rule_that_is_asked_for_is_saved_beside_all_runs(place, capsys, rule
     assert ("\n0.3 " in printed) == (rule == 0.3)
 
 
+def test_a_gain_that_may_be_chance_is_said(place, capsys):
+    said = "its gain over global may be chance"
+    assert thresholds.main(["--run", "runs/0/base"]) == 0
+    assert said not in capsys.readouterr().out  # as its lower bound is above 0
+    path = place / "runs/1/base/validation.npz"
+    arrays = dict(np.load(path))
+    values = np.random.default_rng(4).random(TARGETS.shape, dtype=np.float32)
+    np.savez(path, **arrays | {"probabilities": values})
+    assert thresholds.main(["--run", "runs/1/base"]) == 0
+    about = saved("runs/1/base")
+    assert about["rule"] != "global"
+    assert about["gain_low"] <= 0
+    line = f"{about['rule']} is best in the table, but its gain over global may be chance: its interval begins at "
+    assert f"{line}{about['gain_low']:+.4f}\n" in capsys.readouterr().out
+    assert thresholds.main(["--run", "runs/1/base", "--rule", about["rule"]]) == 0
+    assert said not in capsys.readouterr().out
+
+
+def test_one_validation_row_cannot_be_compared(place, capsys):
+    path = place / "runs/0/base/validation.npz"
+    arrays = dict(np.load(path))
+    for rows, code in ((1, 2), (2, 0)):
+        own = {name: arrays[name][:rows] for name in ("ids", "probabilities", "targets")}
+        np.savez(path, **arrays | own)
+        assert thresholds.main(["--run", "runs/0/base"]) == code
+    error = capsys.readouterr().err
+    assert error == "hpa.thresholds: validation.npz: 1 validation row; a comparison needs at least 2\n"
+
+
 def test_shares_from_a_file(place):
     shares = dict(zip(CLASSES, (0.5, 0.4, 0.1, 0.2, 0.01), strict=True))
     Path("shares.json").write_text(json.dumps(shares))

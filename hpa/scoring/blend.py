@@ -107,4 +107,4 @@ def validation_thresholds(folders: Sequence[Path], labels: str, classes: int, vi
     rule, thresholds = saved_choice(folders, members.classes)
     if thresholds is not None:
         return thresholds
-    return find_thresholds("per-class" if rule is None else rule, members.targets, blend(members.validation))
+    return find_thresholds(rule, members.targets, blend(members.validation))

@@ -20,13 +20,14 @@ import pandas as pd
 from tqdm import tqdm
 
 from hpa.data.splits import stratified_folds
+from hpa.errors import BadInput
 from hpa.files import written_whole
 from hpa.scoring.blend import member_f1
 from hpa.scoring.members import Members
 from hpa.scoring.metrics import macro_f1, resampled_macro_f1
 from hpa.scoring.rules import WEIGHTS
 from hpa.scoring.thresholds import Rule, find_thresholds, predict_classes
-from hpa.scoring.weights import blend, member_weights, require_above
+from hpa.scoring.weights import blend, is_above, member_weights, require_above
 
 FOLDS = 5
 RESAMPLES = 1000
@@ -39,7 +40,7 @@ def compare_thresholds(
     """Compare threshold rules.
 
     Args:
-        targets: uint8 array [n, classes] of 0 and 1, n at least 2.
+        targets: uint8 array [n, classes] of 0 and 1.
         probabilities: float32 array [n, classes].
         rules: rules of `find_thresholds` by name.
         against: the name of the rule whose macro F1 the others' is compared with.
@@ -48,6 +49,9 @@ def compare_thresholds(
     Returns:
         A frame with a row for each rule, its name as index, and the columns `cross_validated`, `low`, `high` (the macro
         F1 and its interval), `gain`, `gain_low`, `gain_high` (what it is above that of `against`), `resubstituted`.
+
+    Raises:
+        BadInput: if n is less than 2.
     """
 
     def find(targets: np.ndarray, validation: Sequence[np.ndarray]) -> Found:
@@ -59,10 +63,10 @@ def compare_thresholds(
 def compare_weights(members: Members, shift: float, threshold: Rule, seed: int) -> pd.DataFrame:
     """Compare the rules of `member_weights`, and the best single member, with equal weights; as `compare_thresholds`.
 
-    Raises:
-        BadInput: if no member's F1 is above the shift.
+    The rule `"shifted"` has no row if no member's F1 is above the shift.
     """
-    rules = ("best member", *WEIGHTS)
+    f1_of_members = member_f1(members.targets, members.validation, threshold)
+    rules = ["best member", *(rule for rule in WEIGHTS if rule != "shifted" or is_above(shift, f1_of_members))]
 
     def find(targets: np.ndarray, validation: Sequence[np.ndarray]) -> Found:
         f1 = member_f1(targets, validation, threshold)
@@ -72,7 +76,6 @@ def compare_weights(members: Members, shift: float, threshold: Rule, seed: int) 
             weights = member_weights(how, f1, by, targets, validation, threshold)
             yield weights, find_thresholds(threshold, targets, blend(validation, weights))
 
-    require_above(shift, member_f1(members.targets, members.validation, threshold), members.names)
     return _table(pd.Index(rules, name="weights"), find, members.targets, members.validation, "equal", seed)
 
 
@@ -86,8 +89,9 @@ def sweep_shifts(members: Members, shifts: Sequence[float], threshold: Rule, see
         no row.
 
     Raises:
-        BadInput: if that is so for every shift.
+        BadInput: if that is so for every shift, or there are fewer than 2 validation rows.
     """
+    _require_rows(members.targets)
     f1 = member_f1(members.targets, members.validation, threshold)
     require_above(min(shifts), f1, members.names)
     shifts = [shift for shift in shifts if shift < f1.max()]
@@ -140,6 +144,7 @@ def _table(
         own = [each[rows] for each in validation]
         return (predict_classes(blend(own, weights), thresholds)[0] for weights, thresholds in found)
 
+    _require_rows(targets)
     fold_of_row = stratified_folds(targets, min(FOLDS, len(targets)), seed)
     predicted = np.empty((len(index), *targets.shape), bool)
     for fold in tqdm(range(fold_of_row.max() + 1), desc="cross-validating", unit="fold", leave=False, disable=None):
@@ -156,6 +161,11 @@ def _table(
         columns |= _interval("gain_", columns["gain"], resampled - resampled[reference], -1)
     columns["resubstituted"] = [macro_f1(targets, own) for own in predictions(find(targets, validation), slice(None))]
     return pd.DataFrame(columns, index=index)
+
+
+def _require_rows(targets: np.ndarray) -> None:
+    if len(targets) < 2:
+        raise BadInput(f"validation.npz: {len(targets)} validation row; a comparison needs at least 2")
 
 
 def _interval(name: str, scores: np.ndarray, resampled: np.ndarray, least: float) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ import numpy as np
 from hpa.data.tables import id_differences
 from hpa.errors import refuse
 from hpa.scoring.folds import join_folds
-from hpa.scoring.predictions import Predictions, read_predictions
+from hpa.scoring.predictions import Predictions, is_made_from, read_predictions
 
 WRITTEN_BY = {"validation.npz": "python -m hpa.train or hpa.finetune", "test.npz": "python -m hpa.predict"}
 
@@ -52,14 +52,15 @@ def read_members(folders: Sequence[Path], test_ids: np.ndarray | None) -> Member
 
     Raises:
         BadInput: if a folder is named twice, folds do not make whole runs or overlap, a file is absent or damaged,
-            `test.npz` is older than a `model.keras` beside it, or a member has other classes, validation ids or targets
-            than the first one, or other test ids than `test_ids`; member and difference are named.
+            `test.npz` was not made by the `model.keras` beside it (see `is_made_from`), or a member has other classes,
+            validation ids or targets than the first one, or other test ids than `test_ids`; member and difference are named.
     """
     _require_files(folders, test_ids is not None)
     members = join_folds(folders)
     files = {folder / "validation.npz": read_predictions(folder / "validation.npz") for folder in folders}
     with_test = folders if test_ids is not None else []
     test = {folder / "test.npz": read_predictions(folder / "test.npz") for folder in with_test}
+    _refuse([(path, fault) for path, own in test.items() for fault in _model_differences(path, own)])
 
     (first_path, first), *_ = files.items()
     faults = [(path, "no targets") for path, own in files.items() if own.targets is None]
@@ -90,15 +91,12 @@ def read_members(folders: Sequence[Path], test_ids: np.ndarray | None) -> Member
 
 
 def _require_files(folders: Sequence[Path], with_test: bool) -> None:
-    """Refuse folders that are named twice, lack a file, or whose test set was predicted by another model."""
+    """Refuse folders that are named twice or lack a file."""
     counts = Counter(folders)
     _refuse([(folder, f"named {count} times; once is enough") for folder, count in counts.items() if count > 1])
     needed = list(WRITTEN_BY) if with_test else ["validation.npz"]
     absent = [(folder, file) for folder in folders for file in needed if not (folder / file).is_file()]
     _refuse([(folder, f"no {file}; {WRITTEN_BY[file]} writes it") for folder, file in absent])
-    tests = [folder / "test.npz" for folder in folders] if with_test else []
-    outdated = [path for path in tests if _is_older(path, path.with_name("model.keras"))]
-    _refuse([(path, "older than model.keras; run python -m hpa.predict again") for path in outdated])
 
 
 def _in_one_order(validation: dict[Path | str, Predictions]) -> list[Predictions]:
@@ -131,8 +129,11 @@ def _refuse(faults: Sequence[tuple[Path | str, str]]) -> None:
     refuse(", ".join(paths), [fault if len(paths) == 1 else f"{path}: {fault}" for path, fault in faults])
 
 
-def _is_older(path: Path, than: Path) -> bool:
-    return than.exists() and path.stat().st_mtime_ns < than.stat().st_mtime_ns
+def _model_differences(path: Path, own: Predictions) -> list[str]:
+    model = path.with_name("model.keras")
+    if not model.exists() or is_made_from(model, own.model_sha256, path):
+        return []
+    return [f"{'made by another' if own.model_sha256 else 'older than'} model.keras; run python -m hpa.predict again"]
 
 
 def _class_differences(own: Sequence[str], wanted: Sequence[str], source: object) -> list[str]:

@@ -1,12 +1,17 @@
 """The prediction file: what one model thinks of every sample, as a plain `.npz` without pickles."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from hpa.errors import BadInput, refuse
-from hpa.files import written_whole
+from hpa.files import file_digest, written_whole
+from hpa.tasks import LABELS
+
+# What the fields that say how predictions were made may be.
+HOW = {"labels": LABELS, "views": (1, 2, 4, 8), "average": ("probabilities", "logits")}
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,8 @@ class Predictions:
         labels: `"one"` if each sample has one class, else `"many"`.
         views: how many turned and mirrored views of each image the probabilities are the mean of.
         average: what was averaged over the views, `"probabilities"` or `"logits"`.
+        model_sha256: SHA-256 of the `model.keras` that made them, or None where that is not known.
+        stamps_sha256: that of the `stamps.npy` of the packed images they were made of, or None.
     """
 
     ids: np.ndarray
@@ -30,6 +37,8 @@ class Predictions:
     labels: str = "many"
     views: int = 1
     average: str = "probabilities"
+    model_sha256: str | None = None
+    stamps_sha256: str | None = None
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
@@ -44,15 +53,19 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     }
     if predictions.targets is not None:
         arrays["targets"] = np.asarray(predictions.targets, np.uint8)
+    for name in ("model_sha256", "stamps_sha256"):
+        if digest := getattr(predictions, name):
+            arrays[name] = np.asarray(digest)
     with written_whole(path) as temporary:
         np.savez(temporary, **arrays)
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Read a prediction file, wherever it comes from; `labels`, `views` and `average` may be absent.
+    """Read a prediction file, wherever it comes from; `targets`, `labels` and all after them may be absent.
 
     Raises:
         BadInput: if the file is absent or damaged, an array is missing or has another shape than the others ask for,
+            there are no rows or no classes, a class is there twice, `labels`, `views` or `average` is not one of `HOW`,
             or a probability is not a number in [0, 1]; faulty rows are named.
     """
     try:
@@ -69,6 +82,9 @@ def read_predictions(path: Path) -> Predictions:
     targets = arrays.get("targets")
     if ids.ndim != 1 or classes.ndim != 1:
         raise BadInput(f"{path}: ids and classes must be one-dimensional")
+    refuse(path, [f"holds no {what}" for what, names in (("rows", ids), ("classes", classes)) if not len(names)])
+    counts = Counter(map(str, classes))
+    refuse(path, [f"class {name} is here {count} times" for name, count in counts.items() if count > 1])
     shape = (len(ids), len(classes))
     for name, array in (("probabilities", probabilities), ("targets", targets)):
         if array is not None and (array.shape != shape or array.dtype.kind not in "biuf"):
@@ -77,7 +93,25 @@ def read_predictions(path: Path) -> Predictions:
         raise BadInput(f"{path}: targets holds other numbers than 0 and 1")
     inside = np.all((probabilities >= 0) & (probabilities <= 1), axis=1)  # false for NaN too
     refuse(path, [f"row {row} (id {ids[row]}) holds a probability that is not in [0, 1]" for row in np.flatnonzero(~inside)])
-    labels, views = str(arrays.get("labels", Predictions.labels)), int(arrays.get("views", Predictions.views))
-    average = str(arrays.get("average", Predictions.average))
+    how = {name: arrays[name].tolist() for name in HOW if name in arrays}
+    faults = [(name, value) for name, value in how.items() if value not in HOW[name]]
+    refuse(path, [f"{name} is {value!r}; expected one of {', '.join(map(str, HOW[name]))}" for name, value in faults])
+    how = {name: HOW[name][HOW[name].index(value)] for name, value in how.items()}  # 8 where the file says 8.0
+    digests = {name: str(arrays[name]) for name in ("model_sha256", "stamps_sha256") if name in arrays}
     probabilities = probabilities.astype(np.float32, copy=False)
-    return Predictions(ids, tuple(map(str, classes)), probabilities, targets, labels, views, average)
+    return Predictions(ids, tuple(counts), probabilities, targets, **how, **digests)
+
+
+def is_made_from(source: Path, digest: str | None, path: Path) -> bool:
+    """Tell whether the prediction file `path` was made from `source` as it is now.
+
+    Its SHA-256 tells, which a copy keeps; where the file holds none, the times of both do.
+
+    Args:
+        source: a model, or the stamps of packed images.
+        digest: what the prediction file holds of it.
+        path: the prediction file.
+    """
+    if digest:
+        return digest == file_digest(source)
+    return path.stat().st_mtime_ns >= source.stat().st_mtime_ns

@@ -1,5 +1,6 @@
 """`thresholds.json`, the thresholds beside a model that later predictions use by themselves, and files of class shares."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from hpa.scoring.rules import THRESHOLDS
 from hpa.scoring.thresholds import Rule
 
 NAME = "thresholds.json"
+DEFAULT = "per-class"  # the rule where none is saved
 MEND = "run python -m hpa.thresholds again, or delete it"
 
 
@@ -56,21 +58,27 @@ def write_thresholds(
         write_json(folder / NAME, about)
 
 
-def saved_choice(folders: Sequence[Path], classes: Sequence[str]) -> tuple[Rule | None, np.ndarray | None]:
+def saved_choice(folders: Sequence[Path], classes: Sequence[str]) -> tuple[Rule, np.ndarray | None]:
     """Return the threshold rule saved beside some runs, and the thresholds, float64 [classes], if they fit the runs' mean.
 
-    They fit if they were found on the very `validation.npz` that are there now, all of them and no other. There is no
-    rule, None, unless all runs have the same one.
+    They fit if they were found on the very `validation.npz` that are there now, all of them and no other. Unless all runs
+    have the same rule it is `DEFAULT`; the runs that keep another from being used are named on the error stream.
 
     Raises:
         BadInput: if a file is damaged or for other classes.
     """
-    saved = [_read(folder / NAME, classes) for folder in folders if (folder / NAME).exists()]
-    if len(saved) < len(folders) or any(not np.array_equal(each.rule, saved[0].rule) for each in saved):
-        return None, None
+    saved = {folder: _read(folder / NAME, classes) for folder in folders if (folder / NAME).exists()}
+    if not saved:
+        return DEFAULT, None
+    source, first = next(iter(saved.items()))
+    other = [folder for folder in folders if folder not in saved or not np.array_equal(saved[folder].rule, first.rule)]
+    if other:
+        named = ", ".join(map(str, other[:3])) + (", ..." if len(other) > 3 else "")
+        print(f"{source / NAME}: not all have this rule, so {DEFAULT} is used; other or none: {named}", file=sys.stderr)
+        return DEFAULT, None
     digests = _digests(folders)
-    fitting = all(each.found_on == digests for each in saved)
-    return saved[0].rule, saved[0].thresholds if fitting else None
+    fitting = all(each.found_on == digests for each in saved.values())
+    return first.rule, first.thresholds if fitting else None
 
 
 def read_shares(path: Path, classes: Sequence[str]) -> np.ndarray:

@@ -47,9 +47,14 @@ def member_weights(
     return search(validation, quick_macro_f1(threshold, targets))
 
 
+def is_above(shift: float, f1: np.ndarray) -> bool:
+    """Tell whether any member's F1 [members] is above the shift, and this a finite number."""
+    return bool(np.isfinite(shift) and (f1 > shift).any())
+
+
 def require_above(shift: float, f1: np.ndarray, names: Sequence[str]) -> None:
-    """Raise BadInput if no member's F1 [members] is above the shift, with every F1 and a shift that keeps every member."""
-    if np.isfinite(shift) and (f1 > shift).any():
+    """Raise BadInput if no F1 `is_above` the shift, with every F1 [members] and a shift that keeps every member."""
+    if is_above(shift, f1):
         return
     scores = ", ".join(f"{name} {score:.4f}" for name, score in zip(names, f1, strict=True))
     keeps_all = math.ceil(round(min(f1) * 100, 6)) / 100 - 0.01

@@ -19,9 +19,9 @@ from hpa.data.images import read_in_sizes
 from hpa.data.store import ImageStore, pack
 from hpa.data.tables import has_test_set, read_ids
 from hpa.errors import BadInput, refuse
-from hpa.files import locked
+from hpa.files import file_digest, locked
 from hpa.models.catalog import load
-from hpa.scoring.predictions import Predictions, read_predictions, write_predictions
+from hpa.scoring.predictions import Predictions, is_made_from, read_predictions, write_predictions
 from hpa.tasks import Task
 from hpa.training.fit import just_in_time
 from hpa.training.monitor import MONITORS, validation_scores
@@ -35,9 +35,9 @@ BATCH = 64
 def predict(folders: Sequence[Path], data: Path, runs: Path, views: int, average: str = "probabilities") -> None:
     """Write `test.npz` into the run folders, and `validation.npz` anew where it was made with other views.
 
-    What is newer than its model and its images and has the same views and average is left alone. Runs that take images of
-    one size share one pass over the test set, and if that was interrupted, it goes on where it stopped. The validation rows
-    of a run are a pass of their own, which begins anew.
+    What was made from its model and its images as they are now, with the same views and average, is left alone. Runs that
+    take images of one size share one pass over the test set, and if that was interrupted, it goes on where it stopped. The
+    validation rows of a run are a pass of their own, which begins anew.
 
     Args:
         folders: run folders with a `model.keras`.
@@ -196,19 +196,26 @@ def _predict_validation(folder: Path, task: Task, data: Path, runs: Path, views:
 
 
 def _is_up_to_date(folder: Path, store: ImageStore, views: int, average: str) -> bool:
+    file = folder / "test.npz"
     try:
-        made = os.stat(folder / "test.npz").st_mtime_ns
-        newest = max(os.stat(file).st_mtime_ns for file in (folder / "model.keras", store.folder / "stamps.npy"))
-        predictions = read_predictions(folder / "test.npz")
-        same = (predictions.views, predictions.average) == (views, average)
-        return made > newest and np.array_equal(predictions.ids, store.ids) and same
-    except (FileNotFoundError, BadInput):
+        own = read_predictions(file)
+    except BadInput:
         return False
+    return (
+        (own.views, own.average) == (views, average)
+        and np.array_equal(own.ids, store.ids)
+        and is_made_from(store.folder / "stamps.npy", own.stamps_sha256, file)
+        and is_made_from(folder / "model.keras", own.model_sha256, file)
+    )
 
 
 def _predict_together(folders: list[Path], store: ImageStore, task: Task, views: int, average: str) -> None:
+    # Before the models are read: one that a training replaces meanwhile is then predicted again.
+    stamps_digest = file_digest(store.folder / "stamps.npy")
+    model_digests = [file_digest(folder / "model.keras") for folder in folders]
     models = [_load(folder) for folder in folders]
-    partial = store.folder.parent / f".predictions-{_digest(folders, store, views, average)}.npy"
+    name = hashlib.sha256(repr((views, average, stamps_digest, model_digests)).encode()).hexdigest()[:16]
+    partial = store.folder.parent / f".predictions-{name}.npy"  # named after all that the result depends on
     for other in set(partial.parent.glob(".predictions-*.npy")) - {partial}:
         other.unlink()  # of a pass that was given up: one of its models or images has changed
     if not partial.exists():
@@ -224,15 +231,9 @@ def _predict_together(folders: list[Path], store: ImageStore, task: Task, views:
             for member, model in enumerate(models):
                 probabilities[member, batch] = mean_over_views(model, images, views, average, task.labels)
             bar.update(len(batch))
-    for folder, predicted in zip(folders, probabilities, strict=True):
-        predictions = Predictions(store.ids, task.classes, predicted, None, task.labels, views, average)
+    for folder, predicted, digest in zip(folders, probabilities, model_digests, strict=True):
+        made_from = {"model_sha256": digest, "stamps_sha256": stamps_digest}
+        predictions = Predictions(store.ids, task.classes, predicted, None, task.labels, views, average, **made_from)
         write_predictions(folder / "test.npz", predictions)
         print(f"{folder / 'test.npz'} is written")
     partial.unlink()
-
-
-def _digest(folders: list[Path], store: ImageStore, views: int, average: str) -> str:
-    """Name a pass after all that its result depends on."""
-    files = [*(folder / "model.keras" for folder in folders), store.folder / "stamps.npy"]
-    stamps = [(str(file), os.stat(file).st_mtime_ns) for file in files]
-    return hashlib.sha256(repr((views, average, stamps)).encode()).hexdigest()[:16]

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -106,6 +107,31 @@ def test_weights_are_cross_validated(members):
     best = max(blend_members(members, "equal", 0, "global").member_f1)
     assert table["resubstituted"]["best member"] == pytest.approx(best)
     assert table["gain"]["equal"] == 0
+
+
+@pytest.mark.parametrize("shift", [0.999, np.nan, np.inf, -np.inf])
+def test_a_shift_that_no_member_is_above_has_no_row(members, shift):
+    table = compare_weights(members, shift, 0.5, 0)
+    assert table.index.tolist() == ["best member", "equal", "greedy", "optimum"]
+    pd.testing.assert_frame_equal(table, compare_weights(members, 0.1, 0.5, 0).drop(index="shifted"))
+
+
+def test_fewer_than_two_rows_cannot_be_compared(members):
+    def first(rows):
+        validation = [own[:rows] for own in members.validation]
+        return replace(members, targets=TARGETS[:rows], validation=validation)
+
+    message = "^validation.npz: 1 validation row; a comparison needs at least 2$"
+    for compare in (
+        lambda own: compare_thresholds(own.targets, own.validation[0], {"g": "global"}, "g", 0),
+        lambda own: compare_weights(own, 0.1, "per-class", 0),
+        lambda own: sweep_shifts(own, [0.999], "global", 0),
+    ):
+        with pytest.raises(BadInput, match=message):
+            compare(first(1))
+    assert compare_thresholds(TARGETS[:2], members.validation[0][:2], {"g": "global"}, "g", 0).notna().all(axis=None)
+    assert len(compare_weights(first(2), -0.1, "per-class", 0)) == 5
+    assert len(sweep_shifts(first(2), [-0.2, -0.1], "class-share", 0)) == 2
 
 
 def test_one_member_only_is_the_same_under_every_rule(members):

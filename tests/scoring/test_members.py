@@ -1,11 +1,13 @@
 import os
+from dataclasses import replace
+from hashlib import sha256
 
 import numpy as np
 import pytest
 
 from hpa.errors import BadInput
 from hpa.scoring.members import read_members
-from hpa.scoring.predictions import Predictions, write_predictions
+from hpa.scoring.predictions import Predictions, read_predictions, write_predictions
 
 CLASSES = ("x", "y")
 VALIDATION_IDS = np.array(["v1", "v2", "v3"])
@@ -117,6 +119,23 @@ def test_predictions_of_an_older_model_are_refused(tmp_path):
     with pytest.raises(BadInput) as caught:
         read_members([one, other, bare], TEST_IDS)
     assert str(caught.value) == f"{other / 'test.npz'}: older than model.keras; run python -m hpa.predict again"
+
+
+def test_predictions_that_name_their_model_are_told_by_it(tmp_path):
+    one, other = (make(tmp_path / name) for name in ("one", "other"))
+    for folder in (one, other):
+        (folder / "model.keras").write_bytes(b"as it was")
+        own = read_predictions(folder / "test.npz")
+        write_predictions(folder / "test.npz", replace(own, model_sha256=sha256(b"as it was").hexdigest()))
+        os.utime(folder / "test.npz", (100, 100))  # a copy may be older than the copy of its model
+    read_members([one, other], TEST_IDS)
+    (other / "model.keras").write_bytes(b"as it is")
+    os.utime(other / "model.keras", (99, 99))
+    with pytest.raises(BadInput) as caught:
+        read_members([one, other], TEST_IDS)
+    assert str(caught.value) == f"{other / 'test.npz'}: made by another model.keras; run python -m hpa.predict again"
+    (other / "model.keras").unlink()
+    read_members([one, other], TEST_IDS)
 
 
 def test_a_folder_named_twice(tmp_path):

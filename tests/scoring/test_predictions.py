@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,18 @@ def test_what_is_written_is_read(tmp_path, targets):
         ({"ids": np.array(["a", "b"])}, r"probabilities has shape \(3, 2\).*\(2, 2\)"),
         ({"classes": np.array(["x"])}, r"probabilities has shape \(3, 2\).*\(3, 1\)"),
         ({"targets": np.zeros((3, 3), np.uint8)}, r"targets has shape \(3, 3\)"),
+        ({name: GOOD[name][:0] for name in ("ids", "probabilities", "targets")}, "holds no rows"),
+        (
+            {"classes": GOOD["classes"][:0]} | {name: GOOD[name][:, :0] for name in ("probabilities", "targets")},
+            "no classes",
+        ),
+        ({"classes": np.array(["x", "x"])}, "class x is here 2 times"),
+        ({"labels": np.array("two")}, "labels is 'two'; expected one of one, many"),
+        ({"views": np.array("x")}, "views is 'x'; expected one of 1, 2, 4, 8"),
+        ({"views": np.array(3)}, "views is 3;"),
+        ({"views": np.array(0.5)}, "views is 0.5;"),
+        ({"views": np.array([1, 2])}, r"views is \[1, 2\];"),
+        ({"average": np.array("median")}, "average is 'median'; expected one of probabilities, logits"),
         ({"ids": np.array(["a", "bb", None], object)}, "not a readable prediction file"),
         ({"probabilities": np.array([[0, 1], [np.nan, 0], [0, 1]], np.float32)}, r"row 1 \(id bb\).*not in \[0, 1\]"),
         ({"probabilities": np.array([[0, 1], [0, 0], [0, 1.01]], np.float32)}, r"row 2 \(id c\)"),
@@ -48,6 +62,20 @@ def test_faulty_files_are_refused(tmp_path, changes, message):
     with pytest.raises(BadInput, match=message) as caught:
         read_predictions(path)
     assert str(caught.value).startswith(str(path))
+
+
+def test_how_it_was_made_is_read_and_may_be_absent(tmp_path):
+    path = tmp_path / "test.npz"
+    np.savez(path, **GOOD)
+    found = read_predictions(path)
+    assert (found.labels, found.views, found.average) == ("many", 1, "probabilities")
+    assert (found.model_sha256, found.stamps_sha256) == (None, None)
+    made = {"labels": "one", "views": 8, "average": "logits", "model_sha256": "ab", "stamps_sha256": "cd"}
+    write_predictions(path, replace(found, **made))
+    found = read_predictions(path)
+    assert {name: getattr(found, name) for name in made} == made
+    np.savez(path, **GOOD, views=8.0)
+    assert str(read_predictions(path).views) == "8"
 
 
 def test_an_absent_file_and_a_truncated_one(tmp_path):

@@ -34,7 +34,26 @@ def test_predictions_that_have_changed_leave_only_the_rule(run):
     (run / "validation.npz").write_bytes(b"as it is")
     assert saved_choice([run], CLASSES) == (0.25, None)
     (run / "thresholds.json").unlink()
-    assert saved_choice([run], CLASSES) == (None, None)
+    assert saved_choice([run], CLASSES) == ("per-class", None)
+
+
+def test_a_rule_that_not_all_runs_have_is_not_used_and_said(tmp_path, capsys):
+    folders = [tmp_path / name for name in "abcde"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "validation.npz").touch()
+    assert saved_choice(folders, CLASSES) == ("per-class", None)
+    assert capsys.readouterr().err == ""
+    write_thresholds(folders[1:2], "global", CLASSES, np.array([0.1, 0.2]), {})
+    write_thresholds(folders[2:3], np.array([0.1, 0.2]), CLASSES, np.array([0.1, 0.2]), {})
+    a, b, c, d, _ = folders
+    assert saved_choice(folders, CLASSES) == ("per-class", None)
+    said = f"{b / 'thresholds.json'}: not all have this rule, so per-class is used; other or none: "
+    assert capsys.readouterr().err == f"{said}{a}, {c}, {d}, ...\n"
+    assert saved_choice([b, c], CLASSES) == ("per-class", None)
+    assert capsys.readouterr().err == f"{said}{c}\n"
+    assert saved_choice([b], CLASSES)[0] == "global"
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import os
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from hpa.data.images import read_channel, read_image, write_image
 from hpa.data.layout import find_files
 from hpa.data.store import pack
 from hpa.data.tables import read_sample_submission
-from hpa.files import read_json, write_json
+from hpa.files import file_digest, read_json, write_json
 from hpa.models.catalog import build
 from hpa.scoring.folds import fold_name
 from hpa.scoring.members import read_members
@@ -144,6 +145,13 @@ def test_channels_of_different_size_are_named_with_their_folder(tmp_path, stand_
     assert predict_folder(tmp_path) == 2
     fault = "Golgi: the channels differ in size: 7.c0.png 8x8, 7.c1.png 9x8"
     assert capsys.readouterr().err == f"hpa.predict: {tmp_path / 'cells'}: {fault}\n"
+
+
+def test_a_table_that_is_a_folder_is_refused_before_anything_is_read(tmp_path, stand_ins, capsys):
+    stand_ins("0", HEP2)
+    (tmp_path / "out.csv").mkdir()
+    assert predict_folder(tmp_path) == 2
+    assert f"--out {tmp_path / 'out.csv'}: is a folder; name a file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", [["--images", "cells"], ["--out", "out.csv"]])
@@ -277,11 +285,45 @@ def test_only_what_is_missing_or_stale_is_predicted(drawn_data, runs, capsys):
     assert run(drawn_data, runs) == 0
     assert (runs / "2" / "base" / "test.npz").stat().st_mtime_ns == before
     assert "2/base/test.npz is up to date" in capsys.readouterr().out
-    make_run(runs / "2" / "base", 2)
+    make_run(runs / "2" / "base", 2, fold=1)
     (runs / "3" / "base" / "test.npz").write_bytes(b"damaged")
     assert run(drawn_data, runs) == 0
     assert (runs / "2" / "base" / "test.npz").stat().st_mtime_ns > before
     assert len(read_predictions(runs / "3" / "base" / "test.npz").ids) == 20
+
+
+def test_what_is_up_to_date_stays_so_in_a_copy(drawn_data, runs, tmp_path, capsys):
+    assert run(drawn_data, runs) == 0
+    copied = tmp_path / "copied"
+    shutil.copytree(runs, copied, copy_function=shutil.copyfile)  # the times are those of the copying
+    files = [copied / name / "base" / "test.npz" for name in "23"]
+    for file in files:
+        os.utime(file, (100, 100))
+    assert run(drawn_data, copied) == 0
+    assert {file.stat().st_mtime for file in files} == {100}
+    assert capsys.readouterr().out.count("is up to date") == 2
+    stamps = copied / "stores" / "test-48" / "stamps.npy"
+    np.save(stamps, np.load(stamps) ^ 2)  # as of other images, which are packed anew
+    assert run(drawn_data, copied, "--variants", "2") == 0
+    assert files[0].stat().st_mtime == 100
+    shutil.copytree(drawn_data, tmp_path / "data")
+    image = next((tmp_path / "data" / "test").glob("*_green.png"))
+    write_image(image, 255 - read_channel(image))
+    assert run(tmp_path / "data", copied, "--variants", "2") == 0
+    assert files[0].stat().st_mtime > 100
+    assert read_predictions(files[0]).stamps_sha256 != read_predictions(files[1]).stamps_sha256
+
+
+def test_files_that_do_not_name_their_model_are_told_by_their_times(drawn_data, runs):
+    assert run(drawn_data, runs, "--variants", "2") == 0
+    file = runs / "2" / "base" / "test.npz"
+    write_predictions(file, replace(read_predictions(file), model_sha256=None, stamps_sha256=None))
+    before = file.stat().st_mtime_ns
+    assert run(drawn_data, runs, "--variants", "2") == 0
+    assert file.stat().st_mtime_ns == before
+    (runs / "2" / "base" / "model.keras").touch()
+    assert run(drawn_data, runs, "--variants", "2") == 0
+    assert read_predictions(file).model_sha256 == file_digest(runs / "2" / "base" / "model.keras")
 
 
 def test_a_pass_that_was_given_up_leaves_nothing(drawn_data, runs):

@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import gmean
 
 from hpa import command
+from hpa.scoring.predictions import HOW
 from hpa.training.views import AVERAGES, VIEWS, mean_over_views, view
 
 
@@ -22,6 +23,7 @@ def test_the_options_are_those_of_the_tables():
     choices = {action.dest: action.choices for action in parser._actions}
     assert set(choices["views"]) == set(VIEWS)
     assert set(choices["average"]) == set(AVERAGES)
+    assert (set(HOW["views"]), set(HOW["average"])) == (set(VIEWS), set(AVERAGES))
 
 
 @pytest.mark.parametrize("views", VIEWS)
