@@ -1,8 +1,9 @@
 """`python -m hpa.duplicates --data FOLDER`: find exact and near-exact copies of images, within and across the sets.
 
-Looks at those of `train/`, `external/`, `validation/` and `test/` that are there, and says whether the copies agree in
-their labels. What counts as near-exact is told at the top of `hpa/data/duplicates.py`. With the CSV,
-`python -m hpa.train --groups FILE.csv` keeps copies on one side of the split.
+Looks at those of `train/`, `external/`, `external-<any name>/`, `validation/` and `test/` that are there, counts the pairs
+of images that are copies of each other, and says whether the copies agree in their labels. What counts as near-exact is told
+at the top of `hpa/data/duplicates.py`. With the CSV, `python -m hpa.train --groups FILE.csv` keeps copies on one side of the
+split.
 """
 
 import argparse
@@ -31,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--out", type=Path, metavar="FILE.csv", help="write the copies: columns Id, group, set, kind and label"
     )
     parser.add_argument(
-        "--contact-sheet", type=Path, metavar="FILE.png", help=f"draw the first {IMAGES_SHOWN}, near ones first"
+        "--contact-sheet", type=Path, metavar="FILE.png", help=f"draw the first {IMAGES_SHOWN}, groups with near ones first"
     )
     return parser
 
@@ -42,9 +43,9 @@ def work(options: argparse.Namespace) -> None:
     from hpa.files import written_whole
 
     sets = read_sets(options.data, options.task)
-    copies = copies_table(options.data, sets, options.task)
+    copies, pairs = copies_table(options.data, sets, options.task)
     print(f"looked at {', '.join(f'{name} ({len(table)} images)' for name, table in sets.items())}")
-    print_summary(copies)
+    print_summary(copies, pairs)
     if options.out:
         with written_whole(options.out) as temporary:
             copies[["Id", "group", "set", "kind", "label"]].to_csv(temporary, index=False)
@@ -54,17 +55,15 @@ def work(options: argparse.Namespace) -> None:
         print(f"wrote {options.contact_sheet}")
 
 
-def print_summary(copies: "pd.DataFrame") -> None:
-    """Print the number of groups by kind and sets, and the groups whose labels clash."""
+def print_summary(copies: "pd.DataFrame", pairs: "pd.DataFrame") -> None:
+    """Print the number of pairs by kind and sets, that of groups and images, and the groups whose labels clash."""
     from hpa.data.duplicates import label_clashes
 
     if copies.empty:
         print("no copies")
         return
-    groups = copies.groupby("group").agg(
-        kind=("kind", "first"), sets=("set", lambda names: " + ".join(names.unique())), images=("Id", "size")
-    )
-    print(groups.groupby(["kind", "sets"])["images"].agg(groups="size", images="sum").reset_index().to_string(index=False))
+    print(pairs.to_string(index=False))
+    print(f"{copies['group'].nunique()} groups of copies, {len(copies)} images in all")
     clashes = label_clashes(copies)
     if not clashes:
         print("all copies that have labels agree in them")
@@ -75,13 +74,14 @@ def print_summary(copies: "pd.DataFrame") -> None:
 
 
 def write_sheet(path: Path, copies: "pd.DataFrame") -> None:
-    """Write a picture of the copies, group by group, near ones first."""
+    """Write a picture of the copies, group by group, those with near ones first."""
     import numpy as np
 
     from hpa.data.images import read_image
     from hpa.scoring.plots import draw_sheet, write_figure
 
-    shown = copies.sort_values("kind", ascending=False, kind="stable").head(IMAGES_SHOWN)
+    exact = copies["kind"].eq("exact").groupby(copies["group"]).transform("all")
+    shown = copies.iloc[np.argsort(exact, kind="stable")].head(IMAGES_SHOWN)
     images = np.stack([read_image(files, SIDE_SHOWN) for files in shown["files"]])
     captions = [
         f"{row.kind} {row.group}, {row.set}\n{row.Id}\n{textwrap.shorten(row.label, CAPTION_WIDTH, placeholder=' ...')}"

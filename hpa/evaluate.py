@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hpa import command
 from hpa.errors import BadInput, refuse
+from hpa.files import read_json
 
 MISTAKE_SIZE = 192
 
@@ -42,6 +43,10 @@ def work(options: argparse.Namespace) -> None:
     out = options.out or options.run[0] / f"evaluation-{options.data.resolve().name}"
     if out.exists() and not out.is_dir():
         raise BadInput(f"--out {out}: is a file; name a folder")
+    if options.out is None and (out / "scores.json").exists():
+        scored = read_json(out / "scores.json").get("data")
+        if scored not in (None, str(options.data.resolve())):
+            raise BadInput(f"{out}: holds the scores of {scored}; say with --out where to write")
     import numpy as np
 
     from hpa.data.images import read_image
@@ -70,7 +75,11 @@ def work(options: argparse.Namespace) -> None:
         name: evaluate(Predictions(table.ids, task.classes, own, table.targets, task.labels, *how), cuts)
         for name, own, cuts in zip(members, probabilities, thresholds, strict=True)
     }
-    write_evaluation(out, evaluations, lambda rows: np.stack([read_image(files[row], MISTAKE_SIZE) for row in rows]))
+
+    def images_of(rows: np.ndarray) -> np.ndarray:
+        return np.stack([read_image(files[row], MISTAKE_SIZE) for row in rows])
+
+    write_evaluation(out, evaluations, images_of, options.data, options.table)
     print(describe(evaluations))
     print(f"\n{len(files)} images; wrote {out}")
 

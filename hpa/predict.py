@@ -35,6 +35,8 @@ def work(options: argparse.Namespace) -> None:
     folders = run_folders(options.runs, options.variants, options.stage)
     if (options.images is None) != (options.out is None):
         raise BadInput("--images and --out go together: the folder to predict, and the table to write")
+    if options.out and options.out.is_dir():
+        raise BadInput(f"--out {options.out}: is a folder; name a file")
     if options.images:
         predict_folder(folders, options.images, options.out, options.views, options.average)
         return

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from hpa.data.splits import read_groups
@@ -39,10 +40,11 @@ def test_copies_within_and_across_sets(data):
     assert done.returncode == 0, done.stderr
     assert [" ".join(line.split()) for line in done.stdout.splitlines()] == [
         "looked at train (5 images), validation (2 images), test (2 images)",
-        "kind sets groups images",
-        "exact train 1 2",
-        "exact train + validation 1 2",
-        "near train + test 1 2",
+        "kind sets pairs",
+        "exact within train 1",
+        "exact train + validation 1",
+        "near train + test 1",
+        "3 groups of copies, 6 images in all",
         "all copies that have labels agree in them",
         f"wrote {out}",
         f"wrote {sheet}",
@@ -65,6 +67,15 @@ def test_copies_within_and_across_sets(data):
     assert np.array(Image.open(sheet)).std() > 10
 
 
+def test_a_group_with_a_near_copy_stays_together_on_the_sheet(data, monkeypatch):
+    save(data / "train/NuMem", e2=TEXTURES[4] // 2, e3=TEXTURES[4])
+    shown = []
+    monkeypatch.setattr("hpa.scoring.plots.draw_sheet", lambda images, captions: shown.extend(captions) or Figure())
+    assert main(["--data", str(data), "--task", "hep2", "--contact-sheet", str(data / "sheet.png")]) == 0
+    assert [caption.splitlines()[1] for caption in shown] == ["b", "t", "e", "e2", "e3", "v", "a", "c"]
+    assert [caption.split()[0] for caption in shown] == ["near", "near", "exact", "near", "exact", "exact", "exact", "exact"]
+
+
 def test_clashing_labels_are_listed(data, capsys):
     save(data / "train/Speckled", f=TEXTURES[6], **{f"x{n}": TEXTURES[10 + n] for n in range(12)})
     save(data / "train/Golgi", **{f"y{n}": TEXTURES[10 + n] for n in range(12)})
@@ -84,6 +95,16 @@ def test_a_labelled_test_set_with_a_table(data, capsys):
     save(data / "test", u=TEXTURES[0])
     assert main(["--data", str(data), "--task", "hep2"]) == 0
     assert "train a Golgi, train c Golgi, test u NuMem" in capsys.readouterr().out
+
+
+def test_every_external_set_is_looked_at(data, capsys):
+    save(data / "external/Golgi", g=TEXTURES[12])
+    save(data / "external-mine/Golgi", h=TEXTURES[8])
+    save(data / "external-empty")  # a download that was killed leaves no labels
+    assert main(["--data", str(data), "--task", "hep2"]) == 0
+    said = capsys.readouterr().out
+    assert "train (5 images), external (1 images), external-mine (1 images), validation (2 images)" in said
+    assert "exact external-mine + test" in " ".join(said.split())
 
 
 def test_nothing_found_says_so(tmp_path, capsys):
@@ -119,11 +140,12 @@ def test_external_images_are_compared_with_train_and_test(tmp_path, capsys):
     (tmp_path / "external.csv").write_text("Id,Target\n1_1_A1_0,1\n1_1_A1_1,3\n1_1_A1_4,5\n1_1_A1_7,6\n")
     out, sheet = tmp_path / "copies.csv", tmp_path / "sheet.png"
     assert main(["--data", str(tmp_path), "--out", str(out), "--contact-sheet", str(sheet)]) == 0
-    assert [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()[:6]] == [
+    assert [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()[:7]] == [
         "looked at train (4 images), external (4 images), test (2 images)",
-        "kind sets groups images",
-        "near external + test 1 2",
-        "near train + external 2 4",
+        "kind sets pairs",
+        "near train + external 2",
+        "near external + test 1",
+        "3 groups of copies, 6 images in all",
         "1 groups in which labels clash",
         "1: train f1 Nucleoli + Nucleoli fibrillar center, external 1_1_A1_1 Nucleoli fibrillar center",
     ]
@@ -148,6 +170,12 @@ def test_external_images_without_labels_yet_are_left_out(tmp_path, data, capsys)
     (data / "external/Golgi").rename(many / "Golgi")
     assert main(["--data", str(data), "--task", "hep2"]) == 0
     assert "train (5 images), validation (2 images)" in capsys.readouterr().out
+
+
+def test_class_folders_of_a_task_that_was_not_asked_for(data, capsys):
+    assert main(["--data", str(data)]) == 2
+    assert "train.csv: no such table; the class folders in" in (error := capsys.readouterr().err)
+    assert error.endswith("are those of --task hep2\n")
 
 
 def test_bad_input_writes_nothing(data, capsys):

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict
@@ -88,6 +89,26 @@ def test_images_that_the_table_does_not_name_are_left_out(place, networks, capsy
     assert "7 images; wrote" in out
 
 
+def test_scores_of_another_folder_of_the_same_name_are_not_replaced(place, networks, capsys):
+    Path("a").mkdir()
+    Path("cells").rename("a/cells")
+    run = ["--run", "runs/a/base"]
+    assert evaluate.main([*run, "--data", "a/cells"]) == 0
+    scores = Path("runs/a/base/evaluation-cells/scores.json")
+    before = json.loads(scores.read_text())
+    assert (before["data"], before["table"]) == (str(place / "a/cells"), None)
+    Path("b").symlink_to("a")
+    assert evaluate.main([*run, "--data", "b/cells", "--table", "flat.csv"]) == 0  # the same images
+    assert json.loads(scores.read_text())["table"] == str(place / "flat.csv")
+    assert len(networks) == 2
+    shutil.copytree("a/cells", "cells")
+    assert evaluate.main([*run, "--data", "cells"]) == 2
+    assert len(networks) == 2
+    assert f"evaluation-cells: holds the scores of {place}/a/cells; say with --out where to write" in capsys.readouterr().err
+    assert evaluate.main([*run, "--data", "cells", "--out", str(scores.parent)]) == 0
+    assert json.loads(scores.read_text())["data"] == str(place / "cells")
+
+
 def test_several_runs_are_blended_with_equal_weights(place, networks, capsys):
     assert evaluate.main(["--run", "runs/a/base", "runs/b/base", "--data", "cells", "--out", "out"]) == 0
     frame = pd.read_csv("out/predictions.csv", dtype={"Id": str})
@@ -127,9 +148,10 @@ def test_the_mistakes_are_shown_with_their_own_images(place, networks, monkeypat
         (["--run", "runs/a/base", "--data", "cells", "--out", "flat.csv"], "--out flat.csv: is a file"),
         (["--run", "runs/a/base", "--data", "nowhere"], "nowhere: cannot be listed"),
         (["--run", "runs/a/base", "--data", "cells", "--table", "none.csv"], "none.csv: cannot be read"),
-        (["--run", "runs/a/base", "--data", "cells/Golgi"], "cells/Golgi.csv: cannot be read"),
+        (["--run", "runs/a/base", "--data", "cells/Golgi"], "cells/Golgi.csv: no such table, and no class folders"),
         (["--run", "runs/a/base", "--data", "cells/Golgi", "--table", "flat.csv"], "id 0: no 0.png"),
         (["--run", "nowhere", "--data", "cells"], "nowhere: no such run"),
+        (["--run", "runs/a", "--data", "cells"], "runs/a: holds the stage base; name it, as runs/a/base"),
         (["--run", "runs/other/base", "--data", "flat"], "id 0: Image class holds 'Centromere'"),
     ],
 )

@@ -108,7 +108,8 @@ def test_bad_options_are_2(options):
 def test_absent_data_is_one_line(tmp_path):
     code, out, err = finish(start("--data", tmp_path / "nowhere", "--runs", tmp_path / "runs"))
     assert (code, out) == (2, "")
-    assert err == f"hpa.pack: {tmp_path}/nowhere/train.csv: cannot be read (No such file or directory)\n"
+    train = f"{tmp_path}/nowhere/train"
+    assert err == f"hpa.pack: {train}.csv: no such table; the labels of the images in {train} belong there\n"
     assert not (tmp_path / "runs").exists()
 
 

@@ -23,8 +23,8 @@ import pandas as pd
 from tqdm import tqdm
 
 import hpa
-from hpa.data.external import EXTERNAL
 from hpa.data.images import write_image
+from hpa.data.layout import EXTERNAL
 from hpa.data.tables import SampleTable, concatenate, read_training_table
 from hpa.errors import BadInput, Failure, refuse
 from hpa.files import file_digest, locked, written_whole

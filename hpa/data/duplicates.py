@@ -41,12 +41,10 @@ from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 from hpa.data.images import read_image
-from hpa.data.layout import find_files, find_folders
+from hpa.data.layout import EXTERNAL, external_sets, find_files, find_folders
 from hpa.data.tables import SampleTable, read_ids, read_samples, table_beside
 from hpa.errors import BadInput, refuse
 from hpa.tasks import Task
-
-SETS = ("train", "external", "validation", "test")
 
 SIDE = 48  # of the fine pictures, in pixels
 COARSE_SIDE = 16
@@ -76,34 +74,39 @@ class Copies:
     """Which images are copies of which.
 
     Attributes:
-        group: int64 array [n], the same for all copies of an image and numbered from 0; an image
+        group: int64 array [n], the same for all copies of an image, and copies of these, and numbered from 0; an image
             without copies is a group of its own.
-        exact: bool array [n], whether all images of the row's group have the same pixels.
+        picture: int64 array [n], the same for images with the same pixels and numbered from 0.
+        near: int64 array [pairs, 2] of pictures that are near-exact copies of each other.
     """
 
     group: np.ndarray
-    exact: np.ndarray
+    picture: np.ndarray
+    near: np.ndarray
 
 
 def read_sets(data: Path, task: Task) -> dict[str, SampleTable]:
-    """Read the samples of the `SETS` whose folders are there; the test set may lack labels.
+    """Read the samples of the sets train, external ones, validation and test, as far as they are there.
 
-    `external/` without labels, which a download that was killed leaves, is as if it were not there.
+    The test set may lack labels. An external set without, which a download that was killed leaves, is as if it were not
+    there.
 
     Raises:
         BadInput: if none of them is there, or a table is faulty.
     """
-    labelled = {name: _has_labels(data / name, task) for name in SETS if (data / name).is_dir()}
-    names = [name for name in labelled if name != "external" or labelled[name]]
+    external = external_sets(data)
+    known = ("train", *external, "validation", "test")
+    labelled = {name: _has_labels(data / name, task) for name in known if (data / name).is_dir()}
+    names = [name for name in labelled if name not in external or labelled[name]]
     if not names:
-        raise BadInput(f"{data}: no {'/, '.join(SETS[:-1])}/ or {SETS[-1]}/ in it; name the folder that holds them")
+        raise BadInput(f"{data}: no train/, {EXTERNAL}/, validation/ or test/ in it; name the folder that holds them")
     return {
         name: SampleTable(read_ids(data, task)) if name == "test" and not labelled[name] else read_samples(data, name, task)
         for name in names
     }
 
 
-def copies_table(data: Path, sets: dict[str, SampleTable], task: Task) -> pd.DataFrame:
+def copies_table(data: Path, sets: dict[str, SampleTable], task: Task) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Find the copies within and across sets.
 
     Args:
@@ -113,8 +116,8 @@ def copies_table(data: Path, sets: dict[str, SampleTable], task: Task) -> pd.Dat
 
     Returns:
         A frame with a row for every sample that has a copy, group by group: `Id`; `group`, from 0; `set`; `kind`, "exact"
-        if all samples of the group have the same pixels, else "near"; `label`, the class names, or "" where unknown; and
-        `files`, the channels' files.
+        if another sample has the same pixels, else "near"; `label`, the class names, or "" where unknown; and `files`, the
+        channels' files. And the frame of `count_pairs`.
 
     Raises:
         BadInput: if files are missing or cannot be used.
@@ -125,18 +128,46 @@ def copies_table(data: Path, sets: dict[str, SampleTable], task: Task) -> pd.Dat
         row for table in sets.values() for row in ([unknown] * len(table) if table.targets is None else table.targets)
     ]
     copies = find_copies(read_fingerprints(files))
+    set_of_row = np.repeat(np.arange(len(sets)), [len(table) for table in sets.values()])
     frame = pd.DataFrame(
         {
             "Id": np.concatenate([table.ids for table in sets.values()]),
             "group": copies.group,
-            "set": np.repeat(list(sets), [len(table) for table in sets.values()]),
-            "kind": np.where(copies.exact, "exact", "near"),
+            "set": np.array(list(sets))[set_of_row],
+            "kind": np.where(np.bincount(copies.picture)[copies.picture] > 1, "exact", "near"),
             "label": name_labels(targets, task),
             "files": files,
         }
     )
     frame = frame[frame["group"].duplicated(keep=False)].sort_values("group", kind="stable", ignore_index=True)
-    return frame.assign(group=pd.factorize(frame["group"])[0])
+    return frame.assign(group=pd.factorize(frame["group"])[0]), count_pairs(copies, list(sets), set_of_row)
+
+
+def count_pairs(copies: Copies, sets: Sequence[str], set_of_row: np.ndarray) -> pd.DataFrame:
+    """Count the pairs of images that are copies of each other themselves, not by way of a third.
+
+    Args:
+        copies: of n images.
+        sets: the names of the sets.
+        set_of_row: integers [n], the set of each image, a number into `sets`.
+
+    Returns:
+        A frame with the columns `kind`, "exact" for the same pixels, else "near"; `sets`, such as "within train" or "train +
+        validation"; and `pairs` of images: a picture that is there twice and is like a third makes one exact and two near.
+    """
+    images = np.zeros((copies.picture.max() + 1, len(sets)), np.int64)  # of each picture in each set
+    np.add.at(images, (copies.picture, set_of_row), 1)
+    one, other = images[copies.near].transpose(1, 0, 2)
+    exact, near = images.T @ images - np.diag(images.sum(axis=0)), one.T @ other + other.T @ one
+    for ordered in (exact, near):  # [sets, sets] pairs with the first image in one set and the second in the other
+        ordered[np.diag_indices(len(sets))] //= 2
+    rows = [
+        (kind, f"within {sets[first]}" if first == second else f"{sets[first]} + {sets[second]}", ordered[first, second])
+        for kind, ordered in (("exact", exact), ("near", near))
+        for first, second in combinations_with_replacement(range(len(sets)), 2)
+    ]
+    pairs = pd.DataFrame(rows, columns=["kind", "sets", "pairs"])
+    return pairs[pairs["pairs"] > 0].reset_index(drop=True)
 
 
 def label_clashes(copies: pd.DataFrame) -> dict[int, str]:
@@ -206,15 +237,11 @@ def find_copies(fingerprints: Fingerprints) -> Copies:
 
     An image of one even tone has exact copies only.
     """
-    _, first, of_row = np.unique(fingerprints.digests, return_index=True, return_inverse=True)
-    pairs = first[near_pairs(fingerprints.thumbnails[first])]
-    rows = len(of_row)
-    edges = np.concatenate([pairs, np.column_stack([np.arange(rows), first[of_row]])])
-    graph = coo_array((np.ones(len(edges), bool), edges.T), (rows, rows))
-    group = connected_components(graph, directed=False)[1].astype(np.int64)
-    near = np.zeros(rows, bool)
-    near[group[pairs.ravel()]] = True
-    return Copies(group, ~near[group])
+    _, first, picture = np.unique(fingerprints.digests, return_index=True, return_inverse=True)
+    near = near_pairs(fingerprints.thumbnails[first])
+    graph = coo_array((np.ones(len(near), bool), near.T), (len(first), len(first)))
+    group = connected_components(graph, directed=False)[1][picture]
+    return Copies(pd.factorize(group)[0], picture, near)
 
 
 def near_pairs(thumbnails: np.ndarray) -> np.ndarray:

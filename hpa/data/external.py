@@ -10,18 +10,10 @@ import numpy as np
 import pandas as pd
 
 from hpa.data.duplicates import name_labels
-from hpa.data.layout import find_folders
+from hpa.data.layout import external_sets
 from hpa.data.tables import SampleTable, concatenate, has_test_set, read_ids, read_samples
 from hpa.errors import refuse
 from hpa.tasks import Task
-
-EXTERNAL = "external"
-
-
-def external_sets(data: Path) -> list[str]:
-    """Return the names of the folders of external images that the data has, in a fixed order."""
-    names = (folder.name for folder in find_folders(data))
-    return sorted(name for name in names if name == EXTERNAL or name.startswith(f"{EXTERNAL}-"))
 
 
 def read_external(data: Path, task: Task) -> dict[str, SampleTable]:

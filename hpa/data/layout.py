@@ -12,6 +12,7 @@ from hpa.tasks import Task
 
 # What OpenCV decodes without loss, then what may have lost; of two files of one name the first counts.
 EXTENSIONS = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
+EXTERNAL = "external"
 NAMED_IDS = 3
 UNDECODED = re.compile("[\udc80-\udcff]")  # how Python reads a byte of a name that is not UTF-8
 
@@ -23,6 +24,12 @@ def find_folders(folder: Path) -> list[Path]:
         BadInput: if the folder cannot be listed.
     """
     return sorted(Path(entry) for entry in _listed(folder) if entry.is_dir())
+
+
+def external_sets(data: Path) -> list[str]:
+    """Return the names of the folders of external images in a data folder, `external` and `external-<any name>`, sorted."""
+    names = (folder.name for folder in find_folders(data))
+    return sorted(name for name in names if name == EXTERNAL or name.startswith(f"{EXTERNAL}-"))
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -53,8 +60,16 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def list_ids(folder: Path, task: Task) -> list[str]:
-    """Return the sorted ids of the samples that have a file in a folder or its class folders, if only of one channel."""
-    return _ids_of({image.stem for image in list_images(folder)}, task)
+    """Return the sorted ids of the samples that have a file in a folder or its class folders, if only of one channel.
+
+    Raises:
+        BadInput: naming every file of a sample that lies in several of the class folders under one name.
+    """
+    files = _files_of_stems(folder)
+    refuse(
+        folder, [_same_name(folder, files[stem]) for stem in sorted(files) if len(files[stem]) > 1 and _ids_of([stem], task)]
+    )
+    return _ids_of(files, task)
 
 
 def find_files(folder: Path, ids: Iterable[str], task: Task, whole: bool = False) -> list[list[Path]]:
@@ -64,9 +79,10 @@ def find_files(folder: Path, ids: Iterable[str], task: Task, whole: bool = False
     Where they are those of a `whole` table, stderr says, once a process, which samples of the folder are not among them.
 
     Raises:
-        BadInput: naming every sample that lacks a file, and the channels it lacks, or has the files of another one.
+        BadInput: naming every sample that lacks a file, and the channels it lacks, or has the files of another one, and
+            every file that lies in several of the class folders under one name.
     """
-    present = {image.stem: image for image in list_images(folder)}
+    present = _files_of_stems(folder)
     unpadded: dict[str, str] = {}
     for stem in present:
         if stem[:1].isdecimal():
@@ -82,15 +98,30 @@ def find_files(folder: Path, ids: Iterable[str], task: Task, whole: bool = False
         if missing:
             faults.append(f"id {identifier}: no {', '.join(missing)}")
         elif owner != identifier:
-            faults.append(f"id {identifier}: {present[stems[0]].name} is that of id {owner} already; keep one of them")
+            faults.append(f"id {identifier}: {present[stems[0]][-1].name} is that of id {owner} already; keep one of them")
         else:
-            files.append([present[stem] for stem in stems])
+            faults += [_same_name(folder, present[stem]) for stem in stems if len(present[stem]) > 1]
+            files.append([present[stem][-1] for stem in stems])
             used.update(stems)
     refuse(folder, faults)
     if whole and (rowless := _ids_of(present.keys() - used, task)):
         first = ", ".join(rowless[:NAMED_IDS]) + (", ..." if len(rowless) > NAMED_IDS else "")
         _say_once(f"{folder}: samples without a row in the table are left out: {len(rowless)} ({first})")
     return files
+
+
+def _files_of_stems(folder: Path) -> dict[str, list[Path]]:
+    """Return for each name without extension the file that counts, or those of several class folders, of which none does."""
+    files: dict[str, list[Path]] = {}
+    for image in list_images(folder):
+        before = [other for other in files.get(image.stem, ()) if image.parent not in (folder, other.parent)]
+        files[image.stem] = [*before, image]
+    return files
+
+
+def _same_name(folder: Path, files: list[Path]) -> str:
+    names = " and ".join(sorted(str(file.relative_to(folder)) for file in files))
+    return f"{names} have one name; rename all but one, or delete them if they are the same image"
 
 
 def _ids_of(stems: Iterable[str], task: Task) -> list[str]:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from hpa.data.layout import NAMED_IDS, find_folders, list_ids, list_images
 from hpa.errors import BadInput, refuse
-from hpa.tasks import Task
+from hpa.tasks import TASKS, Task
 
 LABEL_COLUMNS = (("Id", "Target"), ("Image ID", "Image class"))
 
@@ -59,14 +59,15 @@ def read_labelled(folder: Path, task: Task, table: Path | None = None) -> Sample
     are read in the order of their ids.
 
     Raises:
-        BadInput: for a faulty table (see `read_training_table`), a folder that is not named after a class or holds no
-            image, an id that is in two class folders, and an image that lies beside them.
+        BadInput: if there is no table; for a faulty one (see `read_training_table`), a folder that is not named after a
+            class or holds no image, an id that is in two class folders, and an image that lies beside them.
     """
     beside = table_beside(folder)
     class_folders = [] if table or task.labels == "many" else find_folders(folder)
     if beside.exists() and not any(class_folder.name in task.classes for class_folder in class_folders):
         class_folders = []  # an `__MACOSX` or `old` beside flat images, say
     if not class_folders:
+        refuse(beside, [] if table or beside.exists() else [_describe_missing_table(folder, beside, task)])
         return read_training_table(table or beside, task)
     loose = [image.name for image in list_images(folder) if image.parent == folder]
     faults, class_of = [], {}
@@ -231,6 +232,18 @@ def _id_faults(ids: pd.Series) -> list[tuple[int, str]]:
             faults.append((row, f"id {identifier} stands already on line {first_row[identifier] + 2}; keep one of them"))
         first_row.setdefault(identifier, row)
     return faults
+
+
+def _describe_missing_table(folder: Path, beside: Path, task: Task) -> str:
+    if task.labels == "one":
+        names = ", ".join(task.classes if len(task.classes) <= 10 else (*task.classes[:NAMED_IDS], "..."))
+        mend = f"put the images into folders named {names}, or the labels into {beside}"
+        return f"no such table, and no class folders in {folder}; {mend}"
+    names = {class_folder.name for class_folder in find_folders(folder)} if folder.is_dir() else set()
+    other = [each.name for each in TASKS.values() if each.labels == "one" and names & set(each.classes)]
+    if other:
+        return f"no such table; the class folders in {folder} are those of --task {other[0]}"
+    return f"no such table; the labels of the images in {folder} belong there"
 
 
 def _describe_classes(task: Task) -> str:

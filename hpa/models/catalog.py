@@ -62,10 +62,13 @@ def load(path: Path, compile: bool = False) -> keras.Model:
     """Return a saved network, compiled as it was saved if asked for.
 
     Raises:
-        BadInput: if the file is absent or damaged.
+        BadInput: if the file cannot be read or is damaged.
     """
     try:
+        zipfile.ZipFile(path).close()  # Keras says of a file that is no archive that it is absent
         return keras.saving.load_model(path, custom_objects={"RadialBasis": RadialBasis}, compile=compile)
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); train the run, or restore the file") from error
     except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0]
-        raise BadInput(f"{path}: absent or damaged ({reason}); delete the run folder and train it again") from error
+        raise BadInput(f"{path}: damaged ({reason}); delete the run folder and train it again") from error

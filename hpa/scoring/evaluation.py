@@ -23,8 +23,20 @@ from hpa.scoring.plots import draw_class_f1, draw_confusion, draw_sheet, write_f
 from hpa.scoring.predictions import Predictions
 from hpa.scoring.thresholds import predict_classes
 
+
+def _class_f1_where_it_occurs(targets: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Return `class_f1`, but NaN for a class that is neither true nor predicted anywhere."""
+    return np.where(np.any(targets, axis=0) | np.any(predicted, axis=0), class_f1(targets, predicted), np.nan)
+
+
+def _macro_f1_of_those_that_occur(targets: np.ndarray, predicted: np.ndarray) -> float:
+    """Return the mean of `class_f1` over the classes that occur, as scikit-learn's for one label a sample."""
+    return float(np.nanmean(_class_f1_where_it_occurs(targets, predicted)))
+
+
+CLASS_F1 = {"one": _class_f1_where_it_occurs, "many": class_f1}
 SCORES = {
-    "one": {"accuracy": accuracy, "mean class accuracy": mean_class_accuracy, "macro F1": macro_f1},
+    "one": {"accuracy": accuracy, "mean class accuracy": mean_class_accuracy, "macro F1": _macro_f1_of_those_that_occur},
     "many": {"macro F1": macro_f1, "micro F1": micro_f1, "exact match": accuracy},
 }
 SHOWN_MISTAKES = 40
@@ -62,7 +74,10 @@ def evaluate(predictions: Predictions, thresholds: np.ndarray) -> Evaluation:
 
 
 def class_table(evaluation: Evaluation) -> pd.DataFrame:
-    """Return a row for each class: its name, its number of samples, precision, recall (NaN where undefined) and F1."""
+    """Return a row for each class: its name, its number of samples, precision, recall and F1.
+
+    Precision and recall are NaN where they are undefined; so is F1 with one label a sample, else it is 0 there.
+    """
     targets, predicted = evaluation.predictions.targets, evaluation.predicted
     return pd.DataFrame(
         {
@@ -70,7 +85,7 @@ def class_table(evaluation: Evaluation) -> pd.DataFrame:
             "rows": np.count_nonzero(targets, axis=0),
             "precision": class_precision(targets, predicted),
             "recall": class_recall(targets, predicted),
-            "f1": class_f1(targets, predicted),
+            "f1": CLASS_F1[evaluation.predictions.labels](targets, predicted),
         }
     )
 
@@ -101,7 +116,11 @@ def worst_mistakes(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_evaluation(
-    folder: Path, evaluations: Mapping[str, Evaluation], images_of: Callable[[np.ndarray], np.ndarray]
+    folder: Path,
+    evaluations: Mapping[str, Evaluation],
+    images_of: Callable[[np.ndarray], np.ndarray],
+    data: Path,
+    table: Path | None = None,
 ) -> None:
     """Write scores.json, classes.csv, predictions.csv, mistakes.png and confusion.png or, for many labels, classes.png.
 
@@ -112,11 +131,13 @@ def write_evaluation(
         evaluations: by name, of the models and, last, of their blend if there are several. The last one is what is written;
             of the others scores.json has the scores.
         images_of: takes row numbers [k], returns the images uint8 [k, S, S, C] of these rows.
+        data: the folder of the images, named in scores.json.
+        table: the table of their classes, named there too, if one was asked for.
     """
     *_, evaluation = evaluations.values()
     predictions = evaluation.predictions
     rows, numbers = worst_mistakes(evaluation)
-    table = class_table(evaluation)
+    classes = class_table(evaluation)
     title = ", ".join(f"{name} {score:.4f}" for name, score in evaluation.scores.items())
     figures = {}
     if len(rows):
@@ -126,16 +147,17 @@ def write_evaluation(
         matrix = confusion_matrix(predictions.targets, evaluation.predicted)
         figures["confusion.png"] = draw_confusion(matrix, predictions.classes, title)
     else:
-        figures["classes.png"] = draw_class_f1(table, title)
+        figures["classes.png"] = draw_class_f1(classes, title)
 
     for name in ("scores.json", *PICTURES):
         (folder / name).unlink(missing_ok=True)
     with written_whole(folder / "classes.csv") as temporary:
-        table.to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
+        classes.to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
     write_prediction_table(folder / "predictions.csv", predictions, evaluation.thresholds)
     for name, figure in figures.items():
         write_figure(folder / name, figure)
-    about = {"rows": len(predictions.ids), "views": predictions.views, "average": predictions.average}
+    about = {"data": str(data.resolve()), "table": str(table.resolve()) if table else None}
+    about |= {"rows": len(predictions.ids), "views": predictions.views, "average": predictions.average}
     about |= {"scores": evaluation.scores}
     about["models"] = {name: each.scores for name, each in evaluations.items()}
     if predictions.labels == "many":

@@ -172,7 +172,12 @@ def write_history(folder: Path, history: pd.DataFrame) -> None:
 
 def _read_config(folder: Path) -> dict:
     if not (folder / "config.json").exists():
-        raise BadInput(f"{folder}: no such run; train it first")
+        stages = _stages(folder)
+        if not stages:
+            raise BadInput(f"{folder}: no such run; train it first")
+        one = f"the stage {stages[0]}; name it, as {folder / stages[0]}"
+        several = f"the stages {', '.join(stages)}; name one of them, such as {folder / stages[0]}"
+        raise BadInput(f"{folder}: holds {several if len(stages) > 1 else one}")
     return read_json(folder / "config.json")
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hpa.data.external import EXTERNAL, join, read_external
+from hpa.data.external import join, read_external
+from hpa.data.layout import EXTERNAL
 from hpa.data.splits import copies_of_test, read_groups, read_split, stratified_folds, write_split
 from hpa.data.store import Joined, pack
 from hpa.data.tables import SampleTable, read_samples

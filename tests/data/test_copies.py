@@ -1,5 +1,8 @@
 """Copies among images."""
 
+from collections import Counter
+from itertools import combinations
+
 import cv2
 import numpy as np
 import pytest
@@ -8,8 +11,10 @@ from PIL import Image
 from hpa.data.duplicates import (
     BLOCK,
     SIDE,
+    Copies,
     Fingerprints,
     copies_table,
+    count_pairs,
     digest,
     find_copies,
     near_pairs,
@@ -65,7 +70,8 @@ def test_an_edited_copy_is_found_and_nothing_else(edit, channels):
     images.append(np.dstack([edit(channel) for channel in cv2.split(images[4])]))
     copies = find_copies(fingerprints(images))
     assert copies.group.tolist() == [0, 1, 2, 3, 4, 5, 4]
-    assert copies.exact.tolist() == [True] * 4 + [False, True, False]
+    assert len(set(copies.picture)) == 7
+    assert [set(pair) for pair in copies.near] == [set(copies.picture[[4, 6]])]
 
 
 def test_channels_may_be_brightened_apart():
@@ -93,7 +99,38 @@ def test_exact_copies_are_told_from_near_ones_and_joined_with_them():
     one, other, third = cells(3)
     copies = find_copies(fingerprints([one, other, one, other + 1, other, third]))
     assert copies.group.tolist() == [0, 1, 0, 1, 1, 2]
-    assert copies.exact.tolist() == [True, False, True, False, False, True]
+    same = copies.picture[:, np.newaxis] == copies.picture
+    assert np.argwhere(np.triu(same, 1)).tolist() == [[0, 2], [1, 4]]
+    assert [set(pair) for pair in copies.near] == [set(copies.picture[[1, 3]])]
+
+
+def test_pairs_are_counted_as_by_looking_at_every_two_images():
+    random = np.random.default_rng(0)
+    picture, sets = random.integers(0, 9, 40), random.integers(0, 3, 40)
+    near = np.array([[0, 1], [1, 2], [7, 4]])
+    expected = Counter()
+    for one, other in combinations(range(40), 2):
+        both = {picture[one], picture[other]}
+        kind = "exact" if len(both) == 1 else "near" if both in ({0, 1}, {1, 2}, {4, 7}) else None
+        names = [f"s{number}" for number in sorted({sets[one], sets[other]})]
+        if kind:
+            expected[kind, f"within {names[0]}" if len(names) == 1 else " + ".join(names)] += 1
+    assert len(expected) > 8
+    counted = count_pairs(Copies(np.zeros(40), picture, near), [f"s{number}" for number in range(3)], sets)
+    assert list(counted) == ["kind", "sets", "pairs"]
+    assert {row[:2]: row[2] for row in counted.itertuples(index=False, name=None)} == expected
+    assert len(counted) == len(expected)
+
+
+def test_the_kind_is_that_of_the_row(tmp_path):
+    one, other = cells(2)[..., 0]
+    (tmp_path / "train/Golgi").mkdir(parents=True)
+    for name, image in (("a", one), ("b", one), ("c", one + 1), ("d", other)):
+        Image.fromarray(image).save(tmp_path / f"train/Golgi/{name}.png")
+    table, pairs = copies_table(tmp_path, read_sets(tmp_path, HEP2), HEP2)
+    assert dict(zip(table["Id"], table["kind"], strict=True)) == {"a": "exact", "b": "exact", "c": "near"}
+    assert table["group"].tolist() == [0, 0, 0]
+    assert pairs.to_numpy().tolist() == [["exact", "within train", 1], ["near", "within train", 2]]
 
 
 def test_even_images_are_copies_only_if_they_are_equal():
@@ -142,12 +179,11 @@ def test_real_cells(shared_data, tmp_path):
             (folder / file.name).symlink_to(file)
     files = sorted(folder.iterdir())
     pixels = [np.array(Image.open(file)).tobytes() for file in files]
-    table = copies_table(tmp_path, read_sets(tmp_path, HEP2), HEP2)
+    table, pairs = copies_table(tmp_path, read_sets(tmp_path, HEP2), HEP2)
     repeated = {file.stem for file, each in zip(files, pixels, strict=True) if pixels.count(each) == 2}
     assert len(repeated) > 50
     assert repeated <= set(table["Id"])
-    exact = set(table["Id"][table["kind"] == "exact"])
-    assert len(exact) > 50
-    assert exact <= repeated
+    assert set(table["Id"][table["kind"] == "exact"]) == repeated
+    assert pairs["pairs"][pairs["kind"] == "exact"].tolist() == [len(repeated) // 2]
     near = table[table["kind"] == "near"]
     assert len(near) < 40  # of some 270 cells of few specimens, which look much alike

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from hpa.data.external import EXTERNAL, join, read_external
+from hpa.data.external import join, read_external
+from hpa.data.layout import EXTERNAL
 from hpa.data.tables import SampleTable, read_training_table
 from hpa.errors import BadInput
 from hpa.tasks import HPA

@@ -261,6 +261,43 @@ def test_a_file_in_the_folder_itself_counts_before_one_in_a_folder_of_it(tmp_pat
     assert list_ids(tmp_path, HEP2) == ["a", "b", "c"]
 
 
+SAME_NAME = "have one name; rename all but one, or delete them if they are the same image"
+
+
+def test_files_of_one_name_in_two_folders_are_refused_if_they_are_listed_or_used(tmp_path):
+    touch(tmp_path, "plate2/1.png", "plate1/1.tif", "plate1/1.png", "plate3/2.png", "plate2/02.png")
+    assert found(tmp_path, ["2", "02"]) == ["plate3/2.png", "plate2/02.png"]
+    for read in (lambda: list_ids(tmp_path, HEP2), lambda: found(tmp_path, ["2", "1"]), lambda: found(tmp_path, ["001"])):
+        with pytest.raises(BadInput) as caught:
+            read()
+        assert str(caught.value) == f"{tmp_path}: plate1/1.png and plate2/1.png {SAME_NAME}"
+    touch(tmp_path, "plate1/2.jpg", "plate2/2.png")
+    for read in (lambda: list_ids(tmp_path, HEP2), lambda: found(tmp_path, ["1", "2", "3"])):
+        with pytest.raises(BadInput) as caught:
+            read()
+        assert str(caught.value).splitlines()[1:3] == [
+            f"  plate1/1.png and plate2/1.png {SAME_NAME}",
+            f"  plate1/2.jpg and plate2/2.png and plate3/2.png {SAME_NAME}",
+        ]
+    touch(tmp_path, "1.bmp", "2.jpg")
+    assert list_ids(tmp_path, HEP2) == ["02", "1", "2"]
+    assert found(tmp_path, ["1", "2"]) == ["1.bmp", "2.jpg"]
+
+
+def test_channels_may_lie_in_folders_of_their_own_and_what_is_no_sample_in_several(tmp_path):
+    touch(tmp_path, *(f"{channel}/a_{channel}.png" for channel in HPA.channels), "red/scale.png", "blue/scale.png")
+    assert list_ids(tmp_path, HPA) == ["a"]
+    assert len(find_files(tmp_path, ["a"], HPA, whole=True)) == 1
+    touch(tmp_path, "old/a_red.png", "old/a_blue.png")
+    with pytest.raises(BadInput) as caught:
+        list_ids(tmp_path, HPA)
+    assert str(caught.value).splitlines() == [
+        f"{tmp_path}: 2 faults",
+        f"  blue/a_blue.png and old/a_blue.png {SAME_NAME}",
+        f"  old/a_red.png and red/a_red.png {SAME_NAME}",
+    ]
+
+
 def test_a_name_that_is_not_utf_8_is_refused(tmp_path):
     touch(tmp_path, "é.png", "\udce9.txt")  # as Python reads the byte E9, which is é in Windows' Latin alphabet
     assert list_ids(tmp_path, HEP2) == ["é"]

@@ -351,8 +351,27 @@ def test_a_table_that_is_named_counts_before_class_folders(touch):
 
 def test_a_flat_folder_without_a_table(touch):
     folder = touch("train/1.png") / "train"
-    assert message_of(read_labelled, folder, HEP2) == f"{folder}.csv: cannot be read (No such file or directory)"
+    assert message_of(read_labelled, folder, HEP2) == (
+        f"{folder}.csv: no such table, and no class folders in {folder}; put the images into folders named Centromere, "
+        f"Golgi, Homogeneous, NuMem, Nucleolar, Speckled, or the labels into {folder}.csv"
+    )
+    many_classes = replace(HEP2, classes=tuple(f"class {number}" for number in range(11)))
+    message = message_of(read_labelled, folder, many_classes)
+    assert f"put the images into folders named class 0, class 1, class 2, ..., or the labels into {folder}.csv" in message
+    named = folder / "other.csv"
+    assert message_of(read_labelled, folder, HEP2, named) == f"{named}: cannot be read (No such file or directory)"
     assert "nowhere: cannot be listed" in message_of(read_labelled, folder / "nowhere", HEP2)
+
+
+def test_many_labels_without_a_table(touch):
+    data = touch("train/1_red.png", "cells/Golgi/2.png", "cells/odd/3.png", "odd/odd/4.png")
+    for name in ("train", "odd", "nowhere"):
+        assert message_of(read_samples, data, name, HPA) == (
+            f"{data / name}.csv: no such table; the labels of the images in {data / name} belong there"
+        )
+    assert message_of(read_samples, data, "cells", HPA) == (
+        f"{data / 'cells'}.csv: no such table; the class folders in {data / 'cells'} are those of --task hep2"
+    )
 
 
 def test_the_folder_that_one_is_in(touch, monkeypatch):

@@ -1,3 +1,5 @@
+import zipfile
+
 import pytest
 
 from hpa.errors import BadInput
@@ -23,12 +25,17 @@ def test_below_the_smallest_size_keras_itself_fails(monkeypatch):
 
 def test_a_damaged_model_file(tmp_path):
     path = tmp_path / "model.keras"
-    with pytest.raises(BadInput, match="absent or damaged"):
+    with pytest.raises(BadInput) as caught:
         load(path)
+    assert str(caught.value) == f"{path}: cannot be read (No such file or directory); train the run, or restore the file"
     build("gapnet", 2, 48, 4, 28).save(path)
     assert load(path).count_params() == build("gapnet", 2, 48, 4, 28).count_params()
     whole = path.read_bytes()
     for content in (b"", b"not a model", whole[:1000], whole[:-100]):
         path.write_bytes(content)
-        with pytest.raises(BadInput, match=r"model\.keras: absent or damaged"):
+        with pytest.raises(BadInput, match=r"model\.keras: damaged \(File is not a zip file\); delete the run folder"):
             load(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("notes.txt", "no model")
+    with pytest.raises(BadInput, match=r"model\.keras: damaged \(.*config\.json"):
+        load(path)

@@ -1,4 +1,6 @@
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -24,6 +26,7 @@ ONE = Predictions(
     labels="one",
 )
 ONES = np.ones(3)
+DATA = Path("cells")
 MANY = Predictions(
     ids=np.array(["a", "b", "c", "d"]),
     classes=ANIMALS.classes,
@@ -64,8 +67,9 @@ def test_one_label_by_hand(tmp_path):
     f1 = (0.5 + 0.4 + 0) / 3
     scores = {"accuracy": 0.4, "mean class accuracy": pytest.approx(1 / 3), "macro F1": pytest.approx(f1)}
     assert own.scores == scores
-    write_evaluation(tmp_path / "out", {"run": own}, grey_images)
+    write_evaluation(tmp_path / "out", {"run": own}, grey_images, DATA)
     about = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert (about.pop("data"), about.pop("table")) == (str(DATA.resolve()), None)
     assert about == {"rows": 5, "views": 1, "average": "probabilities", "scores": scores, "models": {"run": scores}}
     assert (tmp_path / "out" / "classes.csv").read_text() == (
         "class,rows,precision,recall,f1\ncat,2,0.5000,0.5000,0.5000\nbig dog,2,0.3333,0.5000,0.4000\nfish,1,,0.0000,0.0000\n"
@@ -93,7 +97,7 @@ def test_many_labels_by_hand(tmp_path):
         "micro F1": pytest.approx(2 * 4 / (6 + 6)),
         "exact match": 0.5,
     }
-    write_evaluation(tmp_path, {"one": evaluate(MANY, np.full(3, 0.01)), "blend": own}, grey_images)
+    write_evaluation(tmp_path, {"one": evaluate(MANY, np.full(3, 0.01)), "blend": own}, grey_images, DATA)
     about = json.loads((tmp_path / "scores.json").read_text())
     assert about["thresholds"] == {"cat": 0.5, "big dog": 0.3, "fish": 0.2}
     assert about["scores"] == about["models"]["blend"] == own.scores
@@ -121,6 +125,21 @@ def test_scores_and_classes_are_scikit_learn_s(task):
         true, predicted = predictions.targets.argmax(axis=1), predictions.probabilities.argmax(axis=1)
         assert own.scores["mean class accuracy"] == pytest.approx(balanced_accuracy_score(true, predicted))
         assert own.scores["accuracy"] == (true == predicted).mean()
+
+
+@pytest.mark.parametrize(("true", "predicted"), [([0, 0, 2], [0, 0, 2]), ([0, 0, 2], [0, 3, 2]), ([0, 4, 4], [0, 0, 0])])
+def test_with_one_label_classes_that_do_not_occur_are_left_out_as_in_scikit_learn(true, predicted):
+    classes = np.eye(6, dtype=np.uint8)
+    own = evaluate(
+        Predictions(np.arange(3).astype(str), HEP2.classes, classes[predicted].astype(np.float32), classes[true], "one"),
+        np.ones(6),
+    )
+    assert own.scores["macro F1"] == pytest.approx(f1_score(true, predicted, average="macro"))
+    assert own.scores["macro F1"] == pytest.approx(class_table(own)["f1"].mean())
+    many = evaluate(replace(own.predictions, labels="many"), np.full(6, 0.5))
+    expected = f1_score(classes[true], classes[predicted], average="macro", zero_division=0)
+    assert many.scores["macro F1"] == pytest.approx(expected)
+    assert class_table(many)["f1"].notna().all()
 
 
 @pytest.mark.parametrize("task", [HEP2, HPA], ids=lambda task: task.name)
@@ -189,7 +208,7 @@ def test_samples_without_a_known_truth_have_no_target_column(tmp_path):
     ],
 )
 def test_the_sheet_shows_the_mistakes_and_says_what_they_are(tmp_path, drawn, predictions, thresholds, captions):
-    write_evaluation(tmp_path, {"run": evaluate(predictions, thresholds)}, grey_images)
+    write_evaluation(tmp_path, {"run": evaluate(predictions, thresholds)}, grey_images, DATA)
     images, texts = drawn["draw_sheet"]
     assert texts == captions
     names = predictions.ids.tolist()
@@ -200,54 +219,54 @@ def test_long_names_are_cut_in_captions(tmp_path, drawn):
     classes = ("Microtubule organizing center", "Nucleoli fibrillar center")
     values, targets = np.array([[0.9, 0.1]], np.float32), np.array([[0, 1]], np.uint8)
     own = evaluate(Predictions(np.array(["i" * 60]), classes, values, targets, "one"), np.ones(2))
-    write_evaluation(tmp_path, {"run": own}, grey_images)
+    write_evaluation(tmp_path, {"run": own}, grey_images, DATA)
     caption = f"{'i' * 35}…\ntrue Nucleoli fibrillar ce… 0.100\npredicted Microtubule organizin… 0.900"
     assert drawn["draw_sheet"][1] == [caption]
 
 
 def test_the_other_pictures_are_of_the_same_figures(tmp_path, drawn):
-    write_evaluation(tmp_path, {"run": evaluate(ONE, ONES)}, grey_images)
+    write_evaluation(tmp_path, {"run": evaluate(ONE, ONES)}, grey_images, DATA)
     matrix, classes, title = drawn["draw_confusion"]
     assert matrix.tolist() == [[1, 1, 0], [1, 1, 0], [0, 1, 0]]
     assert (classes, title) == (ANIMALS.classes, "accuracy 0.4000, mean class accuracy 0.3333, macro F1 0.3000")
     own = evaluate(MANY, CUTS)
-    write_evaluation(tmp_path, {"run": own}, grey_images)
+    write_evaluation(tmp_path, {"run": own}, grey_images, DATA)
     pd.testing.assert_frame_equal(drawn["draw_class_f1"][0], class_table(own))
 
 
 def test_without_mistakes_there_is_no_sheet_and_no_old_one_stays(tmp_path, drawn):
-    write_evaluation(tmp_path, {"run": evaluate(ONE, ONES)}, grey_images)
-    write_evaluation(tmp_path, {"run": evaluate(MANY, CUTS)}, grey_images)
+    write_evaluation(tmp_path, {"run": evaluate(ONE, ONES)}, grey_images, DATA)
+    write_evaluation(tmp_path, {"run": evaluate(MANY, CUTS)}, grey_images, DATA)
     assert (tmp_path / "mistakes.png").exists()
     assert not (tmp_path / "confusion.png").exists()
     right = Predictions(ONE.ids, ONE.classes, ONE.targets.astype(np.float32), ONE.targets, "one")
-    write_evaluation(tmp_path, {"run": evaluate(right, ONES)}, None)
+    write_evaluation(tmp_path, {"run": evaluate(right, ONES)}, None, DATA)
     assert {each.name for each in tmp_path.iterdir()} == {"scores.json", "classes.csv", "predictions.csv", "confusion.png"}
     assert json.loads((tmp_path / "scores.json").read_text())["scores"]["accuracy"] == 1.0
 
 
 def test_an_image_that_cannot_be_read_leaves_the_old_files(tmp_path, drawn):
-    write_evaluation(tmp_path, {"run": evaluate(ONE, ONES)}, grey_images)
+    write_evaluation(tmp_path, {"run": evaluate(ONE, ONES)}, grey_images, DATA)
     before = {each.name: each.read_bytes() for each in tmp_path.iterdir()}
 
     def gone(rows):
         raise BadInput("gone")
 
     with pytest.raises(BadInput):
-        write_evaluation(tmp_path, {"run": evaluate(MANY, CUTS)}, gone)
+        write_evaluation(tmp_path, {"run": evaluate(MANY, CUTS)}, gone, DATA)
     assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize("name", ["write_prediction_table", "write_figure", "write_json"])
 def test_scores_are_there_only_when_all_else_is(tmp_path, monkeypatch, drawn, name):
-    write_evaluation(tmp_path, {"run": evaluate(ONE, ONES)}, grey_images)
+    write_evaluation(tmp_path, {"run": evaluate(ONE, ONES)}, grey_images, DATA)
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(evaluation, name, full)
     with pytest.raises(OSError, match="No space"):
-        write_evaluation(tmp_path, {"run": evaluate(ONE, ONES)}, grey_images)
+        write_evaluation(tmp_path, {"run": evaluate(ONE, ONES)}, grey_images, DATA)
     assert not (tmp_path / "scores.json").exists()
     assert not [each for each in tmp_path.iterdir() if "partial" in each.name]
 

@@ -156,6 +156,17 @@ def test_a_stage_is_without_what_its_loss_has_no_use_for(tmp_path, monkeypatch, 
     assert (settings.positive_weights, settings.label_smoothing) == (positive_weights, label_smoothing)
 
 
+def test_a_run_that_is_named_without_its_stage(tmp_path):
+    for stage in ("cnn", "base"):
+        make_run(tmp_path / "0" / stage)
+    with pytest.raises(BadInput) as caught:
+        read_settings(tmp_path / "0")
+    mend = f"name one of them, such as {tmp_path / '0' / 'base'}"
+    assert str(caught.value) == f"{tmp_path / '0'}: holds the stages base, cnn; {mend}"
+    with pytest.raises(BadInput, match=r"1: no such run; train it first"):
+        read_settings(tmp_path / "1")
+
+
 @pytest.mark.parametrize(
     "content", ["", "epoch,loss\n1,0.5\n", "epoch,validation_f1_best\n1,0.5\n2,\n", 'epoch\n"1', "a,b\n1,2,3\n4"]
 )

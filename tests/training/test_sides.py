@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hpa.data.external import EXTERNAL
 from hpa.data.images import read_image
+from hpa.data.layout import EXTERNAL
 from hpa.errors import BadInput
 from hpa.tasks import HPA
 from hpa.train import main
