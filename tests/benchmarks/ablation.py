@@ -59,7 +59,6 @@ RECIPES = {
     "AdamW 2e-3, weight decay, warm-up, cosine": Recipe(
         "--optimizer adamw --learning-rate 2e-3 --weight-decay 0.01 --warm-up 1 --schedule cosine"
     ),
-    "rate lowered on a plateau of the score": Recipe("--schedule plateau-score"),
     "gradients clipped at 1": Recipe("--clip-norm 1"),
     "moving average 0.99": Recipe("--averaging 0.99"),
     "label smoothing 0.05": Recipe("--label-smoothing 0.05"),

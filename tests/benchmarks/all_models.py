@@ -23,6 +23,7 @@ from hpa.scoring.members import read_members
 from hpa.scoring.metrics import macro_f1, resampled_macro_f1
 from hpa.scoring.rules import WEIGHTS
 from hpa.tasks import HPA
+from hpa.training.presets import fastest_precision
 from hpa.training.stages import STAGES
 
 FIELDS, TEST_FIELDS, SIZE = 1200, 1000, 148
@@ -41,7 +42,8 @@ def main() -> None:
 
     def train(variant: int) -> None:
         which = ["--data", data, "--runs", runs, "--variant", variant]
-        hpa("train", *which, "--size", SIZE, "--epochs", EPOCHS["base"], "--batch-size", 16)
+        how = ["--size", SIZE, "--epochs", EPOCHS["base"], "--batch-size", 16, "--precision", fastest_precision()]
+        hpa("train", *which, *how)
         for stage in list(EPOCHS)[1:]:
             hpa("finetune", *which, "--stage", stage, "--epochs", EPOCHS[stage])
         print(f"trained: variant {variant}", flush=True)

@@ -70,7 +70,7 @@ def test_what_must_not_be_learned_from(data, text, named):
 
 def test_no_table(data):
     (data / "external.csv").unlink()
-    with pytest.raises(BadInput, match=r"external\.csv: cannot be read"):
+    with pytest.raises(BadInput, match=r"external\.csv: no such table"):
         read_external(data, HPA)
 
 
