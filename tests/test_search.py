@@ -157,7 +157,7 @@ def test_the_best_setting_can_be_trained_at_full_length(place, trainer):
     assert run("--trials", 4) == 0
     found = trainer.asked[trials_of()["score"].idxmax()][1]
     settings = train_settings("--task", "hep2", "--data", "data", "--preset", "search")
-    full_length = {"rows": None, "epochs": 30, "folds": None, "averaging": 0.995}
+    full_length = {"rows": None, "epochs": 40, "folds": None, "averaging": 0.995}
     for field in fields(Settings):
         assert getattr(settings, field.name) == full_length.get(field.name, getattr(found, field.name)), field.name
     assert find_preset("search", HEP2, Path("runs"))["filters"] == found.filters

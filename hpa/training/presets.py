@@ -82,7 +82,6 @@ PRESETS = {
         "dropout": 0.2,
         "size": 78,
         "precision": fastest_precision(),
-        "epochs": 30,
         "batch_size": 64,
         "optimizer": "adamw",
         "learning_rate": 2e-3,
