@@ -248,9 +248,11 @@ def test_the_competition_as_a_winner_does_it(paper, tmp_path):
     ]
 
     (data / "external.csv").unlink()
-    (runs / "copies.csv").write_text("Id,group,set,kind\nx,0,test,exact\nz,0,test,exact\n")
     asked = commands_of(paper("kaggle.sh", str(data), str(runs), str(entry)))
-    assert asked[4] == f"train --variant 0 --fold 4 --folds 5 {where} --preset winner"
+    assert asked[4] == f"train --variant 0 --fold 4 --folds 5 {where} --preset winner --groups {runs}/copies.csv"
+    (data / "external-mine").mkdir()
+    asked = commands_of(paper("kaggle.sh", str(data), str(runs), str(entry)))
+    assert asked[0] == f"train --variant 0 --fold 0 --folds 5 {where} {recipe}"
 
     (runs / "copies.csv").unlink()
     assert f"duplicates --data {data} --out {runs}/copies.csv" in commands_of(

@@ -1,4 +1,4 @@
-"""Batch normalisation by TensorFlow's fused kernel."""
+"""Batch normalisation that uses TensorFlow's fused kernel while it learns."""
 
 import keras
 
@@ -10,29 +10,27 @@ CHANNELS_AT_ONCE = 16
 class BatchNormalization(keras.layers.BatchNormalization):
     """Keras' layer for images, channels last, with statistics, scaling and their gradients in one kernel.
 
-    Keras 3 builds them from several passes over the activations, a dozen in training; on a CPU these take longer than the
-    convolutions. The numbers are Keras' own but for rounding and for the moving variance, which the kernel corrects by
-    n / (n - 1) for the n pixels of a batch. On other backends than TensorFlow it is Keras' layer.
+    Keras 3 builds them from a dozen passes over the activations; on a CPU these take longer than the convolutions. The
+    numbers are Keras' own but for rounding and for the moving variance, which the kernel corrects by n / (n - 1) for the
+    n pixels of a batch. On other backends than TensorFlow it is Keras' layer.
     """
 
     def call(self, inputs, training=None, mask=None):
         """Return the normalised images; in training, update the moving statistics."""
-        if keras.backend.backend() != "tensorflow":
+        if not (training and self.trainable and keras.backend.backend() == "tensorflow"):
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf
 
-        learning = bool(training and self.trainable)
         x = inputs if inputs.shape[-1] % CHANNELS_AT_ONCE == 0 else tf.cast(inputs, "float32")
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=x,
             scale=tf.convert_to_tensor(self.gamma),
             offset=tf.convert_to_tensor(self.beta),
-            mean=tf.zeros([0]) if learning else tf.convert_to_tensor(self.moving_mean),
-            variance=tf.zeros([0]) if learning else tf.convert_to_tensor(self.moving_variance),
+            mean=tf.zeros([0]),
+            variance=tf.zeros([0]),
             epsilon=self.epsilon,
-            is_training=learning,
+            is_training=True,
         )
-        if learning:
-            for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
-                moving.assign(moving * self.momentum + value * (1 - self.momentum))
+        for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving * self.momentum + value * (1 - self.momentum))
         return tf.cast(outputs, inputs.dtype)

@@ -6,7 +6,7 @@ from hpa.models.normalization import BatchNormalization
 
 
 def test_it_is_keras_layer():
-    """Outputs, gradients and moving statistics of one training step, then outputs and gradient of inference."""
+    """Outputs, gradients and moving statistics of one training step, then the outputs of inference."""
     import tensorflow as tf
 
     generator = np.random.default_rng(0)
@@ -22,32 +22,22 @@ def test_it_is_keras_layer():
             outputs = layer(x, training=True)
             loss = tf.reduce_sum(outputs**3)
         gradients = tape.gradient(loss, [x, *layer.trainable_variables])
-        found.append([outputs, *gradients, layer.moving_mean, layer.moving_variance])
-    (*own, own_variance), (*expected, variance) = found
+        found.append([outputs, *gradients, layer.moving_mean, layer.moving_variance, layer(x, training=False)])
+    (*own, own_variance, _), (*expected, variance, inferred) = found
     for one, other in zip(own, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
     count = 4 * 5 * 6
     np.testing.assert_allclose((own_variance.numpy() - 0.9) * (count - 1) / count, variance.numpy() - 0.9, rtol=1e-4)
-    found = []
-    for layer in (BatchNormalization(), keras.layers.BatchNormalization()):
-        layer.build(images.shape)
-        layer.trainable = False
-        layer.set_weights([*weights[:2], np.array([0.1, 0.2, 0.3]), np.array([0.9, 1.1, 1.3])])
-        for training in (True, False):
-            with tf.GradientTape() as tape:
-                tape.watch(x)
-                outputs = layer(x, training=training)
-                loss = tf.reduce_sum(outputs**3)
-            found.append([outputs, tape.gradient(loss, x), layer.moving_mean, layer.moving_variance])
-    for own, frozen, expected in zip(*found[:2], found[3], strict=True):
-        np.testing.assert_allclose(own, expected, rtol=1e-4, atol=1e-4)
-        np.testing.assert_array_equal(frozen, own)
+    frozen = BatchNormalization()
+    frozen.build(images.shape)
+    frozen.trainable = False
+    frozen.set_weights([*weights[:2], found[1][-3], variance])
+    np.testing.assert_allclose(frozen(images, training=True), inferred, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("channels", [4, 16])
-@pytest.mark.parametrize("training", [True, False])
-def test_bfloat16_has_statistics_in_float32(channels, training):
-    """Such as Keras' layer has in float32 for the same images, and gradients that differ by no more than rounding."""
+def test_bfloat16_has_statistics_in_float32(channels):
+    """Such as Keras' layer finds in float32 for the same images, and gradients that differ by no more than rounding."""
     import tensorflow as tf
 
     generator = np.random.default_rng(channels)
@@ -61,7 +51,7 @@ def test_bfloat16_has_statistics_in_float32(channels, training):
         x = tf.cast(images, dtype)
         with tf.GradientTape() as tape:
             tape.watch(x)
-            outputs = layer(x, training=training)
+            outputs = layer(x, training=True)
             loss = tf.reduce_sum(tf.cast(outputs, "float32") * pull)
         assert outputs.dtype == dtype
         gradients = tape.gradient(loss, [x, *layer.trainable_variables])
