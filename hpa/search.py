@@ -54,6 +54,7 @@ def work(options: argparse.Namespace) -> None:
     start = base_settings(options.preset, vars(options), options.task, options.data, options.runs)
     if options.averaging is None:
         steps = options.epochs * math.ceil(options.rows / start.batch_size)
+        # A momentum m averages over about 1 / (1 - m) steps, here a tenth of them.
         start = replace(start, averaging=min(start.averaging, max(0.0, 1 - 10 / steps)))
     with command.quiet_import():
         from hpa.training.search import search

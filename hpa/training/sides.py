@@ -42,7 +42,7 @@ class Sides:
     @property
     def external(self) -> np.ndarray:
         """Which rows are those of external sets, bool [n]."""
-        return ~np.isin(self.set_of_row, OWN)
+        return _is_external(self.set_of_row)
 
 
 def has_validation_set(data: Path) -> bool:
@@ -86,7 +86,7 @@ def divide(settings: Settings, task: Task, data: Path, split: Path | None = None
         own = None if groups is None else groups[train]
         held_out[train] = stratified_folds(table.targets[train], settings.folds, settings.split_seed, own) == settings.fold
     learned = ~held_out if groups is None else ~np.isin(groups, groups[held_out])
-    external = ~np.isin(set_of_row, OWN)
+    external = _is_external(set_of_row)
     learned[external] &= ~copies_of_test(settings.groups, table.ids[external])
     training = np.flatnonzero(learned)
     if settings.rows is not None and settings.rows < len(training):
@@ -96,6 +96,10 @@ def divide(settings: Settings, task: Task, data: Path, split: Path | None = None
         if not len(rows):
             raise BadInput(f"{data}: no row is left to {purpose}; give more rows, or other --folds, --fold or --groups")
     return Sides(sets, set_of_row, table, training, validation)
+
+
+def _is_external(set_of_row: np.ndarray) -> np.ndarray:
+    return ~np.isin(set_of_row, OWN)
 
 
 def pack_sets(sides: Sides, data: Path, runs: Path, task: Task, size: int) -> Joined:
