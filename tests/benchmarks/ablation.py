@@ -154,7 +154,7 @@ def main() -> None:
         more.assign(Id="external-" + more["Id"]).to_csv(data / "external.csv", index=False)
         (folder / "external").rename(data / "external")
     hpa("pack", "--data", data, "--runs", runs, "--size", SIZE)
-    jobs = [(number, seed, 0) for seed in SEEDS for number in range(len(RECIPES))]
+    jobs = [(number, seed, 0) for number in range(len(RECIPES)) for seed in SEEDS]
     jobs += [(list(RECIPES).index(FOLDED), seed, fold) for seed in SEEDS for fold in range(1, FOLDS)]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for (number, seed, fold), _ in zip(jobs, pool.map(lambda job: train(data, runs, *job), jobs), strict=True):
