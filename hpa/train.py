@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hpa import command
 from hpa.tasks import Task
-from hpa.training.presets import FOLDS, PRESETS
+from hpa.training.presets import FOLDS, PRESETS, preset_name
 from hpa.training.stages import (
     AUGMENTATIONS,
     MIXINGS,
@@ -115,7 +115,7 @@ def work(options: argparse.Namespace) -> None:
     with command.quiet_import():
         from hpa.training.train import train
 
-    train(settings, options.task, options.data, options.runs, name)
+    train(settings, options.task, options.data, options.runs, name, preset_name(options.preset, options.task))
 
 
 def _in_words(preset: dict) -> str:

@@ -77,7 +77,7 @@ def test_the_competition_from_download_to_upload(drawn_data, kaggle, tmp_path):
         [folder] = (tmp_path / "runs" / run_of_fold).iterdir()
         assert (folder / "thresholds.json").exists()
         config = json.loads((folder / "config.json").read_text())
-        assert (config["folds"], config["optimizer"]) == (2, "adamw")
+        assert (config["folds"], config["preset"], config["optimizer"]) == (2, "winner", "adamw")
         assert (config["groups"], config["external_weight"]) == ("runs/copies.csv,antibodies", 1)
         split = pd.read_csv(folder / "split.csv", index_col="Id")["fold"]
         sides.append((split[[twin["Id"], copy, sister, other]] - fold).tolist())

@@ -82,12 +82,13 @@ def require_table(folder: Path, table: SampleTable) -> None:
         raise BadInput(f"{folder}: trained on another table; name the --data that it was trained on")
 
 
-def open_run(folder: Path, config: dict, data: Path) -> None:
-    """Write the run's config.json, with the versions it is made by, if there is none yet."""
+def open_run(folder: Path, config: dict, data: Path, preset: str | None = None) -> None:
+    """Write the run's config.json, with the preset that it is of and the versions it is made by, if there is none yet."""
     require_same_run(folder, config)
     if not (folder / "config.json").exists():
         versions = {"python": platform.python_version(), "hpa": __version__, **{name: version(name) for name in PACKAGES}}
-        write_json(folder / "config.json", {**config, "data": str(data), "versions": versions})
+        named = {"preset": preset} if preset else {}
+        write_json(folder / "config.json", {**named, **config, "data": str(data), "versions": versions})
 
 
 def read_settings(folder: Path) -> Settings:

@@ -31,7 +31,7 @@ from hpa.training.stages import STAGES, Settings
 OUTPUTS = {"one": "softmax", "many": "sigmoid"}
 
 
-def train(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> Path:
+def train(settings: Settings, task: Task, data: Path, runs: Path, name: str, preset: str | None = None) -> Path:
     """Make the run that the settings ask for, or go on with it, or find it finished.
 
     Args:
@@ -40,6 +40,7 @@ def train(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> 
         data: folder of the data.
         runs: the folder of all runs; packed images go to its `stores` folder.
         name: the run's name.
+        preset: the name of the preset behind the settings, for config.json to tell; None for a later stage.
 
     Returns:
         The run folder, `<runs>/<name>/<stage>`.
@@ -82,7 +83,7 @@ def train(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> 
         new_model()  # refuses faulty weights before anything is written
     images = pack_sets(sides, data, runs, task, settings.size)
     with locked(folder / ".lock", wait=False):
-        open_run(folder, config, data)
+        open_run(folder, config, data, preset)
         write_sides(folder / "split.csv", settings, sides)
         try:
             if not is_finished(folder):

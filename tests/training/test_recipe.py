@@ -12,7 +12,7 @@ from hpa.data.tables import read_samples
 from hpa.tasks import HEP2
 from hpa.training import fit
 from hpa.training.monitor import has_stalled
-from hpa.training.presets import REPORT
+from hpa.training.presets import PRESETS, REPORT
 from hpa.training.runs import is_finished
 from hpa.training.stages import Settings
 
@@ -38,7 +38,8 @@ def test_a_run_ends_when_it_stalls_and_rare_classes_are_repeated_and_weighed(dra
     assert train.main(command) == 0
     assert "finished already: best epoch 1 of 2" in capsys.readouterr().out
     config = json.loads((folder / "config.json").read_text())
-    assert {"patience": 1, "oversampling": 0.3, "loss": "categorical-crossentropy+soft-f1"}.items() <= config.items()
+    options = {"patience": 1, "oversampling": 0.3, "loss": "categorical-crossentropy+soft-f1"}
+    assert (options | {"preset": "cells", "weight_decay": PRESETS["cells"]["weight_decay"]}).items() <= config.items()
 
     [(*_, factors, weights)] = fed
     classes = read_samples(drawn_cells, "train", HEP2).targets.argmax(axis=1)
