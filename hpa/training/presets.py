@@ -102,7 +102,6 @@ PRESETS = {
         "schedule": "cosine",
         "warm_up": 1,
         "weight_decay": 1e-2,
-        "clip_norm": 1.0,
         "averaging": 0.99,
         "loss": "binary-crossentropy+soft-f1",
         "oversampling": 0.05,

@@ -70,7 +70,10 @@ RECIPES = {
     "oversampling 0.05": Recipe("--oversampling 0.05", longer=1.15),
     "500 external fields": Recipe("--external-weight 1", longer=1.25),
     "winner": Recipe("--preset winner", longer=1.15),
-    "winner without clipping": Recipe("--preset winner --clip-norm 0", longer=1.15),
+    "winner with gradients clipped at 1": Recipe("--preset winner --clip-norm 1", longer=1.15),
+    "winner with Adam 1e-3 in place of AdamW, warm-up and cosine": Recipe(
+        "--preset winner --optimizer adam --learning-rate 1e-3 --weight-decay 0 --warm-up 0 --schedule constant", longer=1.15
+    ),
     "winner without soft F1": Recipe("--preset winner --loss binary-crossentropy", longer=1.15),
     "winner without oversampling": Recipe("--preset winner --oversampling 0"),
     "winner without moving average": Recipe("--preset winner --averaging 0", longer=1.15),
