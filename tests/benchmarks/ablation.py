@@ -32,10 +32,11 @@ from hpa.scoring.members import read_members  # noqa: E402
 from hpa.scoring.metrics import macro_f1  # noqa: E402
 from hpa.scoring.thresholds import find_thresholds, predict_classes  # noqa: E402
 from hpa.tasks import HPA  # noqa: E402
+from hpa.training.presets import fastest_precision  # noqa: E402
 
 FIELDS, EXTERNAL_FIELDS, SIZE, EPOCHS = 2500, 500, 80, 12
 SEEDS, FOLDS, FOLDED = (0, 1, 2), 5, "winner"
-COMMON = ["--variant", "0", "--size", str(SIZE), "--batch-size", "32", "--precision", "mixed_bfloat16"]
+COMMON = ["--variant", "0", "--size", str(SIZE), "--batch-size", "32", "--precision", fastest_precision()]
 THRESHOLDS = {"0.5 for all": 0.5, "the best for all": "global", "by class": "per-class", "by share": "class-share"}
 
 
