@@ -92,6 +92,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--augmentation", choices=AUGMENTATIONS, help="how training images vary")
     add("--mixing", choices=MIXINGS, help="how half of the batches are mixed")
     add(
+        "--progressive-resizing",
+        type=command.share,
+        help="share of the epochs, the first, in which a cellnet learns from images of half the pixels, about twice as fast",
+    )
+    add(
         "--show-augmentation",
         type=Path,
         metavar="FILE.png",

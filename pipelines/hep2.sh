@@ -9,7 +9,8 @@ read -ra seeds <<<"${SEEDS:-0 1}"
 
 make() {
     # shellcheck disable=SC2086
-    hpa train --task hep2 --data "$data" --runs "$runs" --seed "$1" --name "seed$1" ${TRAIN_OPTIONS:-}
+    hpa train --task hep2 --data "$data" --runs "$runs" --seed "$1" --name "seed$1" --progressive-resizing 0.5 \
+        ${TRAIN_OPTIONS:-}
     hpa svm --data "$data" --runs "$runs" --name "seed$1"
 }
 

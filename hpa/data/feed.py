@@ -1,12 +1,21 @@
 """Batches for training and evaluation with tf.data; only CellNet's normalisation needs tensorflow itself beside it."""
 
+import cv2
 import numpy as np
 import tensorflow as tf
 
 from hpa.data.augment import augment
+from hpa.data.images import resized
 from hpa.data.mixing import mix
 from hpa.data.sampling import epoch_items
 from hpa.data.store import Joined
+
+SMALL = 0.72  # of the side, and so half of the pixels
+
+
+def smaller(image: np.ndarray) -> np.ndarray:
+    """Return an image, uint8 [S, S, C], at `SMALL` of its side."""
+    return np.dstack([resized(channel, round(SMALL * len(image))) for channel in cv2.split(image)])
 
 
 def training_batches(
@@ -20,6 +29,7 @@ def training_batches(
     epochs: range,
     factors: np.ndarray | None = None,
     weights: np.ndarray | None = None,
+    small_epochs: int = 0,
 ) -> tf.data.Dataset:
     """Return the batches of some epochs, one epoch after the other, each in an order of its own.
 
@@ -38,6 +48,7 @@ def training_batches(
         epochs: the numbers of the epochs.
         factors: float64 array [m], how often each of the rows comes in an epoch (see `hpa.data.sampling`); None for once.
         weights: float32 array [n], what each row weighs in the loss; mixed as targets are. None for no weights.
+        small_epochs: so many epochs, from epoch 0 on, have images that are `smaller`.
 
     Returns:
         A dataset of `ceil(epoch_size(factors) / batch_size)` batches an epoch: uint8 [B, S, S, C], float32 [B, classes]
@@ -47,6 +58,7 @@ def training_batches(
     factors = np.ones(len(rows)) if factors is None else factors
     # The weights go along as one more column of the targets.
     truths = targets if weights is None else np.column_stack([targets, weights])
+    side = None if small_epochs else images.shape[1]
 
     def shuffled(epoch: int) -> np.ndarray:
         return epoch_items(rows, factors, len(images), np.random.default_rng([seed, epoch]))
@@ -54,6 +66,8 @@ def training_batches(
     def load(epoch: int, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         chosen = items % len(images)
         varied = augment(images[chosen], items, augmentation, seed, epoch)
+        if epoch < small_epochs:
+            varied = np.stack([smaller(image) for image in varied])
         truth = truths[chosen].astype(np.float32)
         if mixing == "none":
             return varied, truth
@@ -65,7 +79,7 @@ def training_batches(
 
     def loaded(epoch: tf.Tensor, items: tf.Tensor) -> tuple[tf.Tensor, ...]:
         batch, truth = tf.numpy_function(load, [epoch, items], (tf.uint8, tf.float32))
-        batch = tf.ensure_shape(batch, (None, *images.shape[1:]))
+        batch = tf.ensure_shape(batch, (None, side, side, images.shape[-1]))
         truth = tf.ensure_shape(truth, (None, truths.shape[1]))
         return (batch, truth) if weights is None else (batch, truth[:, :-1], truth[:, -1])
 

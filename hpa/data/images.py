@@ -33,7 +33,7 @@ def read_in_sizes(files: Sequence[Path], sizes: Sequence[int | None]) -> list[np
     if len({channel.shape for channel in channels}) > 1:
         found = ", ".join(f"{file.name} {c.shape[1]}x{c.shape[0]}" for file, c in zip(files, channels, strict=True))
         raise BadInput(f"the channels differ in size: {found}")
-    return [np.dstack(channels if size is None else [_resized(channel, size) for channel in channels]) for size in sizes]
+    return [np.dstack(channels if size is None else [resized(channel, size) for channel in channels]) for size in sizes]
 
 
 def read_channel(file: Path) -> np.ndarray:
@@ -65,17 +65,18 @@ def read_channel(file: Path) -> np.ndarray:
     return image
 
 
+def resized(channel: np.ndarray, size: int) -> np.ndarray:
+    """Return one channel, uint8 [H, W], as uint8 [size, size]: by area averaging where it shrinks, else bilinearly."""
+    shrinks = min(channel.shape) >= size
+    return cv2.resize(channel, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
 def write_image(path: Path, image: np.ndarray) -> None:
     """Write a grey image, uint8 [H, W], or an RGB one, uint8 [H, W, 3], whole or not at all; the suffix names the format."""
     image = np.ascontiguousarray(image[..., ::-1] if image.ndim == 3 else image)
     with written_whole(path) as temporary:
         # Encoded in memory because OpenCV says nothing when the disk is full.
         temporary.write_bytes(cv2.imencode(temporary.suffix, image)[1].tobytes())
-
-
-def _resized(channel: np.ndarray, size: int) -> np.ndarray:
-    shrinks = min(channel.shape) >= size
-    return cv2.resize(channel, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def _one_filled_channel(file: Path, image: np.ndarray) -> np.ndarray:

@@ -51,7 +51,7 @@ def build(
             load_state_dict(network, Path(weights))
         return network
     if model == "cellnet":
-        return cellnet(size, channels, classes, output, topology, activation)
+        return cellnet(channels, classes, output, topology, activation)
     if model == "parallel-kernels":
         return parallel_kernels(size, channels, classes, output, activation)
     network = {"gapnet": gapnet, "gapnet-fcn": gapnet_fcn}[model]

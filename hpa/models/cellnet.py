@@ -17,7 +17,6 @@ BATCH_MOMENTUM = 0.97
 
 
 def cellnet(
-    size: int,
     channels: int,
     classes: int,
     output: str,
@@ -27,7 +26,6 @@ def cellnet(
     """Return the network.
 
     Args:
-        size: side of the square images in pixels.
         channels: channels of the images.
         classes: number of outputs.
         output: `"softmax"` or `"sigmoid"`.
@@ -35,7 +33,7 @@ def cellnet(
         activation: any of Keras' activations by name.
 
     Returns:
-        An uncompiled model from uint8 images [B, size, size, channels] to probabilities float32 [B, classes].
+        An uncompiled model from uint8 images [B, S, S, channels], of any side S, to probabilities float32 [B, classes].
     """
 
     def convolution(x, count: int, side: int, strides: int = 1):
@@ -54,7 +52,7 @@ def cellnet(
             x = convolution(x, count, 1)
         return layers.Activation(activation)(layers.Add()([x, y]))
 
-    images = layers.Input((size, size, channels), dtype="uint8")
+    images = layers.Input((None, None, channels), dtype="uint8")
     x = layers.Rescaling(1 / 255)(images)
     x = layers.LayerNormalization(axis=(1, 2, 3), epsilon=1e-6, center=False, scale=False)(x)
     x = layers.Activation(activation)(convolution(x, max(topology.filters[0] // 2, 1), topology.kernel))

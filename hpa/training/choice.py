@@ -59,7 +59,7 @@ def stage_settings(start: Settings, stage: Stage, options: Mapping[str, object],
         BadInput: if the loss is not for the task.
     """
     own = {"part": stage.part, "epochs": stage.epochs, "learning_rate": stage.learning_rate, "loss": stage.loss}
-    own |= {"schedule": "constant", "warm_up": 0}
+    own |= {"schedule": "constant", "warm_up": 0, "progressive_resizing": 0.0}
     settings = replace(start, **(own | _given(options) | {"stage": stage.name}))
     if not _smooths(settings.loss):
         settings = replace(settings, label_smoothing=0.0)
@@ -120,6 +120,11 @@ def _require_sense(settings: Settings, task: Task) -> None:
         )
     if settings.activation != "relu" and settings.model in BACKBONES:
         raise BadInput(f"--activation {settings.activation}: --model {settings.model} has its own; leave it out")
+    if settings.progressive_resizing and settings.model != "cellnet":
+        raise BadInput(
+            f"--progressive-resizing {settings.progressive_resizing}: --model {settings.model} is built for one size of "
+            "image; leave it out, or take --model cellnet"
+        )
     topology = [getattr(settings, name) for name in TOPOLOGY]
     if settings.model == "cellnet" and (None in topology or len(settings.filters) != len(settings.blocks)):
         raise BadInput(

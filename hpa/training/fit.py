@@ -114,6 +114,7 @@ def fit(
         range(done, settings.epochs),
         factors,
         weights,
+        int(settings.progressive_resizing * settings.epochs),
     )
     validation_loss = NamedLoss(settings.loss, 0.0, positives)
     model.fit(

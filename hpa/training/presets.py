@@ -58,6 +58,7 @@ REPORT = {
     "oversampling": 0.0,
     "augmentation": "report",
     "mixing": "none",
+    "progressive_resizing": 0.0,
 }
 PRESETS = {
     # The first report's base models.

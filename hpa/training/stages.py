@@ -105,6 +105,7 @@ class Settings:
         oversampling: share of the rows below which a class is rare and its rows are repeated in an epoch; 0 for none.
         augmentation: one of `AUGMENTATIONS`.
         mixing: one of `MIXINGS`.
+        progressive_resizing: share of the epochs, the first, with images made smaller by `hpa.data.feed`; 0 for none.
     """
 
     model: str
@@ -143,6 +144,7 @@ class Settings:
     oversampling: float
     augmentation: str
     mixing: str
+    progressive_resizing: float
 
 
 def parse_loss(text: str) -> dict[str, float]:

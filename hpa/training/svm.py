@@ -120,7 +120,7 @@ def replace_head(source: Path, data: Path, runs: Path, kernel: str) -> Path:
     """
     folder = runs / f"{source.parent.name}-svm-{kernel}" / "base"
     own, task = read_settings(source), read_task_of(source)
-    plain = {"label_smoothing": 0.0, "augmentation": "none", "mixing": "none"}
+    plain = {"label_smoothing": 0.0, "augmentation": "none", "mixing": "none", "progressive_resizing": 0.0}
     settings = replace(own, stage="base", part="dense", epochs=1, loss=CROSSENTROPIES[task.labels], **plain)
     sides = divide(own, task, data, source / "split.csv")
     require_finished(source, sides.table)

@@ -3,6 +3,7 @@ import pytest
 
 from hpa.data.augment import augment
 from hpa.data.feed import evaluation_batches, training_batches
+from hpa.data.images import read_image, write_image
 
 COUNT, BITS = 60, 6
 # A row's target is its own number in binary, so that every batch tells which rows it holds.
@@ -82,6 +83,21 @@ def test_the_same_feed_twice_is_the_same(images):
     first = read(dataset)
     assert same(first, read(dataset))
     assert same(first, feed(images, range(3), 4))
+
+
+def test_the_first_epochs_are_small_and_look_like_files_read_in_that_size(images, tmp_path):
+    def grow(epochs):
+        return read(training_batches(images, TARGETS, ROWS, 48, "report", "none", 3, epochs, small_epochs=2))
+
+    whole, plain = grow(range(4)), feed(images, range(4), 48)
+    assert [batch.shape for _, batch in whole] == [(48, 12, 12, 4)] * 2 + [(48, 16, 16, 4)] * 2  # 12 is 0.72 x 16, rounded
+    assert same(whole[2:], plain[2:])
+    assert same(grow(range(1, 4)), whole[1:])
+    for (rows, small), (same_rows, large) in zip(whole[:2], plain[:2], strict=True):
+        assert rows.tolist() == same_rows.tolist()
+        for channel in range(4):
+            write_image(tmp_path / f"{channel}.png", large[5, ..., channel])
+        np.testing.assert_array_equal(small[5], read_image([tmp_path / f"{channel}.png" for channel in range(4)], 12))
 
 
 FACTORS = np.where(ROWS < 20, 2.5, 1)

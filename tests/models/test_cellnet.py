@@ -15,9 +15,9 @@ def network():
 
 
 def test_its_layers_are_those_of_the_topology(network):
-    shapes = {layer.output.shape[1:] for layer in network.layers if isinstance(layer, keras.layers.Add)}
-    assert shapes == {(12, 12, 4), (6, 6, 8), (3, 3, 16)}
-    assert sum(isinstance(layer, keras.layers.Add) for layer in network.layers) == 4
+    sums = [layer.output for layer in network.layers if isinstance(layer, keras.layers.Add)]
+    found = keras.Model(network.input, sums)(np.zeros((1, 24, 24, 2), np.uint8))
+    assert [each.shape[1:] for each in found] == [(12, 12, 4), (6, 6, 8), (6, 6, 8), (3, 3, 16)]
     assert network.get_layer(f"{DENSE_PART}features").output.shape == (None, 4 + 8 + 16 + 16)
     # Stem, blocks of two convolutions with gate and, where the width changes, a convolution on the way past them; each
     # convolution without bias but with the scale and offset of its normalisation; the dense layer.
@@ -28,6 +28,12 @@ def test_its_layers_are_those_of_the_topology(network):
         convolutions += [before * count + 2 * count] * (count != before)
     trainable = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
     assert trainable == sum(convolutions) + 44 * 5 + 5
+
+
+def test_it_takes_images_of_any_side(network):
+    for side in (8, 17, 40):
+        images = np.random.default_rng(0).integers(0, 256, (2, side, side, 2), np.uint8)
+        np.testing.assert_allclose(network.predict_on_batch(images).sum(axis=1), 1, rtol=1e-5)
 
 
 def test_brightness_and_contrast_do_not_count(network):

@@ -2,6 +2,9 @@ import pytest
 from train_settings import train_settings
 
 from hpa import train
+from hpa.tasks import HEP2
+from hpa.training.choice import stage_settings
+from hpa.training.stages import STAGES
 
 
 @pytest.mark.parametrize(
@@ -15,6 +18,7 @@ from hpa import train
         (["--loss", "soft-f1", "--label-smoothing", "0.1"], "--label-smoothing 0.1: --loss soft-f1 has none"),
         (["--weights", "nowhere.npz"], "--model gapnet starts from new ones"),
         (["--model", "vgg16", "--activation", "mish"], "--model vgg16 has its own"),
+        (["--progressive-resizing", "0.5"], "--model gapnet is built for one size of image"),
     ],
 )
 def test_settings_that_do_not_go_together(options, message, tmp_path, capsys):
@@ -28,6 +32,12 @@ def test_a_presets_label_smoothing_is_left_out_of_a_loss_that_has_none():
     assert train_settings("--task", "hep2", "--loss", "categorical-crossentropy+soft-f1").label_smoothing == 0.05
 
 
+def test_a_stage_does_not_begin_anew_with_smaller_images():
+    start = train_settings("--task", "hep2", "--progressive-resizing", "0.5")
+    assert start.progressive_resizing == 0.5
+    assert stage_settings(start, STAGES["cnn"], {}, HEP2).progressive_resizing == 0
+
+
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
@@ -36,6 +46,7 @@ def test_a_presets_label_smoothing_is_left_out_of_a_loss_that_has_none():
         ("--clip-norm", "inf", "at least 0"),
         ("--oversampling", "1", "below 1"),
         ("--patience", "-1", "whole number"),
+        ("--progressive-resizing", "1", "below 1"),
     ],
 )
 def test_values_out_of_range(option, value, message, capsys):

@@ -91,33 +91,15 @@ def test_a_run_keeps_its_precision_on_another_processor(runs, drawn_cells, monke
     assert f"now {other}" in capsys.readouterr().err
 
 
-def test_an_interrupted_run_goes_on_with_the_moving_average_that_it_had(runs, drawn_cells, tmp_path, monkeypatch):
-    options = ["--data", drawn_cells, "--runs", tmp_path, *TINY, "--seed", "0", "--name", "seed0"]
-    write_history = fit.write_history
-
-    def interrupt_after_writing(folder, history):
-        write_history(folder, history)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(fit, "write_history", interrupt_after_writing)
-        assert run(train, *options) == 1
-    assert run(train, *options) == 0
-    interrupted, whole = (folder / "seed0" / "base" for folder in (tmp_path, runs))
-    assert (interrupted / "history.csv").read_text() == (whole / "history.csv").read_text()
-    found = weights(interrupted)
-    for path, weight in weights(whole).items():
-        np.testing.assert_array_equal(weight, found[path], err_msg=path)
-
-
 def test_the_learning_rate_rises_and_falls(runs):
     rates = pd.read_csv(runs / "seed0" / "base" / "history.csv")["learning_rate"]
     assert rates[0] == pytest.approx(2e-3, rel=0.1)
     assert rates[1] == pytest.approx(2e-7, rel=0.1)
 
 
-def test_an_interrupted_run_ends_as_an_uninterrupted_one(runs, drawn_cells, tmp_path, monkeypatch):
-    """With all that has a memory: moving averages, the schedule's step, mixed batches."""
+@pytest.mark.parametrize("resizing", [[], ["--progressive-resizing", "0.5"]])
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(runs, drawn_cells, tmp_path, monkeypatch, resizing):
+    """With all that has a memory: moving averages, the schedule's step, mixed batches, the size of the images."""
     write_history = fit.write_history
 
     def interrupt_after_writing(folder, history):
@@ -125,7 +107,10 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(runs, drawn_cells, tmp_
         raise KeyboardInterrupt
 
     shutil.copytree(runs / "stores", tmp_path / "stores")
-    options = ["--data", drawn_cells, "--runs", tmp_path, *TINY, "--name", "seed0"]
+    options = ["--data", drawn_cells, "--runs", tmp_path, *TINY, *resizing, "--name", "seed0"]
+    if resizing:
+        assert run(train, *options, "--runs", tmp_path / "whole") == 0
+        runs = tmp_path / "whole"
     with monkeypatch.context() as patch:
         patch.setattr(fit, "write_history", interrupt_after_writing)
         assert run(train, *options) == 1
@@ -135,6 +120,25 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(runs, drawn_cells, tmp_
     found = weights(resumed)
     for path, weight in weights(whole).items():
         np.testing.assert_array_equal(weight, found[path], err_msg=path)
+
+
+def test_a_network_that_began_with_smaller_images_is_validated_and_goes_on_with_whole_ones(
+    drawn_cells, tmp_path, monkeypatch
+):
+    sides = []
+    compile_model = fit.compile_model
+
+    def watched(model, *arguments):
+        compile_model(model, *arguments)
+        model.run_eagerly = True
+        call = model.call
+        model.call = lambda images, *rest, **options: sides.append(images.shape[1]) or call(images, *rest, **options)
+
+    monkeypatch.setattr(fit, "compile_model", watched)
+    options = [*TINY, "--rows", "16", "--averaging", "0", "--progressive-resizing", "0.5", "--name", "grown"]
+    assert run(train, "--data", drawn_cells, "--runs", tmp_path, *options) == 0
+    validated = [32] * -(-len(read_samples(drawn_cells, "validation", HEP2)) // 16)
+    assert sides == [23, *validated, 32, *validated]
 
 
 def test_the_plateau_remembers_what_came_before_an_interruption(tmp_path, monkeypatch):
