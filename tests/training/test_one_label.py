@@ -122,9 +122,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(runs, drawn_cells, tmp_
         np.testing.assert_array_equal(weight, found[path], err_msg=path)
 
 
-def test_smaller_images_come_first_and_validation_is_on_whole_ones(
-    drawn_cells, tmp_path, monkeypatch
-):
+def test_smaller_images_come_first_and_validation_is_on_whole_ones(drawn_cells, tmp_path, monkeypatch):
     sides = []
     compile_model = fit.compile_model
 
