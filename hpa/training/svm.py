@@ -3,7 +3,8 @@
 The decision values of a linear one are linear in the features, and so are the standardisation before it and the calibration
 after it, so that all three fold into one kernel and bias. With radial basis functions the same holds of the similarities of
 the features to the support vectors. The features of the training rows come from a network that has learned from these very
-rows: cross-validation among them is on the hopeful side, and only the validation rows tell how good it is.
+rows: cross-validation among them is on the hopeful side and would take too strong a regularisation, so that the validation
+rows choose it, as they choose a network's best epoch.
 """
 
 from dataclasses import dataclass, replace
@@ -148,7 +149,8 @@ def replace_head(source: Path, data: Path, runs: Path, kernel: str) -> Path:
         extractor = keras.Model(network.input, network.get_layer(features_layer).output)
         extractor.compile(jit_compile=just_in_time())
         features = [predict_rows(extractor, images, rows, 1, "features") for rows in (sides.training, sides.validation)]
-        head = fit_head(features[0], training.targets, task.labels, fold_of_row, kernel)
+        of_validation = features[1], validation.targets
+        head = fit_head(features[0], training.targets, task.labels, fold_of_row, kernel, of_validation)
         with written_whole(folder / "model.keras") as temporary:
             with_head(extractor, head, task.labels, f"{network.name}_svm").save(temporary)
         logits = [head.logits(each) for each in features]
@@ -187,39 +189,48 @@ def with_head(extractor: keras.Model, head: Head, labels: str, name: str) -> ker
     return keras.Model(extractor.input, x, name=name)
 
 
-def fit_head(features: np.ndarray, targets: np.ndarray, labels: str, fold_of_row: np.ndarray, kernel: str) -> Head:
-    """Fit a machine for each class against the rest, with the C whose cross-validated log loss is the least.
+def fit_head(
+    features: np.ndarray,
+    targets: np.ndarray,
+    labels: str,
+    fold_of_row: np.ndarray,
+    kernel: str,
+    validation: tuple[np.ndarray, np.ndarray],
+) -> Head:
+    """Fit a machine for each class against the rest, with the C whose log loss on the validation rows is the least.
 
     Args:
         features: array [n, features] in the precision of the network: float32, float16 or bfloat16.
         targets: uint8 array [n, classes] of 0 and 1; each class has rows and is missing from rows outside every fold.
         labels: `"one"` or `"many"`.
-        fold_of_row: int array [n], the folds of the cross-validation.
+        fold_of_row: int array [n], the folds of the cross-validation that calibrates.
         kernel: `"linear"` or `"rbf"`.
+        validation: features and targets of the validation rows.
     """
     # What differs by no more than rounding would be blown up to deviation 1 and learned from; a constant counts nothing.
     highest = np.abs(features).max(axis=0)
     rounding = np.maximum(np.spacing(highest).astype(np.float64), 1e-5 * highest.astype(np.float64))
     features = features.astype(np.float64)
     features = np.where(features.std(axis=0) > rounding, features, features.mean(axis=0))
-    calibrations = {}
-    machine, folds = MACHINES[kernel], PredefinedSplit(fold_of_row)
+    folds, heads = PredefinedSplit(fold_of_row), []
     with parallel_config("threading", n_jobs=-1):
-        for regularisation in tqdm(REGULARISATIONS[kernel], desc="cross-validating the machine", disable=None):
-            candidate = _one_each(machine(regularisation))
-            decisions = cross_val_predict(candidate, features, targets, cv=folds, method="decision_function")
-            calibrations[regularisation] = calibrate(decisions, targets, labels)
-        chosen = min(calibrations, key=lambda regularisation: calibrations[regularisation][2])
-        scaler, fitted = _one_each(machine(chosen)).fit(features, targets).named_steps.values()
-    scale, offset, loss = calibrations[chosen]
-    intercept = np.array([machine.intercept_[0] for machine in fitted.estimators_])
-    if kernel == "linear":
-        basis, coefficients = None, np.stack([machine.coef_[0] for machine in fitted.estimators_], axis=1)
-        coefficients /= scaler.scale_[:, None]
-        intercept -= scaler.mean_ @ coefficients
-    else:
-        basis, coefficients = _support(features, scaler, fitted)
-    return Head(basis, coefficients * scale, intercept * scale + offset, chosen, float(loss))
+        for regularisation in tqdm(REGULARISATIONS[kernel], desc="fitting the machine", disable=None):
+            machine = make_pipeline(StandardScaler(), OneVsRestClassifier(MACHINES[kernel](regularisation)))
+            decisions = cross_val_predict(machine, features, targets, cv=folds, method="decision_function")
+            scale, offset, loss = calibrate(decisions, targets, labels)
+            basis, coefficients, intercept = _weights(features, machine.fit(features, targets), kernel)
+            heads.append(Head(basis, coefficients * scale, intercept * scale + offset, regularisation, float(loss)))
+    return min(heads, key=lambda head: log_loss(head.logits(validation[0]), validation[1], labels))
+
+
+def _weights(features: np.ndarray, fitted: Pipeline, kernel: str) -> tuple[Basis | None, np.ndarray, np.ndarray]:
+    """Return the basis of the machines' inputs, and what these count for each class, and the intercepts."""
+    scaler, machines = fitted.named_steps.values()
+    intercept = np.array([machine.intercept_[0] for machine in machines.estimators_])
+    if kernel == "rbf":
+        return *_support(features, scaler, machines), intercept
+    coefficients = np.stack([machine.coef_[0] for machine in machines.estimators_], axis=1) / scaler.scale_[:, None]
+    return None, coefficients, intercept - scaler.mean_ @ coefficients
 
 
 def _support(features: np.ndarray, scaler: StandardScaler, machines: OneVsRestClassifier) -> tuple[Basis, np.ndarray]:
@@ -282,10 +293,6 @@ MACHINES = {
     "linear": lambda regularisation: LinearSVC(C=regularisation, dual=False, tol=0.01),
     "rbf": lambda regularisation: SVC(C=regularisation, gamma="auto", cache_size=CACHE),
 }
-
-
-def _one_each(machine: LinearSVC | SVC) -> Pipeline:
-    return make_pipeline(StandardScaler(), OneVsRestClassifier(machine))
 
 
 def _class_faults(targets: np.ndarray, fold_of_row: np.ndarray, classes: tuple[str, ...]) -> list[str]:
