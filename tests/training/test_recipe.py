@@ -41,7 +41,8 @@ def test_a_run_ends_when_it_stalls_and_rare_classes_are_repeated_and_weighed(dra
     options = {"patience": 1, "oversampling": 0.3, "loss": "categorical-crossentropy+soft-f1"}
     assert (options | {"preset": "cells", "weight_decay": PRESETS["cells"]["weight_decay"]}).items() <= config.items()
 
-    [(*_, factors, weights)] = fed
+    [(*_, factors, weights, small_epochs)] = fed
+    assert small_epochs == 0
     classes = read_samples(drawn_cells, "train", HEP2).targets.argmax(axis=1)
     shares = np.bincount(classes, minlength=6) / len(classes)
     assert factors == pytest.approx(np.sqrt(0.3 / shares)[classes].clip(1))
