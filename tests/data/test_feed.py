@@ -148,3 +148,11 @@ def test_evaluation_is_in_order_and_untouched(images):
     batches = [batch.numpy() for batch in evaluation_batches(images, rows, 10)]
     assert [len(batch) for batch in batches] == [10] * 4 + [8]
     assert np.array_equal(np.concatenate(batches), images[rows])
+
+
+def test_no_feed_has_the_thread_that_keeps_it_after_its_end(images):
+    for batches in (
+        training_batches(images, TARGETS, ROWS, 10, "report", "none", 0, range(1)),
+        evaluation_batches(images, ROWS, 10),
+    ):
+        assert batches.options().autotune.enabled is False
