@@ -226,7 +226,8 @@ def _predict_together(folders: list[Path], store: ImageStore, task: Task, views:
     rows = np.flatnonzero(np.isnan(probabilities).any(axis=(0, 2)))
     description = f"predicting with {len(models)} model{'s' if len(models) > 1 else ''}"
     with tqdm(total=len(store.ids), initial=len(store.ids) - len(rows), unit="img", desc=description, disable=None) as bar:
-        for batch in np.array_split(rows, range(BATCH, len(rows), BATCH)):
+        for start in range(0, len(rows), BATCH):
+            batch = rows[start : start + BATCH]
             images = store.images[batch]
             for member, model in enumerate(models):
                 probabilities[member, batch] = mean_over_views(model, images, views, average, task.labels)

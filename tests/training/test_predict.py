@@ -278,6 +278,26 @@ def test_an_interrupted_pass_goes_on_where_it_stopped(drawn_data, runs, monkeypa
         np.testing.assert_array_equal(read_predictions(runs / name / "base" / "test.npz").probabilities, probabilities)
 
 
+def test_a_pass_interrupted_after_its_last_batch_only_has_its_files_to_write(drawn_data, runs, monkeypatch, capsys):
+    assert run(drawn_data, runs) == 0
+    files = [runs / name / "base" / "test.npz" for name in ("2", "3")]
+    whole = [read_predictions(file).probabilities for file in files]
+    for file in files:
+        file.unlink()
+
+    def interrupted(path, predictions):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predict, "write_predictions", interrupted)
+        assert run(drawn_data, runs) == 1
+    assert not any(file.exists() for file in files)
+    monkeypatch.setattr(predict, "mean_over_views", None)  # nothing is left to predict
+    assert run(drawn_data, runs) == 0
+    for file, probabilities in zip(files, whole, strict=True):
+        np.testing.assert_array_equal(read_predictions(file).probabilities, probabilities)
+
+
 def test_only_what_is_missing_or_stale_is_predicted(drawn_data, runs, capsys):
     assert run(drawn_data, runs, "--variants", "2") == 0
     assert not (runs / "3" / "base" / "test.npz").exists()
