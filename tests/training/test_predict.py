@@ -278,7 +278,7 @@ def test_an_interrupted_pass_goes_on_where_it_stopped(drawn_data, runs, monkeypa
         np.testing.assert_array_equal(read_predictions(runs / name / "base" / "test.npz").probabilities, probabilities)
 
 
-def test_a_pass_interrupted_after_its_last_batch_only_has_its_files_to_write(drawn_data, runs, monkeypatch, capsys):
+def test_a_pass_interrupted_after_its_last_batch_only_has_its_files_to_write(drawn_data, runs, monkeypatch):
     assert run(drawn_data, runs) == 0
     files = [runs / name / "base" / "test.npz" for name in ("2", "3")]
     whole = [read_predictions(file).probabilities for file in files]
