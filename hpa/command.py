@@ -3,25 +3,55 @@
 import argparse
 import contextlib
 import errno
+import faulthandler
+import importlib.util
+import logging
 import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from hpa.errors import BadInput, Failure
 from hpa.models.variants import MODELS, VARIANTS
 from hpa.tasks import HPA, TASKS, Task, read_task
 from hpa.training.stages import LOSSES, STAGES, parse_loss
 
+BACKENDS = ("tensorflow", "jax", "torch")  # those that Keras trains with
+
 # What the user wrote for each task that an option has named, for a command that says how to go on.
 _TEXT_OF_TASK: dict[Task, str] = {}
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with an option; a page of usage before it would hide it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+# What the system says of files, each with the exit code and what a user reads; other errors are defects.
+OS_ERRORS = {
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+        (1, "the disk is full ({}); free some space and run the same command again, it goes on where it stopped"),
+    ),
+    **dict.fromkeys(
+        (errno.EEXIST, errno.ENOTDIR, errno.EISDIR),
+        (2, "{}: a file stands where a folder is needed, or the reverse; name another"),
+    ),
+    **dict.fromkeys((errno.EACCES, errno.EROFS, errno.EPERM), (1, "{}: {strerror}")),
+    errno.ENAMETOOLONG: (2, "{}: the name is too long for the file system; choose a shorter one"),
+    errno.ELOOP: (2, "{}: is a link that leads back to itself; delete it or name another"),
+}
+
+
 def run(parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], None], argv: Sequence[str] | None) -> int:
     """Parse `argv`, do the `work` and return the exit code: 0 done, 2 bad input or option, 1 anything else."""
-    options = parser.parse_args(argv)
+    open_streams()
     try:
+        options = parser.parse_args(argv)
         work(options)
     except BadInput as error:
         return _fail(parser, str(error), 2)
@@ -32,22 +62,30 @@ def run(parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], No
     except BrokenPipeError:  # the reader, `head` say, has seen enough; what is still buffered has nowhere to go
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except MemoryError as error:
+        reason = f" ({error})" if str(error) else ""
+        return _fail(parser, f"the memory is full{reason}; choose smaller images or batches, or free some memory", 1)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            return _fail(
-                parser,
-                f"the disk is full ({error.filename or 'while writing'}); "
-                "free some space and run the same command again, it goes on where it stopped",
-                1,
-            )
-        if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
-            return _fail(
-                parser, f"{error.filename}: a file stands where a folder is needed, or the reverse; name another", 2
-            )
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            return _fail(parser, f"{error.filename}: {error.strerror}", 1)
-        raise
+        if error.errno not in OS_ERRORS:
+            raise
+        code, text = OS_ERRORS[error.errno]
+        return _fail(parser, text.format(error.filename or "while writing", strerror=error.strerror), code)
     return 0
+
+
+def open_streams() -> None:
+    """See to it that no message can end a run: letters that a stream cannot show are escaped, a closed stream is silent."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # closed: the next file would get this number, and every message would go into that file
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8", errors="replace"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _fail(parser: argparse.ArgumentParser, text: str, code: int) -> int:
@@ -57,23 +95,50 @@ def _fail(parser: argparse.ArgumentParser, text: str, code: int) -> int:
 
 @contextlib.contextmanager
 def quiet_import() -> Iterator[None]:
-    """Keep off the screen what TensorFlow's native parts say while they are loaded, unless TF_CPP_MIN_LOG_LEVEL is set.
+    """Import Keras and its backend in this block: without their greetings, and set to what hpa's networks need.
 
-    They write to the file descriptor, and before they have read any log level.
+    TensorFlow's native parts write to the file descriptor, and before they have read any log level; unless
+    TF_CPP_MIN_LOG_LEVEL is set, that is kept off the screen. What the user's own keras.json says of number formats and
+    limits would change results without a word, so Keras' defaults are set again.
+
+    Raises:
+        BadInput: if KERAS_BACKEND names a backend that Keras cannot train with here.
     """
+    _require_backend(os.environ.setdefault("KERAS_BACKEND", "tensorflow"))
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         yield
-        return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    screen, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        del os.environ["TF_CPP_MIN_LOG_LEVEL"]  # TensorFlow has read it; processes started from here shall not inherit it
-        os.dup2(screen, 2)
-        os.close(screen)
-        os.close(nowhere)
+    else:
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+        screen, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        traced = faulthandler.is_enabled()
+        if not traced:  # a processor without the instructions of a build kills the process in here
+            faulthandler.enable(screen)
+        try:
+            yield
+        finally:
+            del os.environ["TF_CPP_MIN_LOG_LEVEL"]  # TensorFlow has read it; started processes shall not inherit it
+            if not traced:
+                faulthandler.disable()
+            os.dup2(screen, 2)
+            os.close(screen)
+            os.close(nowhere)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # several models one after the other count as retracing
+    import keras
+
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_max_epochs(None)
+    keras.config.set_max_steps_per_epoch(None)
+
+
+def _require_backend(backend: str) -> None:
+    if backend not in BACKENDS:
+        raise BadInput(f"KERAS_BACKEND is {backend}; unset it, or set it to one of {', '.join(BACKENDS)}")
+    for package in {backend, "tensorflow"}:  # which also feeds the networks of other backends
+        if importlib.util.find_spec(package) is None:
+            raise BadInput(f"KERAS_BACKEND is {backend}, and {package} is not installed; install it, or unset KERAS_BACKEND")
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -83,7 +148,7 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
 def parser(name: str, description: str) -> argparse.ArgumentParser:
     """Return the parser of the command `python -m hpa.<name>`; an option's help ends with its default if it has one."""
-    return argparse.ArgumentParser(prog=f"hpa.{name}", description=description, formatter_class=_HelpFormatter)
+    return _Parser(prog=f"hpa.{name}", description=description, formatter_class=_HelpFormatter)
 
 
 def add_folders(parser: argparse.ArgumentParser, data: bool = True, runs: bool = True) -> None:

@@ -1,12 +1,24 @@
-"""The one exception a user meets: what is wrong, where, and what would mend it."""
+"""The two exceptions a user meets: what is wrong, where, and how to fix it."""
 
 from collections.abc import Sequence
 
 SHOWN = 10
+LONGEST_LINE = 1000  # letters; a damaged table may hold a field of megabytes
 
 
 class BadInput(ValueError):
     """Bad input or a bad option. Its text is meant for the user; commands print it and exit with 2."""
+
+    def __init__(self, text: str) -> None:
+        """Take the text; of a monstrous line only both ends are kept."""
+        super().__init__("\n".join(map(_shortened, text.split("\n"))))
+
+
+def _shortened(line: str) -> str:
+    if len(line) <= LONGEST_LINE:
+        return line
+    half = LONGEST_LINE // 2
+    return f"{line[:half]} [... {len(line) - 2 * half} letters ...] {line[-half:]}"
 
 
 def refuse(where: object, faults: Sequence[str]) -> None:

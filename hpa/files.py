@@ -1,29 +1,51 @@
-"""Files that are written whole or not at all, and folders that one process at a time may write to."""
+"""Files that are written whole or not at all, folders that one process at a time may write to, and the cores to do it on."""
 
 import contextlib
-import fcntl
+import functools
 import hashlib
 import json
 import os
+import platform
+import re
+import shutil
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hpa.errors import BadInput, Failure
+
+# `.<digest of the name>-<digest of the machine>-<process>.partial<suffix>`: as short for a name of 250 letters as for any.
+TEMPORARY = re.compile(r"\.[0-9a-f]{8}-(?P<machine>[0-9a-f]{8})-(?P<process>[0-9]+)\.partial(\.[^.]*)?")
 
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary name in the folder of `path`; rename it to `path` once the block has ended well.
 
-    A crash or a full disk inside the block leaves whatever stood at `path` untouched. The temporary name is always
-    the same and keeps the suffix, so that a leftover of a killed process is overwritten by the next try.
+    A crash or a full disk inside the block leaves whatever stood at `path` untouched. The temporary name is this process's
+    own, so several processes may write the same file: the last one wins. It keeps the suffix. A link is followed and stays
+    a link; a device or a pipe, such as /dev/null, is written to and never replaced. What killed processes of this machine
+    have left in the folder is deleted.
+
+    Raises:
+        BadInput: if `path` is a folder, or a link that leads back to itself.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # follows links, and returns one that leads back to itself as it is
+    if path.is_symlink():
+        raise BadInput(f"{path}: is a link that leads back to itself; delete it or name another file")
     if path.is_dir():
         raise BadInput(f"{path}: is a folder; name a file")
+    if path.exists() and not path.is_file():
+        with tempfile.TemporaryDirectory() as folder:
+            temporary = Path(folder) / path.name
+            yield temporary
+            with open(temporary, "rb") as source, open(path, "wb") as target:
+                shutil.copyfileobj(source, target)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
+    _delete_leftovers(path.parent)
+    temporary = path.with_name(f".{_digits(path.name)}-{_machine()}-{os.getpid()}.partial{path.suffix}")
     try:
         yield temporary
         with open(temporary, "rb+") as file:
@@ -31,6 +53,52 @@ def written_whole(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@functools.cache  # once a process: a folder may hold hundreds of thousands of images
+def _delete_leftovers(folder: Path) -> None:
+    for entry in os.scandir(folder):
+        found = TEMPORARY.fullmatch(entry.name)
+        if found and found["machine"] == _machine() and not _is_running(int(found["process"])):
+            Path(entry).unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    if os.name == "nt":  # signal 0 would end the process there, so leftovers stay
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is another user's
+        pass
+    return True
+
+
+@functools.cache
+def _machine() -> str:
+    return _digits(platform.node())
+
+
+def _digits(text: str) -> str:
+    return hashlib.blake2b(os.fsencode(text), digest_size=4).hexdigest()
+
+
+def require_output(path: Path, inputs: Iterable[Path], option: str = "--out") -> None:
+    """Raise BadInput if writing the file `path` would replace one of the `inputs`, or a file in a folder of them.
+
+    Args:
+        path: the file to write; it need not exist.
+        inputs: files and folders that are read; those that are absent count too.
+        option: what names `path`, for the message.
+    """
+    real = Path(os.path.realpath(path))
+    for source in inputs:
+        same = source.exists() and real.exists() and os.path.samefile(source, real)  # a hard link, or other capitals
+        if same or real == Path(os.path.realpath(source)):
+            raise BadInput(f"{option} {path}: is {source}, which this command reads; name another file")
+        if source.is_dir() and any(parent.exists() and os.path.samefile(parent, source) for parent in real.parents):
+            raise BadInput(f"{option} {path}: lies in {source}, which this command reads; name another folder")
 
 
 def write_json(path: Path, value: object) -> None:
@@ -43,17 +111,25 @@ def read_json(path: Path) -> dict:
     """Return the JSON object in `path`.
 
     Raises:
-        BadInput: if the file is absent or is not a JSON object.
+        BadInput: if the file is absent, is no plain file or is not a JSON object.
     """
+    require_plain(path)
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{path}: not valid JSON ({error}); delete it or restore it") from error
     if not isinstance(value, dict):
         raise BadInput(f"{path}: expected a JSON object, found a {type(value).__name__}")
     return value
+
+
+def require_plain(path: Path) -> None:
+    """Raise BadInput if `path` is a pipe, a device or a socket, which could be read from without end; absent is fine."""
+    path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise BadInput(f"{path}: is a pipe or a device, not a file; name a file")
 
 
 def file_digest(path: Path) -> str:
@@ -67,16 +143,30 @@ def locked(path: Path, wait: bool) -> Iterator[None]:
     """Hold the lock file `path` while the block runs; the system lets go of it if the process dies.
 
     Raises:
-        Failure: if `wait` is false and another process holds it.
+        Failure: if `wait` is false and another process holds it, or the file system has no locks.
     """
+    from filelock import FileLock, Timeout  # here, since every command imports this module for its --help too
+
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if not wait:
-                raise Failure(f"{path.parent}: another process is at work here; wait for it or stop it") from error
-            print(f"waiting for another process that is at work in {path.parent}", file=sys.stderr)
-            fcntl.flock(file, fcntl.LOCK_EX)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        if not wait:
+            raise Failure(f"{path.parent}: another process is at work here; wait for it or stop it") from error
+        print(f"waiting for another process that is at work in {path.parent}", file=sys.stderr)
+        lock.acquire()
+    except NotImplementedError as error:
+        raise Failure(f"{path.parent}: this file system has no locks; name a folder on another disk") from error
+    try:
         yield
+    finally:
+        lock.release()
+
+
+def cores() -> int:
+    """Return how many processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux alone
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,7 +1,9 @@
 import argparse
 import errno
+import importlib.util
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +43,10 @@ def test_done_is_0():
         (OSError(errno.EFBIG, "File too large"), 1, "the disk is full (while writing); free some space"),
         (PermissionError(errno.EACCES, "Permission denied", "runs"), 1, "runs: Permission denied"),
         (OSError(errno.EROFS, "Read-only file system", "runs"), 1, "runs: Read-only file system"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "n" * 300), 2, f"{'n' * 300}: the name is too long"),
+        (OSError(errno.ELOOP, "Too many levels", "data"), 2, "data: is a link that leads back to itself"),
+        (MemoryError(), 1, "the memory is full; choose smaller images or batches"),
+        (MemoryError("Unable to allocate 9 GiB"), 1, "the memory is full (Unable to allocate 9 GiB); choose"),
     ],
 )
 def test_an_error_is_one_line_and_an_exit_code(capsys, error, code, text):
@@ -161,3 +167,90 @@ def test_an_unknown_option_of_a_command_is_2(name):
     done = subprocess.run(command_line, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+WORK = r"""
+import sys
+from hpa import command
+
+def work(options):
+    print("class \u00e4\u03bb \udcff")
+    print("warning \u00e4\u03bb", file=sys.stderr)
+    with open(sys.argv[1], "w") as file:
+        file.write("done")
+
+sys.exit(command.run(command.parser("thing", "Does a thing."), work, []))
+"""
+
+
+@pytest.mark.parametrize("encoding", ["ascii:strict", "latin-1:strict", "utf-8:strict"])
+def test_letters_that_a_terminal_cannot_show_end_no_run(tmp_path, encoding):
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    arguments = [sys.executable, "-c", WORK, str(tmp_path / "result")]
+    done = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert b"class" in done.stdout
+    assert (tmp_path / "result").read_text() == "done"
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&-", "<&- >&- 2>&-"])
+def test_with_closed_streams_the_work_is_done_all_the_same(tmp_path, closed):
+    script = f'exec "$0" -c "$1" "$2" {closed}'
+    arguments = ["bash", "-c", script, sys.executable, WORK, str(tmp_path / "result")]
+    assert subprocess.run(arguments, cwd=ROOT, check=False, capture_output=True).returncode == 0
+    assert (tmp_path / "result").read_text() == "done"  # and no message in it
+
+
+IMPORT = """
+import sys
+from hpa import command
+
+def work(options):
+    with command.quiet_import():
+        import keras
+    print(keras.backend.backend(), keras.config.floatx(), keras.config.image_data_format(), keras.config.max_epochs())
+
+sys.exit(command.run(command.parser("thing", "Does a thing."), work, []))
+"""
+
+
+def imported(tmp_path, **variables):
+    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    environment |= {"KERAS_HOME": str(tmp_path)} | variables
+    arguments = [sys.executable, "-c", IMPORT]
+    return subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_users_own_keras_settings_change_no_result(tmp_path):
+    (tmp_path / "keras.json").write_text(
+        '{"floatx": "float16", "epsilon": 0.1, "backend": "jax", "image_data_format": "channels_first", "max_epochs": 1}'
+    )
+    done = imported(tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "tensorflow float32 channels_last None\n", "")
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch", "theano"])
+def test_a_backend_that_is_not_there_is_one_line(tmp_path, backend):
+    if importlib.util.find_spec(backend):
+        pytest.skip(f"{backend} is installed")
+    done = imported(tmp_path, KERAS_BACKEND=backend)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"hpa.thing: KERAS_BACKEND is {backend}")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_crash_while_tensorflow_is_loaded_is_told():
+    code = (
+        "import os, signal\nfrom hpa import command\nwith command.quiet_import():\n    os.kill(os.getpid(), signal.SIGILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGILL
+    assert "Fatal Python error: Illegal instruction" in done.stderr
+
+
+def test_a_bad_option_is_one_line(capsys):
+    parser = command.parser("thing", "Does a thing.")
+    command.add_task(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--task", "hep3"])
+    assert len(capsys.readouterr().err.splitlines()) == 1

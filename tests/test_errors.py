@@ -29,3 +29,13 @@ def test_bad_input_and_failure_can_be_told_apart():
     assert issubclass(BadInput, ValueError)
     assert not issubclass(Failure, BadInput)
     assert not issubclass(BadInput, Failure)
+
+
+def test_of_a_monstrous_line_both_ends_are_kept():
+    with pytest.raises(BadInput) as caught:
+        refuse("train.csv", [f"line 2: id {'x' * 10**7} is too long", "line 3: empty"])
+    first, second, third = str(caught.value).splitlines()
+    assert (first, third) == ("train.csv: 2 faults", "  line 3: empty")
+    assert second.startswith("  line 2: id xxx")
+    assert second.endswith("xxx is too long")
+    assert len(second) < 1100

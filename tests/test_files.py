@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hpa.errors import BadInput, Failure
-from hpa.files import locked, read_json, write_json, written_whole
+from hpa.files import locked, read_json, require_output, write_json, written_whole
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -62,7 +62,10 @@ def test_json_comes_back(tmp_path):
     assert read_json(tmp_path / "value.json") == value
 
 
-@pytest.mark.parametrize(("text", "reason"), [("{", "not valid JSON"), ("[]", "found a list"), (None, "No such file")])
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("{", "not valid JSON"), ("[]", "found a list"), ("[" * 10**5, "not valid JSON"), (None, "No such file")],
+)
 def test_what_is_no_json_object_is_refused(tmp_path, text, reason):
     path = tmp_path / "value.json"
     if text is not None:
@@ -109,3 +112,96 @@ def test_a_dead_process_holds_no_lock(tmp_path):
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path / ".lock")], cwd=ROOT, check=False).returncode == -9
     with locked(tmp_path / ".lock", wait=False):
         pass
+
+
+def test_several_processes_may_write_one_file(tmp_path):
+    path = tmp_path / "table.csv"
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom hpa.files import written_whole\n"
+        "with written_whole(Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('whole ' * 1000)\n    print('ready', flush=True)\n    sys.stdin.readline()\n"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=ROOT, **pipes) for _ in range(6)]
+    for writer in writers:
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        writer.communicate("go\n", timeout=20)
+    assert [writer.returncode for writer in writers] == [0] * 6
+    assert path.read_text() == "whole " * 1000
+    assert os.listdir(tmp_path) == ["table.csv"]
+
+
+def test_a_link_is_written_through(tmp_path):
+    target, link = tmp_path / "elsewhere" / "table.csv", tmp_path / "table.csv"
+    link.symlink_to(target)  # which is not there yet
+    for text in ("new", "newer"):
+        with written_whole(link) as temporary:
+            temporary.write_text(text)
+        assert link.is_symlink()
+        assert target.read_text() == text
+
+
+def test_a_link_to_itself_is_refused(tmp_path):
+    link = tmp_path / "table.csv"
+    link.symlink_to(link)
+    with pytest.raises(BadInput, match="leads back to itself"), written_whole(link):
+        pass
+    assert link.is_symlink()
+
+
+def test_a_device_or_a_pipe_is_written_to_and_not_replaced(tmp_path):
+    with written_whole(Path(os.devnull)) as temporary:
+        temporary.write_text("lost")
+    assert Path(os.devnull).is_char_device()
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE, text=True)
+    with written_whole(pipe) as temporary:
+        temporary.write_text("through")
+    assert reader.communicate(timeout=20)[0] == "through"
+    assert pipe.is_fifo()
+
+
+def test_a_name_as_long_as_the_file_system_takes(tmp_path):
+    path = tmp_path / f"{'n' * 250}.csv"
+    with written_whole(path) as temporary:
+        temporary.write_text("whole")
+    assert path.read_text() == "whole"
+
+
+@pytest.mark.parametrize(
+    ("out", "fault"),
+    [
+        ("train.csv", "is train.csv"),
+        ("link.csv", "is train.csv"),
+        ("hard.csv", "is train.csv"),
+        ("train/../train.csv", "is train.csv"),
+        ("train/a_red.png", "lies in train"),
+        ("train/deeper/new.png", "lies in train"),
+        ("other/new.png", "lies in train"),
+        ("absent.csv", "is absent.csv"),
+    ],
+)
+def test_no_output_is_an_input(tmp_path, monkeypatch, out, fault):
+    monkeypatch.chdir(tmp_path)
+    Path("train").mkdir()
+    for name in ("train.csv", "train/a_red.png"):
+        Path(name).write_text("input")
+    Path("link.csv").symlink_to("train.csv")
+    Path("other").symlink_to("train")
+    os.link("train.csv", "hard.csv")
+    inputs = [Path("train.csv"), Path("train"), Path("absent.csv")]
+    with pytest.raises(BadInput, match=f"--out {out}: {fault}"):
+        require_output(Path(out), inputs)
+    for sound in ("train2.csv", "trained/train.csv", "runs/train/new.csv"):
+        require_output(Path(sound), inputs)
+
+
+@pytest.mark.parametrize("name", ["pipe", os.devnull])
+def test_what_could_be_read_without_end_is_refused(tmp_path, name):
+    path = tmp_path / name
+    if name == "pipe":
+        os.mkfifo(path)
+    with pytest.raises(BadInput, match="is a pipe or a device"):
+        read_json(path)
