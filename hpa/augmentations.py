@@ -24,10 +24,11 @@ def work(options: argparse.Namespace) -> None:
 
     from hpa.data.augment import POLICIES, policies_for
     from hpa.data.images import read_image
-    from hpa.data.layout import find_files
+    from hpa.data.layout import data_paths, find_files
     from hpa.data.overview import VARIATIONS, write_overview
     from hpa.data.tables import read_samples
 
+    command.require_output(options, options.out, data_paths(options.data))
     table = read_samples(options.data, "train", options.task)
     rows = np.unique(np.linspace(0, len(table) - 1, VARIATIONS).astype(int))
     files = find_files(options.data / "train", table.ids[rows], options.task)

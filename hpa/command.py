@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from hpa import files
 from hpa.errors import BadInput, Failure
 from hpa.models.variants import MODELS, VARIANTS
 from hpa.tasks import HPA, TASKS, Task, read_task
@@ -240,6 +241,25 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         metavar="LOSS",
         help=f"what training minimises: {', '.join(LOSSES)}; or two of them, as A+B (half each) or A+B:0.3 (0.7 A, 0.3 B)",
     )
+
+
+def require_output(options: argparse.Namespace, path: Path, data: Sequence[Path] = (), option: str = "--out") -> None:
+    """Raise BadInput if writing the file `path` would replace something that a command reads.
+
+    Args:
+        options: of the command; the files that some of them name are inputs.
+        path: the file to write.
+        data: further files and folders that are read, such as `hpa.data.layout.data_paths` returns.
+        option: what names `path`.
+    """
+    named = [getattr(options, name, None) for name in ("table", "sample_submission", "shares", "images")]
+    named += [Path(group.strip()) for group in (getattr(options, "groups", None) or "").split(",") if group.strip()]
+    text = _TEXT_OF_TASK.get(getattr(options, "task", None), HPA.name)
+    named += [] if text in TASKS else [Path(text)]
+    files.require_output(path, [*data, *filter(None, named)], option)
+    for mark in ("config.json", "validation.npz", "store.json"):
+        if (path.parent / mark).exists():
+            raise BadInput(f"{option} {path}: {path.parent} holds a run or packed images; name another folder")
 
 
 def task(text: str) -> Task:

@@ -40,8 +40,12 @@ def build_parser() -> argparse.ArgumentParser:
 def work(options: argparse.Namespace) -> None:
     """Find the copies, print how many there are and which labels clash, and write what is asked for."""
     from hpa.data.duplicates import copies_table, read_sets
+    from hpa.data.layout import data_paths
     from hpa.files import written_whole
 
+    for option, path in (("--out", options.out), ("--contact-sheet", options.contact_sheet)):
+        if path:
+            command.require_output(options, path, data_paths(options.data), option)
     sets = read_sets(options.data, options.task)
     copies, pairs = copies_table(options.data, sets, options.task)
     print(f"looked at {', '.join(f'{name} ({len(table)} images)' for name, table in sets.items())}")

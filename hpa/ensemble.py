@@ -75,11 +75,14 @@ def work(options: argparse.Namespace) -> None:
         raise BadInput("--members names the folders itself; leave out --variants and --stage")
     if options.out.suffix != ".csv":
         raise BadInput(f"--out {options.out}: the name of a submission ends in .csv")
+    from hpa.data.layout import data_paths
     from hpa.scoring.blend import blend_members
     from hpa.scoring.members import read_members
     from hpa.scoring.saved_thresholds import saved_choice
     from hpa.training.runs import run_folders
 
+    for path in (options.out, options.out.with_suffix(".json")):
+        command.require_output(options, path, data_paths(options.data))
     folders = options.members or run_folders(options.runs, options.variants, options.stage)
     ids = _test_ids(options)
     members = read_members(folders, ids)

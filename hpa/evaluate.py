@@ -51,11 +51,13 @@ def work(options: argparse.Namespace) -> None:
 
     from hpa.data.images import read_image
     from hpa.data.layout import find_files
-    from hpa.data.tables import read_labelled
+    from hpa.data.tables import read_labelled, table_beside
     from hpa.scoring.blend import blend, validation_thresholds
-    from hpa.scoring.evaluation import describe, evaluate, write_evaluation
+    from hpa.scoring.evaluation import WRITTEN, describe, evaluate, write_evaluation
     from hpa.scoring.predictions import Predictions
 
+    for name in WRITTEN:
+        command.require_output(options, out / name, [options.data, table_beside(options.data)])
     with command.quiet_import():
         from hpa.training.predict import common_task, predict_files
 

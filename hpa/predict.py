@@ -38,6 +38,7 @@ def work(options: argparse.Namespace) -> None:
     if options.out and options.out.is_dir():
         raise BadInput(f"--out {options.out}: is a folder; name a file")
     if options.images:
+        command.require_output(options, options.out)
         predict_folder(folders, options.images, options.out, options.views, options.average)
         return
     with command.quiet_import():

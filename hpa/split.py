@@ -29,9 +29,11 @@ def work(options: argparse.Namespace) -> None:
     """Split the table, print the shares and write the file."""
     import numpy as np
 
+    from hpa.data.layout import data_paths
     from hpa.data.splits import make_folds, share_table, write_split
     from hpa.data.tables import read_labelled
 
+    command.require_output(options, options.out, data_paths(options.data))
     table = read_labelled(options.data / "train", options.task, options.table)
     fold_of_row = make_folds(table, options.folds, options.split_seed, options.groups)
     shares = share_table(table.targets, fold_of_row, options.task.classes)

@@ -50,6 +50,7 @@ def work(options: argparse.Namespace) -> None:
         raise BadInput("--run names the folders itself; leave out --variants and --stage")
     from itertools import compress
 
+    from hpa.files import require_output
     from hpa.scoring.comparison import compare_thresholds, write_table
     from hpa.scoring.members import read_members
     from hpa.scoring.saved_thresholds import NAME, read_shares, write_thresholds
@@ -58,6 +59,9 @@ def work(options: argparse.Namespace) -> None:
     from hpa.training.runs import run_folders
 
     folders = options.run or run_folders(options.runs, options.variants, options.stage)
+    if options.shares:
+        for folder in folders:
+            require_output(folder / "thresholds.csv", [options.shares], "the table")
     members = read_members(folders, None)
     if members.labels == "one":
         raise BadInput(f"{folders[0]}: a sample has one label here, its strongest class; there are no thresholds to choose")

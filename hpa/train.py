@@ -112,6 +112,9 @@ def work(options: argparse.Namespace) -> None:
 
     settings = base_settings(options.preset, vars(options), options.task, options.data, options.runs)
     if options.show_augmentation:
+        from hpa.data.layout import data_paths
+
+        command.require_output(options, options.show_augmentation, data_paths(options.data), "--show-augmentation")
         show_augmentation(options.show_augmentation, settings, options.task, options.data)
         return
     name = run_name(options.name, settings.model, settings.variant, settings.fold)

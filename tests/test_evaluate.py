@@ -189,3 +189,20 @@ def test_in_a_process_of_its_own(place):
     done = subprocess.run(command, cwd=place, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == "hpa.evaluate: --run: runs/a/base is named twice; once is enough\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        (["--data", "cells", "--out", "cells/Golgi"], "lies in cells"),
+        (["--data", "flat", "--table", "scored/classes.csv", "--out", "scored"], "is scored/classes.csv"),
+        (["--data", "flat", "--out", "runs/a/base"], "runs/a/base holds a run"),
+    ],
+)
+def test_nothing_that_is_read_is_written_over(place, networks, capsys, options, fault):
+    Path("scored").mkdir()
+    shutil.copy("flat.csv", "scored/classes.csv")
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    assert evaluate.main(["--run", "runs/a/base", *options]) == 2
+    assert fault in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before

@@ -153,3 +153,12 @@ def test_bad_rules(capsys, rule):
         thresholds.main(["--rule", rule])
     assert caught.value.code == 2
     assert "--rule" in capsys.readouterr().err
+
+
+def test_shares_that_the_table_would_replace(place, capsys):
+    shares = Path("runs/0/base/thresholds.csv")
+    shares.write_text("class,share\n" + "".join(f"{name},0.1\n" for name in CLASSES))
+    before = shares.read_text()
+    assert thresholds.main(["--run", "runs/0/base", "--rule", "class-share", "--shares", str(shares)]) == 2
+    assert "which this command reads" in capsys.readouterr().err
+    assert shares.read_text() == before

@@ -32,6 +32,13 @@ def external_sets(data: Path) -> list[str]:
     return sorted(name for name in names if name == EXTERNAL or name.startswith(f"{EXTERNAL}-"))
 
 
+def data_paths(data: Path) -> list[Path]:
+    """Return the folders of the sets of a data folder and the tables next to them, be they there or not."""
+    sets = ["train", "validation", "test", *(external_sets(data) if data.is_dir() else ())]
+    tables = [f"{name}.csv" for name in (*sets, "sample_submission", "test_key")]
+    return [data / name for name in (*sets, *tables)]
+
+
 def list_images(folder: Path) -> list[Path]:
     """Return the image files in a folder and in its class folders, hidden ones passed over.
 

@@ -42,6 +42,7 @@ SCORES = {
 SHOWN_MISTAKES = 40
 CAPTION_LETTERS = 22
 PICTURES = ("confusion.png", "classes.png", "mistakes.png")
+WRITTEN = ("scores.json", "classes.csv", "predictions.csv", *PICTURES)
 
 
 @dataclass(frozen=True)

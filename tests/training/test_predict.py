@@ -154,6 +154,17 @@ def test_a_table_that_is_a_folder_is_refused_before_anything_is_read(tmp_path, s
     assert f"--out {tmp_path / 'out.csv'}: is a folder; name a file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("out", "fault"), [("cells/Golgi/1.png", "lies in"), ("runs/0/base/history.csv", "holds a run")])
+def test_a_table_over_what_is_read_is_refused(tmp_path, stand_ins, monkeypatch, capsys, out, fault):
+    stand_ins("0", HEP2)
+    monkeypatch.chdir(tmp_path)
+    write_image(tmp_path / "cells" / "Golgi" / "1.png", np.zeros((8, 8), np.uint8))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert command.main(["--images", "cells", "--out", out]) == 2
+    assert fault in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 @pytest.mark.parametrize("option", [["--images", "cells"], ["--out", "out.csv"]])
 def test_a_folder_without_a_table_to_write_or_the_other_way_round(tmp_path, stand_ins, capsys, option):
     stand_ins("0", HEP2)

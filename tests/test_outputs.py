@@ -1,0 +1,83 @@
+"""No command writes over what it reads."""
+
+import importlib
+import shutil
+
+import numpy as np
+import pytest
+
+from hpa.data.tables import read_ids, read_samples
+from hpa.files import write_json
+from hpa.scoring.predictions import Predictions, write_predictions
+from hpa.tasks import HEP2, HPA
+
+
+@pytest.fixture(scope="module")
+def folder(drawn_data, drawn_cells, tmp_path_factory):
+    """Data of both tasks and a member of an ensemble, which no test changes."""
+    folder = tmp_path_factory.mktemp("outputs")
+    shutil.copytree(drawn_data, folder / "fields")
+    shutil.copytree(drawn_cells, folder / "cells")
+    table, ids = read_samples(folder / "fields", "train", HPA), read_ids(folder / "fields", HPA)
+    random = np.random.default_rng(0)
+    member = folder / "runs" / "0" / "base"
+    member.mkdir(parents=True)
+    first = table.at(np.arange(20))
+    probabilities = random.random(first.targets.shape, np.float32)
+    write_predictions(member / "validation.npz", Predictions(first.ids, HPA.classes, probabilities, first.targets))
+    write_predictions(member / "test.npz", Predictions(ids, HPA.classes, random.random((len(ids), 28), np.float32)))
+    write_json(member / "config.json", {"fold": 0})
+    (folder / "groups.csv").write_text("Id,group\n" + "".join(f"{each},0\n" for each in table.ids[:2]))
+    (folder / "shares.csv").write_text("class,share\n" + "".join(f"{name},0.1\n" for name in HPA.classes))
+    (folder / "task.toml").write_text(
+        f'classes = {list(HEP2.classes)}\nchannels = ["grey"]\nsuffixes = [""]\nlabels = "one"\n'
+    )
+    (folder / "link.csv").symlink_to(folder / "fields" / "train.csv")
+    return folder
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+SPLIT = "split --data fields"
+CELLS = "--task hep2 --data cells"
+ENSEMBLE = "ensemble --data fields --members runs/0/base --shift 0"
+CASES = [
+    f"{SPLIT} --out fields/train.csv",
+    f"{SPLIT} --out fields/sample_submission.csv",
+    f"{SPLIT} --out fields/train/folds.csv",
+    f"{SPLIT} --out link.csv",
+    f"{SPLIT} --table fields/test_key.csv --out fields/test_key.csv",
+    f"{SPLIT} --groups groups.csv --out groups.csv",
+    f"{SPLIT} --out runs/0/base/folds.csv",
+    f"{ENSEMBLE} --out fields/train.csv",
+    f"{ENSEMBLE} --out fields/sample_submission.csv",
+    f"{ENSEMBLE} --out runs/0/base/config.csv",  # its JSON would be config.json
+    f"{ENSEMBLE} --sample-submission fields/test_key.csv --out fields/test_key.csv",
+    f"duplicates {CELLS} --out cells/train.csv",
+    f"duplicates {CELLS} --contact-sheet cells/train/Golgi/sheet.png",
+    "duplicates --task task.toml --data cells --out task.toml",
+    f"augmentations {CELLS} --out cells/validation/Golgi/sheet.png",
+    "augmentations --data fields --out fields/train/{image}",
+    "train --data fields --show-augmentation fields/train/{image}",
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_output_that_is_an_input_is_refused(folder, monkeypatch, capsys, case):
+    monkeypatch.chdir(folder)
+    before = contents(folder)
+    name, *arguments = case.format(image=next((folder / "fields" / "train").iterdir()).name).split()
+    assert importlib.import_module(f"hpa.{name}").main(arguments) == 2
+    assert "name another" in capsys.readouterr().err
+    assert contents(folder) == before
+
+
+def test_what_lies_next_to_the_data_can_be_written_again(folder, monkeypatch, tmp_path):
+    shutil.copytree(folder, tmp_path / "all")
+    monkeypatch.chdir(tmp_path / "all" / "fields")
+    for _ in range(2):
+        assert importlib.import_module("hpa.split").main(["--data", ".", "--out", "folds.csv"]) == 0
+        arguments = ["--data", ".", "--members", "../runs/0/base", "--shift", "0", "--out", "entry.csv"]
+        assert importlib.import_module("hpa.ensemble").main(arguments) == 0
