@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from threadpoolctl import threadpool_limits
 
-from hpa.data.tables import SampleTable, id_differences, read_columns
+from hpa.data.tables import SampleTable, id_differences, read_columns, shown
 from hpa.errors import BadInput, refuse
 from hpa.files import written_whole
 
@@ -62,7 +63,8 @@ def stratified_folds(targets: np.ndarray, folds: int, seed: int, groups: np.ndar
     if len(counted) < folds:
         what = "rows" if groups is None else "groups"
         raise BadInput(f"{len(counted)} {what} cannot fill {folds} folds; ask for fewer folds")
-    return _unit_folds(counted, folds, np.random.default_rng(seed))[unit_of_row]
+    with threadpool_limits(1, "blas"):  # the matrices are so small that threads only wait for each other: 10 times as long
+        return _unit_folds(counted, folds, np.random.default_rng(seed))[unit_of_row]
 
 
 def make_folds(table: SampleTable, folds: int, seed: int, groups: str | None) -> np.ndarray:
@@ -142,10 +144,11 @@ def read_split(path: Path, ids: np.ndarray) -> np.ndarray:
             that only the file or only the table has.
     """
     frame = read_columns(path, ["Id", "fold"])
-    repeated = frame["Id"].duplicated()
     unsound = ~frame["fold"].str.fullmatch("[0-9]{1,9}")
-    faults = [f"line {row + 2}: id {frame['Id'][row]} is here twice; keep one of them" for row in np.flatnonzero(repeated)]
-    faults += [f"line {row + 2}: fold '{fold}' is not a whole number from 0" for row, fold in frame["fold"][unsound].items()]
+    faults = _repeated_faults(frame["Id"])
+    faults += [
+        f"line {row + 2}: fold '{shown(fold)}' is not a whole number from 0" for row, fold in frame["fold"][unsound].items()
+    ]
     mend = "the run was made on another table; name the --data it was trained on, or make a new run"
     faults += [f"{each}; {mend}" for each in id_differences(frame["Id"].unique(), ids, "the table")]
     refuse(path, faults)
@@ -161,7 +164,7 @@ def _read_grouping(grouping: str, ids: np.ndarray) -> np.ndarray:
     span = grouping.removeprefix("neighbours-")
     if span != grouping:
         unsound = [identifier for identifier in ids.tolist() if not identifier.isdecimal()]
-        refuse(f"--groups {grouping}", [f"id {each} is not a number, so it has no neighbours" for each in unsound])
+        refuse(f"--groups {grouping}", [f"id {shown(each)} is not a number, so it has no neighbours" for each in unsound])
         if not span.isdecimal() or not int(span):
             raise BadInput(f"--groups {grouping}: expected neighbours-<how many ids a range has>, as in neighbours-300")
         return np.unique([int(identifier) // int(span) for identifier in ids.tolist()], return_inverse=True)[1]
@@ -170,13 +173,18 @@ def _read_grouping(grouping: str, ids: np.ndarray) -> np.ndarray:
         frame = frame[frame["set"] != "test"]  # an id may mean another sample there
     expected = frame[frame["set"].isin(("train", "validation"))] if "set" in frame else frame
     if (len(expected) or "set" not in frame) and not np.isin(ids, frame["Id"]).any():
-        raise BadInput(f"--groups {grouping}: names none of the ids, the first of which is {ids[0]}")
-    repeated = frame["Id"][frame["Id"].duplicated()]
-    refuse(grouping, [f"line {row + 2}: id {each} is here twice; keep one of them" for row, each in repeated.items()])
+        raise BadInput(f"--groups {grouping}: names none of the ids, the first of which is {shown(ids[0])}")
+    refuse(grouping, _repeated_faults(frame["Id"]))
     group_of_row = pd.factorize(frame.set_index("Id")["group"].reindex(ids))[0].astype(np.int64)  # -1 for an id without
     alone = group_of_row < 0
     group_of_row[alone] = group_of_row.max() + 1 + np.arange(np.count_nonzero(alone))
     return group_of_row
+
+
+def _repeated_faults(ids: pd.Series) -> list[str]:
+    """Say which ids, with rows from 0 as index, stand there twice."""
+    repeated = ids[ids.duplicated()]
+    return [f"line {row + 2}: id {shown(each)} is here twice; keep one of them" for row, each in repeated.items()]
 
 
 def _is_rule(grouping: str) -> bool:
@@ -258,12 +266,17 @@ def _balance(extra: np.ndarray, counted: np.ndarray, trained: np.ndarray) -> Non
 
     What is lowered is the sum, over the columns of `counted` and the folds, of the squared deviation from the ideal. For two
     folds that is |d|^2 / 2 and a constant, where d is the difference of their counts: flipping a kind that only one of them
-    has, of signed counts x, lowers |d|^2 by 4 (d.x - x.x), and flipping y as well by 4 (d.y - y.y - 2 x.y) more.
+    has, of signed counts x, lowers |d|^2 by 4 (d.x - x.x), and flipping y as well by 4 (d.y - y.y - 2 x.y) more. Two folds
+    are tried again only if one of them has changed since.
     """
+    folds = extra.shape[1]
+    changes, tried = np.zeros(folds, np.int64), np.full((folds, folds), -1)  # moves, of two folds when last tried
     improved = True
     while improved:
         improved = False
-        for one, other in combinations(range(extra.shape[1]), 2):
+        for one, other in combinations(range(folds), 2):
+            if changes[one] + changes[other] == tried[one, other]:
+                continue
             sign = extra[:, one].astype(float) - extra[:, other]
             movable = np.flatnonzero((sign != 0) & ~(trained & (one == 0)))
             difference = sign @ counted
@@ -281,4 +294,6 @@ def _balance(extra: np.ndarray, counted: np.ndarray, trained: np.ndarray) -> Non
                 difference -= 2 * signed[flipped].sum(axis=0)
                 signed[flipped] *= -1
                 extra[np.ix_(movable[flipped], [one, other])] ^= True
+                changes[[one, other]] += 1
                 improved = True
+            tried[one, other] = changes[one] + changes[other]

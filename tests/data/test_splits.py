@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -316,3 +318,15 @@ def test_only_the_first_of_many_differences_are_named(tmp_path):
     write_split(path, np.array(["x"]), np.array([0]))
     with pytest.raises(BadInput, match=r"20 ids of the table missing \(id0, id1, id2, \.\.\.\)"):
         read_split(path, np.array([f"id{number}" for number in range(20)]))
+
+
+def test_many_folds_of_many_rows_take_seconds():
+    """Threads of the matrix library would wait for each other for half a minute here."""
+    random = np.random.default_rng(0)
+    targets = (random.random((75_000, 28)) < np.geomspace(0.3, 0.002, 28)).astype(np.uint8)
+    start = time.process_time()
+    fold_of_row = stratified_folds(targets, 40, 0)
+    assert time.process_time() - start < 10
+    counts = np.stack([targets[fold_of_row == fold].sum(axis=0) for fold in range(40)])
+    assert np.abs(counts - counts.mean(axis=0)).max() < 1
+    assert np.unique(np.bincount(fold_of_row)).tolist() == [1875]
