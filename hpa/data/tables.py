@@ -5,6 +5,8 @@ A labelled set is a folder of images with a table `<folder>.csv` beside it, or a
 
 from __future__ import annotations
 
+import io
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,9 +17,24 @@ import pandas as pd
 
 from hpa.data.layout import NAMED_IDS, find_folders, list_ids, list_images
 from hpa.errors import BadInput, refuse
+from hpa.files import require_plain
 from hpa.tasks import TASKS, Task
 
 LABEL_COLUMNS = (("Id", "Target"), ("Image ID", "Image class"))
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")  # line breaks and tabs among them
+# What compressed files and archives begin with.
+ARCHIVES = {
+    b"PK\x03\x04": "zip archive or workbook",
+    b"PK\x05\x06": "zip archive",  # an empty one
+    b"\x1f\x8b": "gzip file",
+    b"BZh91AY&SY": "bzip2 file",
+    b"\xfd7zXZ": "xz file",
+    b"\x28\xb5\x2f\xfd": "zstd file",
+    b"7z\xbc\xaf": "7z archive",
+    b"Rar!\x1a": "rar archive",
+}
+SHOWN_LETTERS = 60
 
 
 @dataclass(frozen=True)
@@ -141,12 +158,13 @@ def read_training_table(path: Path, task: Task) -> SampleTable:
         wrong = [name for name in named if name not in number_of]
         numbers = list({number_of[name] for name in named if name in number_of})
         if not named:
-            faults.append((row, f"id {identifier}: {column} is empty; give at least one class number"))
+            faults.append((row, f"id {shown(identifier)}: {column} is empty; give at least one class number"))
         elif wrong:
-            listed = ", ".join(f"'{name}'" for name in wrong)
-            faults.append((row, f"id {identifier}: {column} holds {listed}; {_describe_classes(task)}"))
+            faults.append((row, f"id {shown(identifier)}: {column} holds {listed(wrong)}; {_describe_classes(task)}"))
         elif task.labels == "one" and len(numbers) > 1:
-            faults.append((row, f"id {identifier}: {column} names {len(numbers)} classes; this task has one a sample"))
+            faults.append(
+                (row, f"id {shown(identifier)}: {column} names {len(numbers)} classes; this task has one a sample")
+            )
         else:
             targets[row, numbers] = 1
     refuse(path, [f"line {row + 2}: {fault}" for row, fault in sorted(faults)])
@@ -165,36 +183,109 @@ def read_sample_submission(path: Path) -> SampleTable:
 
 
 def read_columns(
-    path: Path, columns: Sequence[str], *alternatives: Sequence[str], may_be_empty: bool = False
+    path: Path,
+    columns: Sequence[str],
+    *alternatives: Sequence[str],
+    may_be_empty: bool = False,
+    exact: bool = False,
 ) -> pd.DataFrame:
-    """Read the named columns of a CSV as text, or the first of the `alternatives` that is there in their place.
+    """Read the named columns of a CSV as text, or the first of the `alternatives` that is there instead of them.
 
-    A byte order mark and CRLF line ends are accepted.
+    A byte order mark and CRLF line ends are accepted. The file's name does not matter, only what is in it.
+
+    Args:
+        path: the file.
+        columns: names of columns.
+        alternatives: other names.
+        may_be_empty: accept a table without rows.
+        exact: accept these columns alone, in this order and without a byte order mark, as a file for other programs.
 
     Raises:
-        BadInput: if the file is absent, not a UTF-8 CSV, lacks a column or has no rows, unless it may be empty.
+        BadInput: if the file is absent, no plain file, compressed, not a UTF-8 CSV, lacks a column, has one twice or those
+            of two alternatives, or has no rows unless it may be empty; and naming every row with a control character.
     """
+    content = _read_bytes(path)
     try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False)
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
+        names = _parse(content, header=None, nrows=1).fillna("").iloc[0].tolist()
+        frame = _parse(content)
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise BadInput(f"{path}: not a CSV table in UTF-8 ({str(error).strip()})") from error
+        raise BadInput(f"{path}: not a CSV table in UTF-8 ({shown(str(error).strip(), 200)})") from error
     choices = [list(each) for each in (columns, *alternatives)]
-    columns = min(choices, key=lambda each: len(set(each) - set(frame.columns)))
-    missing = [column for column in columns if column not in frame.columns]
+    columns = min(choices, key=lambda each: len(set(each) - set(names)))
+    found = ", ".join(shown(name) for name in names[:20]) + (", ..." if len(names) > 20 else "")
+    missing = [column for column in columns if column not in names]
     if missing:
         accepted = f"; accepted are {' or '.join(map(','.join, choices))}" if alternatives else ""
-        raise BadInput(f"{path}: no column {', '.join(missing)}; the first line has {', '.join(frame.columns)}{accepted}")
+        raise BadInput(f"{path}: no column {', '.join(missing)}; the first line has {found}{accepted}")
+    twice = [column for column in columns if names.count(column) > 1]
+    if twice:
+        raise BadInput(f"{path}: column {', '.join(twice)} is there {names.count(twice[0])} times; keep one of them")
+    for other in choices:
+        if set(other) <= set(names) and not set(other) <= set(columns):
+            raise BadInput(f"{path}: has both {','.join(columns)} and {','.join(other)}; keep one pair of columns")
+    if exact and names != columns:
+        raise BadInput(f"{path}: the first line is {found}; it must be {','.join(columns)}, without any other column")
+    if exact and content.startswith(BYTE_ORDER_MARK):
+        raise BadInput(
+            f"{path}: begins with a byte order mark, with which the first column is not called {columns[0]}; "
+            "save it as UTF-8 without one"
+        )
     if len(frame) and not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus first fields for row names
         raise BadInput(f"{path}: rows have more fields than the first line; put quotes around a field with commas")
-    frame = frame[columns].fillna("")
+    frame = frame.set_axis(names, axis=1)[columns].fillna("")
+    refuse(path, _control_faults(frame))
     filled = np.flatnonzero(frame.ne("").any(axis=1))
     if not len(filled):
         if may_be_empty:
             return frame[:0]
         raise BadInput(f"{path}: no rows below the header")
     return frame[: filled[-1] + 1]  # empty lines at the end are no rows
+
+
+def shown(text: str, letters: int = SHOWN_LETTERS) -> str:
+    """Return a text for a message: a damaged table may hold one of megabytes, of which only the beginning is kept."""
+    return text if len(text) <= letters else f"{text[:letters]}... ({len(text)} letters)"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return some names, each in quotes, for a message: the first ten."""
+    return ", ".join(f"'{shown(name)}'" for name in names[:10]) + (", ..." if len(names) > 10 else "")
+
+
+def _read_bytes(path: Path) -> bytes:
+    """Return what is in a table, unless it is certain to be none."""
+    require_plain(path)
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
+    kinds = [kind for start, kind in ARCHIVES.items() if content.startswith(start)]
+    if content[257:262] == b"ustar":
+        kinds.append("tar archive")
+    refuse(path, [f"is a {kind}, not a CSV table; unpack it and name the table in it" for kind in kinds[:1]])
+    zeros = content.find(b"\0")
+    if zeros >= 0 and not content.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16 has NUL bytes and a better message
+        line = content.count(b"\n", 0, zeros) + 1
+        raise BadInput(
+            f"{path}: line {line}: holds NUL bytes, {content.count(0)} in all; the file is damaged, restore it, "
+            "or not in UTF-8, save it as that"
+        )
+    return content
+
+
+def _parse(content: bytes, **options: object) -> pd.DataFrame:
+    return pd.read_csv(
+        io.BytesIO(content), dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False, **options
+    )
+
+
+def _control_faults(frame: pd.DataFrame) -> list[str]:
+    faults = []
+    for column in frame.columns:
+        for row in np.flatnonzero(frame[column].str.contains(CONTROL)):
+            value = shown(repr(frame[column].iloc[row]))
+            faults.append((row, f"line {row + 2}: {column} {value} holds a line break or control character; take it out"))
+    return [fault for _, fault in sorted(faults)]
 
 
 def id_differences(found: np.ndarray, expected: np.ndarray, source: object) -> list[str]:
@@ -214,7 +305,7 @@ def id_differences(found: np.ndarray, expected: np.ndarray, source: object) -> l
         "ids in more than one row": [each for each, count in counts.items() if count > 1],
     }
     return [
-        f"{len(ids)} {what} ({', '.join(map(str, ids[:NAMED_IDS]))}{', ...' if len(ids) > NAMED_IDS else ''})"
+        f"{len(ids)} {what} ({', '.join(shown(str(each)) for each in ids[:NAMED_IDS])}{', ...' if len(ids) > NAMED_IDS else ''})"
         for what, ids in differences.items()
         if ids
     ]
@@ -225,11 +316,12 @@ def _id_faults(ids: pd.Series) -> list[tuple[int, str]]:
     faults = []
     for row, identifier in enumerate(ids):
         if identifier.strip() != identifier or not identifier:
-            faults.append((row, f"id '{identifier}' is empty or has spaces around it"))
-        elif any(mark in identifier for mark in "/\\\0") or identifier.startswith("."):
-            faults.append((row, f"id '{identifier}' looks like a path; an id is a part of a file's name"))
+            faults.append((row, f"id '{shown(identifier)}' is empty or has spaces around it"))
+        elif any(mark in identifier for mark in "/\\") or identifier.startswith("."):
+            faults.append((row, f"id '{shown(identifier)}' looks like a path; an id is a part of a file's name"))
         elif identifier in first_row:
-            faults.append((row, f"id {identifier} stands already on line {first_row[identifier] + 2}; keep one of them"))
+            where = f"line {first_row[identifier] + 2}"
+            faults.append((row, f"id {shown(identifier)} stands already on {where}; keep one of them"))
         first_row.setdefault(identifier, row)
     return faults
 
@@ -243,7 +335,8 @@ def _describe_missing_table(folder: Path, beside: Path, task: Task) -> str:
     other = [each.name for each in TASKS.values() if each.labels == "one" and names & set(each.classes)]
     if other:
         return f"no such table; the class folders in {folder} are those of --task {other[0]}"
-    return f"no such table; the labels of the images in {folder} belong there"
+    mend = "name the task with --task if the classes lie in folders or are your own"
+    return f"no such table; the labels of the images in {folder} belong there, or {mend}"
 
 
 def _describe_classes(task: Task) -> str:

@@ -1,13 +1,15 @@
 """`thresholds.json`, the thresholds beside a model that later predictions use by themselves, and files of class shares."""
 
+import json
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from hpa.data.tables import read_columns
+from hpa.data.tables import read_columns, shown
 from hpa.errors import refuse
 from hpa.files import file_digest, read_json, write_json
 from hpa.scoring.rules import THRESHOLDS
@@ -89,11 +91,12 @@ def read_shares(path: Path, classes: Sequence[str]) -> np.ndarray:
             0 and at most 1.
     """
     if path.suffix == ".json":
-        named = list(read_json(path).items())
+        read_json(path)  # refuses what is no JSON object, but keeps only the last of two equal names
+        named = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=list)
     else:
         named = read_columns(path, ["class", "share"]).to_numpy().tolist()
-    names = [name for name, _ in named]
-    refuse(path, [f"class {name} is here twice; keep one of them" for name in dict.fromkeys(names) if names.count(name) > 1])
+    counts = Counter(name for name, _ in named)
+    refuse(path, [f"class {shown(name)} is here twice; keep one of them" for name, count in counts.items() if count > 1])
     return _numbers_by_class(path, dict(named), classes, "share", "correct it")
 
 
@@ -116,10 +119,12 @@ def _read(path: Path, classes: Sequence[str]) -> SavedThresholds:
 def _numbers_by_class(path: Path, named: Mapping[str, object], classes: Sequence[str], what: str, mend: str) -> np.ndarray:
     """Return the numbers in the order of `classes`, float64 [classes]; refuse other classes, and what is not in (0, 1]."""
     faults = [f"no {what} for class {name}; {mend}" for name in classes if name not in named]
-    faults += [f"class {name} is not one of this task's {len(classes)}; {mend}" for name in named if name not in classes]
+    faults += [
+        f"class {shown(name)} is not one of this task's {len(classes)}; {mend}" for name in named if name not in classes
+    ]
     numbers = {name: _number(value) for name, value in named.items()}
     faults += [
-        f"the {what} of class {name} is {named[name]}, not above 0 and at most 1; {mend}"
+        f"the {what} of class {shown(name)} is {shown(str(named[name]))}, not above 0 and at most 1; {mend}"
         for name, number in numbers.items()
         if not 0 < number <= 1
     ]
@@ -129,8 +134,8 @@ def _numbers_by_class(path: Path, named: Mapping[str, object], classes: Sequence
 
 def _number(value: object) -> float:
     try:
-        return float(value)
-    except (TypeError, ValueError):
+        return np.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
         return np.nan
 
 

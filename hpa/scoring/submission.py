@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hpa.data.tables import read_columns, read_sample_submission, read_training_table
+from hpa.data.tables import listed, read_columns, read_sample_submission, read_training_table, shown
 from hpa.errors import refuse
 from hpa.files import write_json, written_whole
 from hpa.scoring.metrics import macro_f1
@@ -37,7 +37,8 @@ def check_submission(path: Path, sample_submission_path: Path, class_count: int)
 
     Raises:
         BadInput: naming every fault: an id that is missing, unknown or repeated, an order that is not the sample's, a
-            row that names no class, a class twice, or something that is no class number.
+            row that names no class, a class twice, or something that is no class number; and for other columns than `Id`
+            and `Predicted`, or a byte order mark before them, which Kaggle would take for a part of the first one's name.
     """
     expected = read_sample_submission(sample_submission_path).ids.tolist()
     line_of, predicted, faults = _read(path, expected, sample_submission_path, class_count)
@@ -47,7 +48,8 @@ def check_submission(path: Path, sample_submission_path: Path, class_count: int)
     differing = [pair for pair in zip(found, wanted, strict=True) if pair[0] != pair[1]]
     if differing:
         here, there = differing[0]
-        faults.append(f"line {line_of[here]}: id {here} stands where {sample_submission_path} has {there}; use its order")
+        where = f"line {line_of[here]}: id {shown(here)}"
+        faults.append(f"{where} stands where {sample_submission_path} has {shown(there)}; use its order")
     refuse(path, faults)
     return predicted
 
@@ -70,30 +72,29 @@ def _read(path: Path, expected: list[str], source: Path, class_count: int) -> tu
 
     `expected` holds the ids that should be there, and `source` is the file that says so.
     """
-    frame = read_columns(path, ["Id", "Predicted"])
+    frame = read_columns(path, ["Id", "Predicted"], exact=True)
     numbers = {str(number): number for number in range(class_count)}
     predicted = np.zeros((len(frame), class_count), np.uint8)
     known = set(expected)
     line_of: dict[str, int] = {}
     faults = []
     for line, (identifier, text) in enumerate(zip(frame["Id"], frame["Predicted"], strict=True), start=2):
-        where = f"line {line}: id {identifier}"
+        where = f"line {line}: id {shown(identifier)}"
         if identifier in line_of:
             faults.append(f"{where} stands already on line {line_of[identifier]}; keep one of them")
         elif identifier not in known:
             faults.append(f"{where} is not in {source}; take it out")
         line_of.setdefault(identifier, line)
-        named = text.split()
+        named = [name for name in text.split(" ") if name]  # another kind of space is none to Kaggle
         wrong = [name for name in named if name not in numbers]
         if not named:
             faults.append(f"{where}: Predicted is empty; give at least one class number")
         elif wrong:
-            listed = ", ".join(f"'{name}'" for name in wrong)
-            faults.append(f"{where}: Predicted holds {listed}; class numbers are 0 to {class_count - 1}")
+            faults.append(f"{where}: Predicted holds {listed(wrong)}; class numbers are 0 to {class_count - 1}")
         elif len(set(named)) < len(named):
-            faults.append(f"{where}: Predicted '{text}' names a class twice; name it once")
+            faults.append(f"{where}: Predicted '{shown(text)}' names a class twice; name it once")
         else:
             predicted[line - 2, [numbers[name] for name in named]] = 1
     missing = [identifier for identifier in expected if identifier not in line_of]
-    faults += [f"id {identifier} of {source} is missing; add its row" for identifier in missing]
+    faults += [f"id {shown(identifier)} of {source} is missing; add its row" for identifier in missing]
     return line_of, predicted, faults

@@ -1,3 +1,9 @@
+import bz2
+import gzip
+import lzma
+import os
+import tarfile
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpa.data.layout import find_files
-from hpa.data.tables import read_ids, read_labelled, read_sample_submission, read_samples, read_training_table
+from hpa.data.tables import (
+    read_columns,
+    read_ids,
+    read_labelled,
+    read_sample_submission,
+    read_samples,
+    read_training_table,
+    shown,
+)
 from hpa.errors import BadInput
 from hpa.tasks import HEP2, HPA
 
@@ -77,8 +91,9 @@ def test_files_from_windows(write, content):
 def test_a_target_that_is_no_class(write, target):
     message = message_of(read_training_table, write(f'Id,Target\nfine,0\nodd,"{target}"\n'), HPA)
     assert "line 3: id odd: Target holds" in message
-    assert f"'{target.split()[-1]}'" in message
+    assert f"'{shown(target.split()[-1])}'" in message
     assert "0 to 27" in message
+    assert len(message) < 500
 
 
 @pytest.mark.parametrize("target", ["", "   "])
@@ -367,7 +382,8 @@ def test_many_labels_without_a_table(touch):
     data = touch("train/1_red.png", "cells/Golgi/2.png", "cells/odd/3.png", "odd/odd/4.png")
     for name in ("train", "odd", "nowhere"):
         assert message_of(read_samples, data, name, HPA) == (
-            f"{data / name}.csv: no such table; the labels of the images in {data / name} belong there"
+            f"{data / name}.csv: no such table; the labels of the images in {data / name} belong there, or name the task "
+            "with --task if the classes lie in folders or are your own"
         )
     assert message_of(read_samples, data, "cells", HPA) == (
         f"{data / 'cells'}.csv: no such table; the class folders in {data / 'cells'} are those of --task hep2"
@@ -405,3 +421,120 @@ def test_the_hep2_cells(shared_data):
         found = names_of(read_samples(hep2, name, HEP2))
         assert len(found) == count
         assert found.items() <= class_of.items()
+
+
+LABELS = "Id,Target\na,0\nb,1\nc,2\n"
+SPOILT = {
+    "a NUL byte in an id": (LABELS.replace("b,", "b\0,"), "line 3: holds NUL bytes, 1 in all"),
+    "a NUL byte in a target": (LABELS.replace("b,1", "b,1\0"), "line 3: holds NUL bytes, 1 in all"),
+    "a NUL byte in a column that is not read": ("Note,Id,Target\nx\0,a,0\n", "line 2: holds NUL bytes"),
+    "a block of NUL bytes over some rows": (LABELS[:12] + "\0" * 40 + LABELS[20:], "line 2: holds NUL bytes, 40 in all"),
+    "UTF-16 without its mark": (LABELS.encode("utf-16-le"), "not in UTF-8, save it as that"),
+    "a line break in an id": ('Id,Target\n"a\nb",0\nc,1\n', r"line 2: Id 'a\nb' holds a line break or control character"),
+    "a line end of Windows in an id": ('Id,Target\n"a\r\nb",0\n', r"line 2: Id 'a\r\nb' holds"),
+    "a tab in an id": ("Id,Target\na\tb,0\n", r"line 2: Id 'a\tb' holds"),
+    "an escape character in an id": ("Id,Target\nx,1\na\x1b[2J,0\n", r"line 3: Id 'a\x1b[2J' holds"),
+    "a line break in a target": ('Id,Target\na,"0\n1"\n', r"line 2: Target '0\n1' holds"),
+    "two columns of ids": ("Id,Id,Target\na,z,0\n", "column Id is there 2 times; keep one of them"),
+    "two columns of targets": ("Id,Target,Target\na,0,1\n", "column Target is there 2 times"),
+    "three equal columns": ("Target,Id,Target,Target\n0,a,0,0\n", "column Target is there 3 times"),
+    "both pairs of columns": (
+        "Id,Target,Image ID,Image class\na,0,a,1\n",
+        "has both Id,Target and Image ID,Image class; keep one pair of columns",
+    ),
+    "a monstrous column name": (f"Id,{'x' * 10**6}\na,0\n", "no column Target; the first line has Id, xxx"),
+    "a monstrous id": (f"Id,Target\na,0\n../{'x' * 10**6},0\n", "line 3: id '../xxx"),
+    "a monstrous target": (f"Id,Target\na,{'x' * 10**6}\n", "Target holds 'xxx"),
+    "a hundred thousand classes": (f"Id,Target\na,{'x ' * 10**5}\n", "Target holds 'x', 'x'"),
+}
+
+
+@pytest.mark.parametrize(("content", "named"), SPOILT.values(), ids=SPOILT)
+def test_spoilt_tables_are_refused(write, content, named):
+    path = write(content)
+    message = message_of(read_training_table, path, HPA)
+    assert message.startswith(f"{path}: ")
+    assert named in message
+    assert "\n" not in message
+    assert len(message) < 1000
+
+
+def test_other_columns_may_be_there_twice_and_hold_line_breaks(write):
+    table = read_training_table(write('Note,Id,Note,Target,Image ID\n"x\ny",a,z,1 2,b\n'), HPA)
+    assert table.ids.tolist() == ["a"]
+    assert labels_of(table) == [{1, 2}]
+
+
+@pytest.mark.parametrize("columns", ["Id,group,set", "Id,set,group"])
+def test_an_alternative_that_holds_another_is_no_clash(write, columns):
+    path = write(f"{columns}\na,0,0\n")
+    assert list(read_columns(path, ["Id", "group", "set"], ["Id", "group"])) == ["Id", "group", "set"]
+
+
+def zip_of_two(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("one.csv", LABELS)
+        archive.writestr("two.csv", LABELS)
+
+
+def tar(path):
+    with tarfile.open(path, "w") as archive:
+        archive.addfile(tarfile.TarInfo("train.csv"))
+
+
+ARCHIVES = {
+    "zip": zip_of_two,
+    "tar": tar,
+    "gz": lambda path: path.write_bytes(gzip.compress(LABELS.encode())),
+    "bz2": lambda path: path.write_bytes(bz2.compress(LABELS.encode())),
+    "xz": lambda path: path.write_bytes(lzma.compress(LABELS.encode())),
+    "zst": lambda path: path.write_bytes(b"\x28\xb5\x2f\xfd" + bytes(20)),
+}
+
+
+@pytest.mark.parametrize("name", ["train.csv", "own suffix"])
+@pytest.mark.parametrize("suffix", ARCHIVES)
+def test_compressed_tables_are_to_be_unpacked(tmp_path, suffix, name):
+    path = tmp_path / (name if name == "train.csv" else f"train.{suffix}")
+    ARCHIVES[suffix](path)
+    message = message_of(read_training_table, path, HPA)
+    assert message.startswith(f"{path}: is a ")
+    assert message.endswith("not a CSV table; unpack it and name the table in it")
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".gz", ".bz2", ".xz", ".zst", ".tar", ".tar.gz", ""])
+def test_the_name_of_a_table_does_not_matter(tmp_path, suffix):
+    path = tmp_path / f"train{suffix}"
+    path.write_text("Id,Target\nPK,0\n")
+    assert read_training_table(path, HPA).ids.tolist() == ["PK"]
+    path.write_text("PK,Id,Target\n1,a,0\n")
+    assert read_training_table(path, HPA).ids.tolist() == ["a"]
+
+
+def fifo(path):
+    os.mkfifo(path)
+
+
+def link_to_itself(path):
+    path.symlink_to(path.name)
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (fifo, "is a pipe or a device"),
+        (Path.mkdir, "cannot be read (Is a directory)"),
+        (link_to_itself, "cannot be read (Too many levels of symbolic links)"),
+        (lambda path: path.symlink_to("/dev/zero"), "is a pipe or a device"),
+        (lambda path: path.symlink_to("nowhere"), "cannot be read (No such file or directory)"),
+        (lambda path: (path.parent / "x").write_text("") and path.symlink_to("x/y"), "No such file"),
+    ],
+)
+def test_what_is_no_plain_file_is_not_read(tmp_path, make, named):
+    path = tmp_path / "train.csv"
+    make(path)
+    for read in (lambda path: read_training_table(path, HPA), read_sample_submission):
+        message = message_of(read, path)
+        assert message.startswith(f"{path}: ")
+        assert named in message
+        assert "\n" not in message

@@ -105,3 +105,22 @@ def test_faulty_shares_are_refused(tmp_path, text, message):
     (tmp_path / "shares.csv").write_text(text)
     with pytest.raises(BadInput, match=message):
         read_shares(tmp_path / "shares.csv", CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"Nucleoli": 0.5, "Rods & rings": 0.5, "Nucleoli": 0.1}', "class Nucleoli is here twice"),
+        ('{"Nucleoli": {"share": 0.5}, "Rods & rings": [0.5]}', "2 faults"),
+        ('{"Nucleoli": true, "Rods & rings": 0.5}', "the share of class Nucleoli is True"),
+        (f'{{"Nucleoli": 1{"0" * 400}, "Rods & rings": 0.5}}', "the share of class Nucleoli is 1000"),
+        ('[["Nucleoli", 0.5]]', "expected a JSON object, found a list"),
+        ("[" * 10**6, "not valid JSON"),
+        ('{"Nucleoli": 0.5', "not valid JSON"),
+    ],
+)
+def test_faulty_shares_in_json_are_refused(tmp_path, text, message):
+    (tmp_path / "shares.json").write_text(text)
+    with pytest.raises(BadInput, match=message) as caught:
+        read_shares(tmp_path / "shares.json", CLASSES)
+    assert len(str(caught.value)) < 1000

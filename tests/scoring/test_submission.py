@@ -113,10 +113,44 @@ def test_the_number_of_faults_is_told_where_the_list_is_cut(tmp_path, sample):
 
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])
-@pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_line_ends_and_a_byte_order_mark_do_not_matter(tmp_path, sample, mark, ends):
-    predicted = check_text(tmp_path, sample, mark + ends.join(["Id,Predicted", "a,1 0", "b,27", "c,3", "d,4", ""]))
+def test_line_ends_do_not_matter(tmp_path, sample, ends):
+    predicted = check_text(tmp_path, sample, ends.join(["Id,Predicted", "a,1 0", "b,27", "c,3", "d,4", ""]))
     assert np.array_equal(predicted, multi_hot([{0, 1}, {27}, {3}, {4}]))
+
+
+SPOILT = {
+    "a byte order mark": ("\ufeffId,Predicted\na,1\nb,2\nc,3\nd,4\n", "begins with a byte order mark"),
+    "a third column": (
+        "Id,Predicted,Score\na,1,0\nb,2,0\nc,3,0\nd,4,0\n",
+        "the first line is Id, Predicted, Score; it must be",
+    ),
+    "an index": (
+        ",Id,Predicted\n0,a,1\n1,b,2\n2,c,3\n3,d,4\n",
+        "the first line is , Id, Predicted; it must be Id,Predicted",
+    ),
+    "another order of columns": ("Predicted,Id\n1,a\n2,b\n3,c\n4,d\n", "it must be Id,Predicted"),
+    "two columns of classes": ("Id,Predicted,Predicted\na,1,2\nb,2,2\nc,3,2\nd,4,2\n", "column Predicted is there 2 times"),
+    "a NUL byte": ("Id,Predicted\na,1\nb,2\0\nc,3\nd,4\n", "line 3: holds NUL bytes"),
+    "rows of NUL bytes": ("Id,Predicted\na,1\n" + "\0" * 8 + "\nd,4\n", "line 3: holds NUL bytes, 8 in all"),
+    "a line break": ('Id,Predicted\na,1\nb,"2\n3"\nc,3\nd,4\n', "line 3: Predicted '2\\n3' holds a line break"),
+    "a tab": ("Id,Predicted\na,1\nb,2\t3\nc,3\nd,4\n", "line 3: Predicted '2\\t3' holds"),
+    "a space of another kind": ("Id,Predicted\na,1\nb,2\u00a03\nc,3\nd,4\n", "line 3: id b: Predicted holds '2\u00a03'"),
+    "a monstrous class": (f"Id,Predicted\na,{'1' * 10**6}\nb,2\nc,3\nd,4\n", "Predicted holds '111"),
+    "a monstrous id": (f"Id,Predicted\n{'a' * 10**6},1\n", "5 faults"),
+}
+
+
+@pytest.mark.parametrize(("content", "named"), SPOILT.values(), ids=SPOILT)
+def test_what_kaggle_would_not_read_alike_is_refused(tmp_path, sample, content, named):
+    with pytest.raises(BadInput, match=r"entry\.csv: ") as caught:
+        check_text(tmp_path, sample, content)
+    assert named in str(caught.value)
+    assert len(str(caught.value)) < 2000
+
+
+def test_a_sample_submission_may_begin_with_a_byte_order_mark(tmp_path, sample):
+    sample.write_text("\ufeff" + sample.read_text())
+    assert len(check_text(tmp_path, sample, "Id,Predicted\na,1\nb,2\nc,3\nd,4\n")) == 4
 
 
 def test_a_full_disk_leaves_the_old_pair(tmp_path, monkeypatch):
