@@ -11,6 +11,7 @@ seen, and `--sweep-shift 0.30:0.42:0.01` what hangs on the shift.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,12 +27,14 @@ if TYPE_CHECKING:
     from hpa.scoring.blend import Ensemble
     from hpa.scoring.members import Members
     from hpa.scoring.thresholds import Rule
+    from hpa.tasks import Task
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of `python -m hpa.ensemble`."""
     parser = command.parser("ensemble", "Blend the predictions of several models into one submission.")
     command.add_task(parser)
+    parser.set_defaults(task=None)  # that of the members
     command.add_folders(parser)
     command.add_choice(parser)
     add = parser.add_argument
@@ -84,7 +87,7 @@ def work(options: argparse.Namespace) -> None:
     for path in (options.out, options.out.with_suffix(".json")):
         command.require_output(options, path, data_paths(options.data))
     folders = options.members or run_folders(options.runs, options.variants, options.stage)
-    ids = _test_ids(options)
+    ids = _test_ids(options, _task_of_members(options, folders))
     members = read_members(folders, ids)
     _warn_of_copies(members)
     threshold = "strongest" if members.labels == "one" else options.threshold
@@ -132,13 +135,45 @@ def _compare(options: argparse.Namespace, members: Members, threshold: Rule) -> 
     print(f"no submission; wrote {', '.join(map(str, files))}")
 
 
-def _test_ids(options: argparse.Namespace) -> np.ndarray | None:
+def _task_of_members(options: argparse.Namespace, folders: Sequence[Path]) -> Task | None:
+    """Return what the members classify; None if they are of an unknown origin and `--task` does not say it.
+
+    Raises:
+        BadInput: if `--task` has other classes than the first member, which all others are compared with.
+    """
+    from hpa.scoring.predictions import read_predictions
+    from hpa.tasks import TASKS
+    from hpa.training.runs import read_task_of
+
+    file = folders[0] / "validation.npz"
+    if not file.is_file():  # `read_members` says all that is missing
+        return options.task
+    first = read_predictions(file)
+    if options.task is None:
+        with contextlib.suppress(BadInput):
+            return read_task_of(folders[0])
+        known = {(task.classes, task.labels): task for task in TASKS.values()}
+        return known.get((first.classes, first.labels))
+    if (options.task.classes, options.task.labels) != (first.classes, first.labels):
+        classes = f"{len(first.classes)} classes from '{first.classes[0]}' to '{first.classes[-1]}'"
+        raise BadInput(
+            f"--task {command.text_of_task(options.task)}: {file} is of another task, with {classes} and {first.labels} "
+            "label(s) a sample; leave --task out, or name that one"
+        )
+    return options.task
+
+
+def _test_ids(options: argparse.Namespace, task: Task | None) -> np.ndarray | None:
     """Return the ids of the test set, None if the data has none."""
     from hpa.data.tables import has_test_set, read_ids, read_sample_submission
 
     if options.sample_submission:
         return read_sample_submission(options.sample_submission).ids
-    return read_ids(options.data, options.task) if has_test_set(options.data) else None
+    if not has_test_set(options.data):
+        return None
+    if task is None and not (options.data / "sample_submission.csv").exists():
+        raise BadInput("--task: the members do not say how the files of a test image are named; name their task")
+    return read_ids(options.data, task)
 
 
 def _write(
@@ -148,10 +183,12 @@ def _write(
     from hpa.files import write_json
     from hpa.scoring.evaluation import write_prediction_table
     from hpa.scoring.predictions import Predictions
-    from hpa.scoring.submission import write_submission
+    from hpa.scoring.submission import share_warnings, write_submission
 
     about = _about(options, members, ensemble, threshold)
     if ids is not None and members.labels == "many":
+        for warning in share_warnings(ensemble.predicted, members.targets, "the validation rows have", members.classes):
+            print(f"{options.out}: {warning}", file=sys.stderr)
         write_submission(options.out, ids, ensemble.predicted, about)
         return
     if ids is not None:
@@ -163,6 +200,7 @@ def _write(
 def _about(options: argparse.Namespace, members: Members, ensemble: Ensemble, threshold: Rule) -> dict:
     """Return what the JSON beside the submission holds."""
     rows = zip(members.names, ensemble.member_f1.tolist(), ensemble.weights.tolist(), strict=True)
+    fallbacks = {"test_rows_given_their_strongest_class": ensemble.fallbacks} if members.labels == "many" else {}
     return {
         "members": [{"folder": name, "validation_f1": f1, "weight": weight} for name, f1, weight in rows],
         "weights": options.weights,
@@ -172,7 +210,7 @@ def _about(options: argparse.Namespace, members: Members, ensemble: Ensemble, th
         "validation_f1": ensemble.f1,
         "validation_accuracy": ensemble.accuracy,
         "test_rows": len(ensemble.predicted),
-        "test_rows_given_their_strongest_class": ensemble.fallbacks,
+        **fallbacks,
     }
 
 

@@ -52,7 +52,7 @@ def work(options: argparse.Namespace) -> None:
     from hpa.data.images import read_image
     from hpa.data.layout import find_files
     from hpa.data.tables import read_labelled, table_beside
-    from hpa.scoring.blend import blend, validation_thresholds
+    from hpa.scoring.blend import blend, thresholds_and_rows
     from hpa.scoring.evaluation import WRITTEN, describe, evaluate, write_evaluation
     from hpa.scoring.predictions import Predictions
 
@@ -69,13 +69,13 @@ def work(options: argparse.Namespace) -> None:
     if len(options.run) > 1:
         members[f"blend of {len(options.run)}"] = options.run
     how = (options.views, options.average)
-    thresholds = [validation_thresholds(folders, task.labels, len(task.classes), *how) for folders in members.values()]
+    found = [thresholds_and_rows(folders, task.labels, len(task.classes), *how) for folders in members.values()]
     probabilities = list(predict_files(options.run, files, *how))
     if len(options.run) > 1:
         probabilities.append(blend(probabilities))
     evaluations = {
-        name: evaluate(Predictions(table.ids, task.classes, own, table.targets, task.labels, *how), cuts)
-        for name, own, cuts in zip(members, probabilities, thresholds, strict=True)
+        name: evaluate(Predictions(table.ids, task.classes, own, table.targets, task.labels, *how), *cuts)
+        for name, own, cuts in zip(members, probabilities, found, strict=True)
     }
 
     def images_of(rows: np.ndarray) -> np.ndarray:

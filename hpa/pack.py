@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def work(options: argparse.Namespace) -> None:
     """Pack the stores `<runs>/stores/<set>-<size>`."""
-    from hpa.data.external import read_external
+    from hpa.data.external import read_external, warn_of_tested
     from hpa.data.layout import find_files
     from hpa.data.store import pack
     from hpa.data.tables import has_test_set, read_ids, read_samples
@@ -42,6 +42,7 @@ def work(options: argparse.Namespace) -> None:
         ids["train"] = read_samples(options.data, "train", task).ids
         if has_validation_set(options.data):
             ids["validation"] = read_samples(options.data, "validation", task).ids
+        warn_of_tested(options.data, ids, task)
         ids |= {name: samples.ids for name, samples in read_external(options.data, task).items()}
     if options.set == "test" or (options.set is None and has_test_set(options.data)):
         ids["test"] = read_ids(options.data, task)

@@ -12,11 +12,16 @@ import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hpa import command
 from hpa.errors import BadInput, Failure
-from hpa.tasks import HPA
+from hpa.tasks import HPA, Task
 
+if TYPE_CHECKING:
+    import numpy as np
+
+COMPETITION = "human-protein-atlas-image-classification"
 CREDENTIALS = (
     "run `kaggle auth login`, or save a token from https://www.kaggle.com/settings/api as ~/.kaggle/access_token "
     "or in the variable KAGGLE_API_TOKEN"
@@ -35,11 +40,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser = command.parser("submit", "Check a submission against the sample submission and upload it to Kaggle.")
     parser.add_argument("file", type=Path, metavar="FILE.csv", help="the submission")
     parser.add_argument("-m", "--message", help="what the submissions page says about this entry; needed for an upload")
+    command.add_task(parser)
+    parser.set_defaults(task=None)  # HPA's for its competition, to be named for any other
     command.add_folders(parser, runs=False)
     parser.add_argument("--sample-submission", type=Path, metavar="FILE", help="in place of the one in --data")
-    parser.add_argument(
-        "--competition", default="human-protein-atlas-image-classification", help="name in Kaggle's addresses"
-    )
+    parser.add_argument("--competition", default=COMPETITION, help="name in Kaggle's addresses; another one needs --task")
     parser.add_argument("--check-only", action="store_true", help="check the file and upload nothing")
     return parser
 
@@ -48,17 +53,34 @@ def work(options: argparse.Namespace) -> None:
     """Check the file, then upload it unless asked not to."""
     if not (options.message or options.check_only):
         raise BadInput('an upload needs a message: add -m "...", or --check-only to upload nothing')
+    if options.task is None and options.competition != COMPETITION:
+        raise BadInput(f"--competition {options.competition}: say with --task which classes it has")
     from hpa.scoring.submission import check_submission
 
+    task = options.task or HPA
     sample_submission = options.sample_submission or options.data / "sample_submission.csv"
-    predicted = check_submission(options.file, sample_submission, len(HPA.classes))
+    predicted = check_submission(options.file, sample_submission, len(task.classes), task.labels)
     print(f"{options.file}: {len(predicted)} rows, {predicted.sum(1).mean():.2f} classes a row, fits {sample_submission}")
+    for warning in _share_warnings(predicted, options.data / "train", task):
+        print(f"{options.file}: {warning}", file=sys.stderr)
     if options.check_only:
         return
     page = f"https://www.kaggle.com/competitions/{options.competition}"
     print("uploading; a dropped connection is tried again for up to six minutes", flush=True)
     reference = upload(options.file, options.message, options.competition, page)
     print(f"submitted with reference {reference}; its score will stand at {page}/submissions")
+
+
+def _share_warnings(predicted: "np.ndarray", train: Path, task: Task) -> list[str]:
+    """Compare with the labels of the training set, if they are there and are this task's."""
+    from hpa.data.tables import read_labelled
+    from hpa.scoring.submission import share_warnings
+
+    try:
+        targets = read_labelled(train, task).targets
+    except BadInput:
+        return []
+    return share_warnings(predicted, targets, "the training set has", task.classes)
 
 
 def upload(path: Path, message: str, competition: str, page: str) -> int:

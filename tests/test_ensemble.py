@@ -1,6 +1,10 @@
 import json
+import os
+import pickle
 import subprocess
 import sys
+import warnings
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +16,7 @@ from sklearn.metrics import f1_score
 from hpa import ensemble, thresholds
 from hpa.scoring.predictions import Predictions, read_predictions, write_predictions
 from hpa.scoring.thresholds import find_thresholds
-from hpa.tasks import HPA
+from hpa.tasks import HEP2, HPA
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = len(HPA.classes)
@@ -300,4 +304,137 @@ def test_damaged_input_is_named_and_nothing_is_written(place, capsys, damage, me
     damage(place)
     assert ensemble.main(["--shift", "0.1"]) == 2
     assert message in capsys.readouterr().err
+    assert not Path("submissions").exists()
+
+
+YEAST = 'classes = ["budding", "resting"]\nchannels = ["dapi"]\nlabels = "one"\n'
+
+
+@pytest.fixture
+def cells(tmp_path, monkeypatch):
+    """A folder with two members of one label a sample, of no known origin, and two test images without a table."""
+    monkeypatch.chdir(tmp_path)
+    targets = np.tile(np.eye(6, dtype=np.uint8), (3, 1))
+    for seed, name in enumerate("ab"):
+        values = np.random.default_rng(seed).dirichlet(np.ones(6), 20)
+        (tmp_path / name).mkdir()
+        validation = Predictions(np.arange(18).astype(str), HEP2.classes, values[:18], targets, "one")
+        write_predictions(tmp_path / name / "validation.npz", validation)
+        write_predictions(
+            tmp_path / name / "test.npz", Predictions(np.array(["s", "t"]), HEP2.classes, values[18:], None, "one")
+        )
+    (tmp_path / "data/test").mkdir(parents=True)
+    for name in "st":
+        (tmp_path / f"data/test/{name}.png").touch()
+    (tmp_path / "yeast.toml").write_text(YEAST)
+    return tmp_path
+
+
+BLEND = ["--members", "a", "b", "--weights", "equal"]
+
+
+@pytest.mark.parametrize("task", [[], ["--task", "hep2"]])
+def test_one_label_a_sample_knows_no_fallback(cells, capsys, task):
+    assert ensemble.main([*BLEND, *task]) == 0
+    about = json.loads(Path("submissions/ensemble.json").read_text())
+    assert about["test_rows"] == 2
+    assert "test_rows_given_their_strongest_class" not in about
+    assert pd.read_csv("submissions/ensemble.csv")["Id"].tolist() == ["s", "t"]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("task", ["hpa", "yeast.toml"])
+@pytest.mark.parametrize("ask", [[], ["--compare-weights"], ["--sweep-shift", "0.1:0.2:0.1"]])
+def test_another_task_than_the_members_is_refused(cells, capsys, task, ask):
+    assert ensemble.main([*BLEND, *ask, "--task", task]) == 2
+    error = capsys.readouterr().err
+    assert error == (
+        f"hpa.ensemble: --task {task}: a/validation.npz is of another task, with 6 classes from 'Centromere' to 'Speckled' "
+        "and one label(s) a sample; leave --task out, or name that one\n"
+    )
+    assert not Path("submissions").exists()
+
+
+def test_a_task_of_the_same_classes_and_another_kind_of_labels_is_refused(place, capsys):
+    text = f'classes = {json.dumps(HPA.classes)}\nchannels = ["red"]\nlabels = "one"\n'
+    Path("single.toml").write_text(text)
+    assert ensemble.main(["--shift", "0.1", "--task", "single.toml"]) == 2
+    assert "many label(s) a sample" in capsys.readouterr().err
+    assert ensemble.main(["--shift", "0.1", "--task", "hpa"]) == 0
+
+
+def test_members_of_an_unknown_task_need_its_name_for_the_images_of_a_folder(cells, capsys):
+    Path("cells.toml").write_text('classes = ["x", "y"]\nchannels = ["grey"]\nlabels = "one"\nsuffixes = [""]\n')
+    for member in "ab":
+        for file in ("validation", "test"):
+            own = read_predictions(Path(member, f"{file}.npz"))
+            targets = None if own.targets is None else np.tile(np.eye(2, dtype=np.uint8), (9, 1))
+            values = own.probabilities[:, :2]
+            write_predictions(
+                Path(member, f"{file}.npz"), replace(own, classes=("x", "y"), probabilities=values, targets=targets)
+            )
+    assert ensemble.main(BLEND) == 2
+    assert "name their task" in capsys.readouterr().err
+    assert ensemble.main([*BLEND, "--task", "cells.toml"]) == 0
+    Path("data/sample_submission.csv").write_text("Id,Predicted\nt,0\ns,0\n")
+    assert ensemble.main(BLEND) == 0  # which says all that is needed
+
+
+def test_a_submission_far_from_the_validation_shares_is_told(place, capsys):
+    assert ensemble.main(["--shift", "0.1", "--threshold", "0.0001"]) == 0
+    rows = f"28.00 classes a row, the validation rows have {TARGETS.sum() / len(TARGETS):.2f}; are the thresholds right?"
+    assert f"submissions/ensemble.csv: {rows}\n" in capsys.readouterr().err
+    assert ensemble.main(["--shift", "0.1"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def zip_bomb(path):
+    """Claim 100 GB in a file of some kB: what an archive says of its sizes is believed before anything is unpacked."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("probabilities.npy", bytes(10**6))
+        archive.infolist()[0].file_size = 10**11
+
+
+def declare(path, shape):
+    with zipfile.ZipFile(path, "w") as archive, archive.open("probabilities.npy", "w") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+
+
+def write_archive(path, *names):
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "w") as archive:
+        warnings.simplefilter("ignore")  # of a name that is there twice
+        for name in names:
+            archive.writestr(name, "x" * 100)
+
+
+HOSTILE = {
+    "a zip bomb": zip_bomb,
+    "an array of terabytes in its header": lambda path: declare(path, (10**12, 28)),
+    "an array of a negative length": lambda path: declare(path, (-1, 28)),
+    "an array of objects": lambda path: np.savez(path, ids=np.array([{}, []], object)),
+    "the same array twice": lambda path: write_archive(path, "ids.npy", "ids.npy"),
+    "an archive of something else": lambda path: write_archive(path, "readme.txt"),
+    "arrays that are none": lambda path: write_archive(path, "ids.npy", "classes.npy", "probabilities.npy"),
+    "a single array": lambda path: path.write_bytes(b"\x93NUMPY\x01\x00" + bytes(100)),
+    "a pickle": lambda path: path.write_bytes(pickle.dumps({"ids": []})),
+    "a pipe": os.mkfifo,
+    "a folder": Path.mkdir,
+    "a link to itself": lambda path: path.symlink_to(path.name),
+    "a device": lambda path: path.symlink_to("/dev/zero"),
+}
+
+
+@pytest.mark.parametrize("file", ["validation.npz", "test.npz"])
+@pytest.mark.parametrize("make", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_prediction_files_end_in_one_line(place, capsys, make, file):
+    path = Path("runs/1/base", file)
+    path.unlink()
+    make(path)
+    commands = [(ensemble, "--members")] + [(thresholds, "--run")] * (file == "validation.npz")
+    for command, option in commands:
+        assert command.main([option, "runs/1/base"]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"{command.__name__}: runs/1/base")
+        assert error.count("\n") == (4 if make is HOSTILE["arrays that are none"] else 1)
+        assert len(error) < 500
     assert not Path("submissions").exists()

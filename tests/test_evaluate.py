@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from hpa import evaluate, predict
+from hpa import evaluate, predict, thresholds
 from hpa.scoring.predictions import Predictions, write_predictions
 from hpa.tasks import HEP2, HPA
 from hpa.training.runs import read_task_of
@@ -206,3 +206,56 @@ def test_nothing_that_is_read_is_written_over(place, networks, capsys, options, 
     assert evaluate.main(["--run", "runs/a/base", *options]) == 2
     assert fault in capsys.readouterr().err
     assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+
+
+@pytest.fixture
+def fields(place, monkeypatch, write_samples):
+    """Six fields with a table, four of which the run was validated with, one of these with other classes; its network."""
+    ids = write_samples(place / "fields", 6)
+    targets = np.eye(6, 28, dtype=np.uint8)
+    pd.DataFrame({"Id": ids, "Target": range(6)}).to_csv("fields.csv", index=False)
+    targets[3] = np.roll(targets[3], 1)
+    values = np.full((4, 28), 0.1, np.float32)
+    write_predictions(Path("runs/other/base/validation.npz"), Predictions(ids[:4], HPA.classes, values, targets[:4]))
+    module = SimpleNamespace(
+        predict_files=lambda folders, files, views, average: np.full((len(folders), len(files), 28), 0.1, np.float32),
+        common_task=lambda folders: read_task_of(folders[0]),
+    )
+    monkeypatch.setitem(sys.modules, "hpa.training.predict", module)
+    return ids
+
+
+EVALUATE = ["--run", "runs/other/base", "--data", "fields"]
+SCORES = "runs/other/base/evaluation-fields/scores.json"
+
+
+def test_rows_that_the_thresholds_were_found_on_are_told(fields, capsys, monkeypatch):
+    from hpa.scoring import evaluation
+
+    titles = []
+    draw = evaluation.draw_class_f1
+    monkeypatch.setattr(evaluation, "draw_class_f1", lambda table, title: titles.append(title) or draw(table, title))
+    assert evaluate.main(EVALUATE) == 0
+    assert "the thresholds were found on 3 of these 6 rows, so these scores are too good" in capsys.readouterr().out
+    assert json.loads(Path(SCORES).read_text())["thresholds_found_on_these_rows"] == 3
+    assert titles[0].endswith("\nthresholds found on 3 of these 6 rows")
+
+
+@pytest.mark.parametrize("why", ["a given threshold", "other rows"])
+def test_rows_that_no_threshold_was_found_on(fields, capsys, why):
+    if why == "other rows":
+        table = pd.read_csv("fields.csv")
+        table[3:].to_csv("fields.csv", index=False)
+    else:
+        assert thresholds.main(["--run", "runs/other/base", "--rule", "0.5"]) == 0
+    assert evaluate.main(EVALUATE) == 0
+    assert "were found on" not in capsys.readouterr().out
+    assert json.loads(Path(SCORES).read_text())["thresholds_found_on_these_rows"] == 0
+
+
+def test_validation_rows_of_another_number_of_classes_are_refused(fields, capsys):
+    file = Path("runs/other/base/validation.npz")
+    write_predictions(file, Predictions(fields[:4], ("x", "y"), np.zeros((4, 2)), np.ones((4, 2), np.uint8)))
+    assert evaluate.main(EVALUATE) == 2
+    assert f"{file}: has 2 classes, the task of the run 28; " in capsys.readouterr().err
+    assert not Path(SCORES).exists()

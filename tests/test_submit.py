@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from kaggle_server import CREATE, INTROSPECT, KEY, PUT, START, environment
 
+from hpa.submit import main
+
 ROOT = Path(__file__).parents[1]
 needs_client = pytest.mark.skipif(importlib.util.find_spec("kaggle") is None, reason="the kaggle client is not installed")
 
@@ -149,6 +151,61 @@ def test_an_upload_without_a_message_is_refused(folder):
     result = submit(folder)
     assert (result.returncode, result.stdout) == (2, "")
     assert "-m" in result.stderr
+
+
+def training_table(folder, *targets):
+    rows = "".join(f"row{number},{target}\n" for number, target in enumerate(targets))
+    (folder / "data" / "train.csv").write_text(f"Id,Target\n{rows}")
+
+
+ALL = " ".join(map(str, range(20)))
+FAR = {
+    "too many classes a row": (ALL, ["0", "1 2"] * 50, "20.00 classes a row, the training set has 1.50; are the thresholds"),
+    "too few classes a row": ("0", ["0 1 2 3"] * 99, "1.00 classes a row, the training set has 4.00; are the thresholds"),
+    "a rare class in all rows": (
+        "27 0",
+        ["0 1"] * 99 + ["27 0"],
+        "a class: Nuclear membrane 0%, the training set has 99%; Rods & rings 100%, the training set has 1%; are",
+    ),
+    "the sample itself": ("0", ["0"] * 41 + ["1"] * 59, "Nucleoplasm 100%, the training set has 41%"),
+}
+
+
+@pytest.mark.parametrize(("predicted", "targets", "said"), FAR.values(), ids=FAR)
+def test_a_submission_far_from_the_training_shares_is_told(folder, monkeypatch, capsys, predicted, targets, said):
+    monkeypatch.chdir(folder)
+    training_table(folder, *targets)
+    (folder / "entry.csv").write_text("Id,Predicted\n" + "".join(f"cell{row},{predicted}\n" for row in range(27)))
+    assert main(["entry.csv", "--check-only"]) == 0
+    error = capsys.readouterr().err
+    assert all(line.startswith("entry.csv: ") for line in error.splitlines())
+    assert said in error
+
+
+@pytest.mark.parametrize("table", [None, "Id,Target\na,99\n", "nonsense", ["27 0", "1 27", "2 27"] * 20])
+def test_shares_that_are_near_or_not_known_are_no_warning(folder, monkeypatch, capsys, table):
+    monkeypatch.chdir(folder)
+    if isinstance(table, list):
+        training_table(folder, *table)
+    elif table:
+        (folder / "data" / "train.csv").write_text(table)
+    assert main(["entry.csv", "--check-only"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_another_competition_has_classes_of_its_own(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    other = ["entry.csv", "--check-only", "--competition", "other"]
+    assert main(other) == 2
+    assert capsys.readouterr().err == "hpa.submit: --competition other: say with --task which classes it has\n"
+    (folder / "many.toml").write_text('classes = ["x", "y", "z"]\nchannels = ["grey"]\nlabels = "many"\n')
+    assert main([*other, "--task", "many.toml"]) == 2
+    assert "line 2: id cell0: Predicted holds '27'; class numbers are 0 to 2" in capsys.readouterr().err
+    (folder / "entry.csv").write_text("Id,Predicted\n" + "".join(f"cell{row},{row % 2} 2\n" for row in range(27)))
+    assert main([*other, "--task", "many.toml"]) == 0
+    (folder / "one.toml").write_text('classes = ["x", "y", "z"]\nchannels = ["grey"]\nlabels = "one"\n')
+    assert main([*other, "--task", "one.toml"]) == 2
+    assert "line 2: id cell0: names several classes; this task has one a row" in capsys.readouterr().err
 
 
 def test_help_loads_nothing_heavy():

@@ -4,6 +4,9 @@ They lie in the folder `external/` of the data, in the same layout as `train/`, 
 in folders `external-<any name>/`, each with its own table.
 """
 
+import functools
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +14,8 @@ import pandas as pd
 
 from hpa.data.duplicates import name_labels
 from hpa.data.layout import external_sets
-from hpa.data.tables import SampleTable, concatenate, has_test_set, read_ids, read_samples
-from hpa.errors import refuse
+from hpa.data.tables import SampleTable, concatenate, first_ids, has_test_set, read_ids, read_samples, shown
+from hpa.errors import BadInput, refuse
 from hpa.tasks import Task
 
 
@@ -28,8 +31,38 @@ def read_external(data: Path, task: Task) -> dict[str, SampleTable]:
         mend = "rename it, or delete it if it is the same image: learning would see it"
         for name, samples in sets.items():
             both = np.intersect1d(samples.ids, tested)
-            refuse(data / name, [f"id {each} is also in the test set; {mend}" for each in both])
+            refuse(data / name, [f"id {shown(each)} is also in the test set; {mend}" for each in both])
     return sets
+
+
+def warn_of_tested(data: Path, ids: Mapping[str, np.ndarray], task: Task) -> None:
+    """Say on the error stream, once a process, how many ids of some sets are in the test set too, and which come first.
+
+    They are most likely the same images, which makes a score on the test set too good; external ones are refused.
+
+    Args:
+        data: folder of the data. A test set that is absent or faulty is passed over, as what reads it will say so.
+        ids: the str array [n] of each set under its name.
+        task: what is classified.
+    """
+    if not has_test_set(data):
+        return
+    try:
+        tested = read_ids(data, task)
+    except BadInput:
+        return
+    for name, own in ids.items():
+        both = own[np.isin(own, tested)]
+        if len(both):
+            _say_once(
+                f"{data / name}: {len(both)} ids are in the test set too ({first_ids(both)}); if they are the same images, "
+                "take them out of one: a score on the test set would be too good"
+            )
+
+
+@functools.cache  # a search divides its rows again and again
+def _say_once(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def join(sets: dict[str, SampleTable], task: Task) -> SampleTable:
@@ -48,6 +81,6 @@ def join(sets: dict[str, SampleTable], task: Task) -> SampleTable:
     for identifier, labels in pd.Series(name_labels(repeated.targets, task), repeated.ids).groupby(level=0, sort=False):
         clash = f" with other labels ({'; '.join(labels)})" if len(set(labels)) > 1 else ""
         mend = "but ids are distinct over all sets; rename one, or delete it if it is the same image"
-        faults.append(f"id {identifier} is in two of them{clash}, {mend}")
+        faults.append(f"id {shown(identifier)} is in two of them{clash}, {mend}")
     refuse(" and ".join(sets), faults)
     return joined

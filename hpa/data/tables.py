@@ -304,11 +304,12 @@ def id_differences(found: np.ndarray, expected: np.ndarray, source: object) -> l
         f"ids that {source} does not have": [each for each in counts if each not in wanted],
         "ids in more than one row": [each for each, count in counts.items() if count > 1],
     }
-    return [
-        f"{len(ids)} {what} ({', '.join(shown(str(each)) for each in ids[:NAMED_IDS])}{', ...' if len(ids) > NAMED_IDS else ''})"
-        for what, ids in differences.items()
-        if ids
-    ]
+    return [f"{len(ids)} {what} ({first_ids(ids)})" for what, ids in differences.items() if ids]
+
+
+def first_ids(ids: Sequence[str]) -> str:
+    """Return the first three of some ids for a message."""
+    return ", ".join(shown(str(each)) for each in ids[:NAMED_IDS]) + (", ..." if len(ids) > NAMED_IDS else "")
 
 
 def _id_faults(ids: pd.Series) -> list[tuple[int, str]]:
@@ -335,8 +336,8 @@ def _describe_missing_table(folder: Path, beside: Path, task: Task) -> str:
     other = [each.name for each in TASKS.values() if each.labels == "one" and names & set(each.classes)]
     if other:
         return f"no such table; the class folders in {folder} are those of --task {other[0]}"
-    mend = "name the task with --task if the classes lie in folders or are your own"
-    return f"no such table; the labels of the images in {folder} belong there, or {mend}"
+    mend = ", or name the task with --task if the classes lie in folders or are your own" if folder.is_dir() else ""
+    return f"no such table; the labels of the images in {folder} belong there{mend}"
 
 
 def _describe_classes(task: Task) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hpa.data.tables import SampleTable
 from hpa.errors import BadInput
 from hpa.scoring.members import Members, read_members
 from hpa.scoring.metrics import accuracy, macro_f1
@@ -26,7 +27,8 @@ class Ensemble:
         accuracy: share of the validation rows of which the blend predicts exactly the right classes.
         probabilities: float32 array [test rows, classes], the blend's; no rows if there is no test set.
         predicted: bool array [test rows, classes].
-        fallbacks: how many test rows took their strongest class because no class was above its threshold.
+        fallbacks: how many test rows took their strongest class because no class was above its threshold; 0 where that is
+            what every row takes, as a sample has one label.
     """
 
     member_f1: np.ndarray
@@ -61,7 +63,10 @@ def blend_members(members: Members, rule: str, shift: float, threshold: Rule) ->
     f1, thresholds = validation_f1(members.targets, validation, threshold)
     right = accuracy(members.targets, predict_classes(validation, thresholds)[0])
     test = blend(members.test, weights) if members.test else np.empty((0, len(thresholds)), np.float32)
-    return Ensemble(f1_of_members, weights, f1, thresholds, right, test, *predict_classes(test, thresholds))
+    predicted, fallbacks = predict_classes(test, thresholds)
+    if members.labels == "one":
+        fallbacks = 0
+    return Ensemble(f1_of_members, weights, f1, thresholds, right, test, predicted, fallbacks)
 
 
 def member_f1(targets: np.ndarray, validation: Sequence[np.ndarray], threshold: Rule) -> np.ndarray:
@@ -92,12 +97,24 @@ def validation_thresholds(folders: Sequence[Path], labels: str, classes: int, vi
     only if they have equally many folds.
 
     Raises:
-        BadInput: if a run's `validation.npz` is absent, does not fit the others' or was made with other views or another
-            average, or what was saved is for other classes.
+        BadInput: if a run's `validation.npz` is absent, does not fit the others', has another number of classes or was made
+            with other views or another average, or what was saved is for other classes.
     """
+    return thresholds_and_rows(folders, labels, classes, views, average)[0]
+
+
+def thresholds_and_rows(
+    folders: Sequence[Path], labels: str, classes: int, views: int, average: str
+) -> tuple[np.ndarray, SampleTable | None]:
+    """Return the `validation_thresholds`, and the rows that they were found on, None if they hang on no rows."""
     if labels == "one":
-        return np.ones(classes)
+        return np.ones(classes), None
     members = read_members(folders, None)
+    if len(members.classes) != classes:
+        raise BadInput(
+            f"{folders[0] / 'validation.npz'}: has {len(members.classes)} classes, the task of the run {classes}; "
+            "restore the file of this run, or train it again"
+        )
     if (members.views, members.average) != (views, average) and max(members.views, views) > 1:
         made, wanted = f"--views {members.views} --average {members.average}", f"--views {views} --average {average}"
         raise BadInput(
@@ -105,6 +122,6 @@ def validation_thresholds(folders: Sequence[Path], labels: str, classes: int, vi
             f"thresholds for {wanted}; run python -m hpa.predict {wanted} first, or ask for the views it was made with"
         )
     rule, thresholds = saved_choice(folders, members.classes)
-    if thresholds is not None:
-        return thresholds
-    return find_thresholds(rule, members.targets, blend(members.validation))
+    if thresholds is None:
+        thresholds = find_thresholds(rule, members.targets, blend(members.validation))
+    return thresholds, None if isinstance(rule, float) else SampleTable(members.ids, members.targets)

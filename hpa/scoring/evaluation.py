@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from hpa.data.tables import SampleTable
 from hpa.files import write_json, written_whole
 from hpa.scoring.metrics import (
     accuracy,
@@ -54,24 +55,36 @@ class Evaluation:
         thresholds: float64 array [classes].
         predicted: bool array [n, classes].
         scores: the `SCORES` of the labels' kind by name.
+        rows_of_thresholds: how many of the samples the thresholds were found on; the scores are too good by these.
     """
 
     predictions: Predictions
     thresholds: np.ndarray
     predicted: np.ndarray
     scores: dict[str, float]
+    rows_of_thresholds: int = 0
 
 
-def evaluate(predictions: Predictions, thresholds: np.ndarray) -> Evaluation:
+def evaluate(predictions: Predictions, thresholds: np.ndarray, found_on: SampleTable | None = None) -> Evaluation:
     """Predict classes and score them.
 
     Args:
         predictions: with targets.
         thresholds: float64 array [classes]; ones where each sample has one label, which leaves the strongest class.
+        found_on: the labelled samples that the thresholds were found on, if they were found on any.
     """
     predicted, _ = predict_classes(predictions.probabilities, thresholds)
     scores = {name: score(predictions.targets, predicted) for name, score in SCORES[predictions.labels].items()}
-    return Evaluation(predictions, np.asarray(thresholds), predicted, scores)
+    return Evaluation(predictions, np.asarray(thresholds), predicted, scores, _common_rows(predictions, found_on))
+
+
+def _common_rows(predictions: Predictions, others: SampleTable | None) -> int:
+    """Count the samples that are among others too: those with the same id and the same classes."""
+    if others is None:
+        return 0
+    place = pd.Index(others.ids).get_indexer(predictions.ids)
+    here = place >= 0
+    return int(np.count_nonzero(np.all(others.targets[place[here]] == predictions.targets[here], axis=1)))
 
 
 def class_table(evaluation: Evaluation) -> pd.DataFrame:
@@ -92,14 +105,23 @@ def class_table(evaluation: Evaluation) -> pd.DataFrame:
 
 
 def describe(evaluations: Mapping[str, Evaluation]) -> str:
-    """Return two tables for the screen: the scores of each evaluation by its name, and the classes of the last one."""
+    """Return two tables for the screen: the scores of each evaluation by its name, and the classes of the last one.
+
+    If thresholds were found on some of the samples, that is said below them.
+    """
     *_, last = evaluations.values()
     scores = pd.DataFrame.from_dict({name: each.scores for name, each in evaluations.items()}, orient="index")
     classes = class_table(last).rename(columns={"f1": "F1"}).set_index("class")
-    return "\n\n".join(
+    parts = [
         table.rename_axis(index=None, columns=corner).to_string(float_format="{:.4f}".format, na_rep="-")
         for corner, table in (("model", scores), ("class", classes))
-    )
+    ]
+    if last.rows_of_thresholds:
+        parts.append(
+            f"the thresholds were found on {last.rows_of_thresholds} of these {len(last.predictions.ids)} rows, "
+            "so these scores are too good; evaluate rows that the model was not chosen by"
+        )
+    return "\n\n".join(parts)
 
 
 def worst_mistakes(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray]:
@@ -140,6 +162,8 @@ def write_evaluation(
     rows, numbers = worst_mistakes(evaluation)
     classes = class_table(evaluation)
     title = ", ".join(f"{name} {score:.4f}" for name, score in evaluation.scores.items())
+    if evaluation.rows_of_thresholds:
+        title += f"\nthresholds found on {evaluation.rows_of_thresholds} of these {len(predictions.ids)} rows"
     figures = {}
     if len(rows):
         captions = [_caption(evaluation, row, number) for row, number in zip(rows, numbers, strict=True)]
@@ -163,6 +187,7 @@ def write_evaluation(
     about["models"] = {name: each.scores for name, each in evaluations.items()}
     if predictions.labels == "many":
         about["thresholds"] = dict(zip(predictions.classes, evaluation.thresholds.tolist(), strict=True))
+        about["thresholds_found_on_these_rows"] = evaluation.rows_of_thresholds
     write_json(folder / "scores.json", about)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hpa.data.tables import id_differences
+from hpa.data.tables import id_differences, shown
 from hpa.errors import refuse
 from hpa.scoring.folds import join_folds
 from hpa.scoring.predictions import Predictions, is_made_from, read_predictions
@@ -31,6 +31,7 @@ class Members:
         test: float32 arrays [test rows, classes], probabilities; none if there is no test set.
         labels: `"one"` or `"many"`.
         views, average: how all of them were predicted, see `Predictions`.
+        ids: str array [validation rows], or None where they do not matter.
     """
 
     names: list[str]
@@ -41,6 +42,7 @@ class Members:
     labels: str = "many"
     views: int = 1
     average: str = "probabilities"
+    ids: np.ndarray | None = None
 
 
 def read_members(folders: Sequence[Path], test_ids: np.ndarray | None) -> Members:
@@ -87,6 +89,7 @@ def read_members(folders: Sequence[Path], test_ids: np.ndarray | None) -> Member
         labels=first.labels,
         views=first.views,
         average=first.average,
+        ids=validation[0].ids,
     )
 
 
@@ -107,7 +110,7 @@ def _in_one_order(validation: dict[Path | str, Predictions]) -> list[Predictions
         repeated = [each for each, count in Counter(own.ids.tolist()).items() if count > 1]
         if repeated:
             mend = "keep one row of each, or train folds that were not made of one split again"
-            faults.append((source, f"{len(repeated)} ids are validated more than once, first {repeated[0]}; {mend}"))
+            faults.append((source, f"{len(repeated)} ids are validated more than once, first {shown(repeated[0])}; {mend}"))
     _refuse(faults)
     for source, own in validation.items():
         faults += [(source, each) for each in id_differences(own.ids, first.ids, first_source)]
@@ -117,7 +120,7 @@ def _in_one_order(validation: dict[Path | str, Predictions]) -> list[Predictions
         rows = np.flatnonzero(np.any(own.targets != first.targets, axis=1))
         if len(rows):
             faults.append(
-                (source, f"{len(rows)} rows have other targets than in {first_source}, first {first.ids[rows[0]]}")
+                (source, f"{len(rows)} rows have other targets than in {first_source}, first {shown(first.ids[rows[0]])}")
             )
     _refuse(faults)
     return ordered
@@ -140,7 +143,11 @@ def _class_differences(own: Sequence[str], wanted: Sequence[str], source: object
     if len(own) != len(wanted):
         return [f"{len(own)} classes; {source} has {len(wanted)}"]
     pairs = enumerate(zip(own, wanted, strict=True))
-    return [f"class {number} is '{mine}', in {source} '{other}'" for number, (mine, other) in pairs if mine != other][:1]
+    return [
+        f"class {number} is '{shown(mine)}', in {source} '{shown(other)}'"
+        for number, (mine, other) in pairs
+        if mine != other
+    ][:1]
 
 
 def _kind(own: Predictions) -> str:

@@ -1,15 +1,18 @@
 """The prediction file: what one model thinks of every sample, as a plain `.npz` without pickles."""
 
+import zipfile
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
+from hpa.data.tables import shown
 from hpa.errors import BadInput, refuse
-from hpa.files import file_digest, written_whole
+from hpa.files import file_digest, require_plain, written_whole
 from hpa.tasks import LABELS
 
+LARGEST = 4 * 2**30  # bytes, of tens of millions of samples; more is believed to be damage, and not read
 # What the fields that say how predictions were made may be.
 HOW = {"labels": LABELS, "views": (1, 2, 4, 8), "average": ("probabilities", "logits")}
 
@@ -64,17 +67,24 @@ def read_predictions(path: Path) -> Predictions:
     """Read a prediction file, wherever it comes from; `targets`, `labels` and all after them may be absent.
 
     Raises:
-        BadInput: if the file is absent or damaged, an array is missing or has another shape than the others ask for,
-            there are no rows or no classes, a class is there twice, `labels`, `views` or `average` is not one of `HOW`,
-            or a probability is not a number in [0, 1]; faulty rows are named.
+        BadInput: if the file is absent, damaged or of gigabytes, an array is missing, there twice or has another shape than
+            the others ask for, there are no rows or no classes, a class is there twice, `labels`, `views` or `average` is
+            not one of `HOW`, or a probability is not a number in [0, 1]; faulty rows are named.
     """
+    require_plain(path)
     try:
+        with zipfile.ZipFile(path) as archive:
+            _require_sound(path, archive)
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            arrays = {each.name: file[each.name] for each in fields(Predictions) if each.name in file.files}
+    except BadInput:
+        raise
     except FileNotFoundError as error:
         raise BadInput(f"{path}: no such prediction file") from error
     except Exception as error:  # np.load and the zip reader below it raise many kinds for a damaged file
-        raise BadInput(f"{path}: not a readable prediction file ({error})") from error
+        raise BadInput(f"{path}: not a readable prediction file ({shown(str(error), 200)})") from error
+    foreign = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]  # then it is the raw bytes
+    refuse(path, [f"what is called {name} in it is no array of NumPy" for name in foreign])
     missing = {"ids", "classes", "probabilities"} - arrays.keys()
     if missing:
         raise BadInput(f"{path}: holds no array {', '.join(sorted(missing))}")
@@ -84,7 +94,7 @@ def read_predictions(path: Path) -> Predictions:
         raise BadInput(f"{path}: ids and classes must be one-dimensional")
     refuse(path, [f"holds no {what}" for what, names in (("rows", ids), ("classes", classes)) if not len(names)])
     counts = Counter(map(str, classes))
-    refuse(path, [f"class {name} is here {count} times" for name, count in counts.items() if count > 1])
+    refuse(path, [f"class {shown(name)} is here {count} times" for name, count in counts.items() if count > 1])
     shape = (len(ids), len(classes))
     for name, array in (("probabilities", probabilities), ("targets", targets)):
         if array is not None and (array.shape != shape or array.dtype.kind not in "biuf"):
@@ -92,14 +102,31 @@ def read_predictions(path: Path) -> Predictions:
     if targets is not None and not np.isin(targets, (0, 1)).all():
         raise BadInput(f"{path}: targets holds other numbers than 0 and 1")
     inside = np.all((probabilities >= 0) & (probabilities <= 1), axis=1)  # false for NaN too
-    refuse(path, [f"row {row} (id {ids[row]}) holds a probability that is not in [0, 1]" for row in np.flatnonzero(~inside)])
+    refuse(
+        path,
+        [
+            f"row {row} (id {shown(str(ids[row]))}) holds a probability that is not in [0, 1]"
+            for row in np.flatnonzero(~inside)
+        ],
+    )
     how = {name: arrays[name].tolist() for name in HOW if name in arrays}
     faults = [(name, value) for name, value in how.items() if value not in HOW[name]]
-    refuse(path, [f"{name} is {value!r}; expected one of {', '.join(map(str, HOW[name]))}" for name, value in faults])
+    refuse(
+        path, [f"{name} is {shown(repr(value))}; expected one of {', '.join(map(str, HOW[name]))}" for name, value in faults]
+    )
     how = {name: HOW[name][HOW[name].index(value)] for name, value in how.items()}  # 8 where the file says 8.0
     digests = {name: str(arrays[name]) for name in ("model_sha256", "stamps_sha256") if name in arrays}
     probabilities = probabilities.astype(np.float32, copy=False)
     return Predictions(ids, tuple(counts), probabilities, targets, **how, **digests)
+
+
+def _require_sound(path: Path, archive: zipfile.ZipFile) -> None:
+    """Refuse an archive that holds an array twice, of which one would be read, or would fill the memory."""
+    counts = Counter(archive.namelist())
+    refuse(path, [f"holds the array {shown(name)} {count} times" for name, count in counts.items() if count > 1])
+    size = sum(each.file_size for each in archive.infolist())
+    if size > LARGEST:
+        raise BadInput(f"{path}: holds arrays of {size / 2**30:.0f} GB, too much for a prediction file; restore it")
 
 
 def is_made_from(source: Path, digest: str | None, path: Path) -> bool:

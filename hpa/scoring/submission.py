@@ -1,5 +1,6 @@
 """The submission file: the competition's CSV `Id,Predicted`, and beside it a JSON that says how it came about."""
 
+from collections.abc import Sequence
 from itertools import compress
 from pathlib import Path
 
@@ -32,8 +33,14 @@ def write_submission(path: Path, ids: np.ndarray, predicted: np.ndarray, about: 
     write_json(about_path, about)
 
 
-def check_submission(path: Path, sample_submission_path: Path, class_count: int) -> np.ndarray:
+def check_submission(path: Path, sample_submission_path: Path, class_count: int, labels: str = "many") -> np.ndarray:
     """Return what a submission predicts, uint8 [n, classes], if it fits the sample submission.
+
+    Args:
+        path: the submission.
+        sample_submission_path: a CSV of the ids in the order in which they should be.
+        class_count: how many classes there are.
+        labels: `"one"` if each row names one class, else `"many"`.
 
     Raises:
         BadInput: naming every fault: an id that is missing, unknown or repeated, an order that is not the sample's, a
@@ -50,6 +57,11 @@ def check_submission(path: Path, sample_submission_path: Path, class_count: int)
         here, there = differing[0]
         where = f"line {line_of[here]}: id {shown(here)}"
         faults.append(f"{where} stands where {sample_submission_path} has {shown(there)}; use its order")
+    if labels == "one":
+        several = [each for each, row in zip(line_of, predicted.sum(axis=1), strict=False) if row > 1]
+        faults += [
+            f"line {line_of[each]}: id {shown(each)}: names several classes; this task has one a row" for each in several
+        ]
     refuse(path, faults)
     return predicted
 
@@ -65,6 +77,32 @@ def score_submission(path: Path, key_path: Path, task: Task) -> float:
     line_of, predicted, faults = _read(path, expected, key_path, len(task.classes))
     refuse(path, faults)
     return macro_f1(key.targets, predicted[[line_of[identifier] - 2 for identifier in expected]])
+
+
+def share_warnings(predicted: np.ndarray, targets: np.ndarray, source: str, classes: Sequence[str]) -> list[str]:
+    """Say in what predictions of a test set are far from labels that are known, as thresholds that are wrong make them.
+
+    Far is more than double or less than half as many classes a row, or a class of which one share of the rows is half of
+    all rows above the other, or five times the other and a quarter of all rows.
+
+    Args:
+        predicted: array of 0 and 1, [n, classes].
+        targets: those of other rows, [m, classes].
+        source: whose they are, with a verb.
+        classes: names [classes].
+    """
+    warnings = []
+    here, there = predicted.sum(axis=1).mean(), targets.sum(axis=1).mean()
+    if not there / 2 <= here <= 2 * there:
+        warnings.append(f"{here:.2f} classes a row, {source} {there:.2f}; are the thresholds right?")
+    shares, known = predicted.mean(axis=0), targets.mean(axis=0)
+    lower, higher = np.minimum(shares, known), np.maximum(shares, known)
+    far = np.flatnonzero(higher > np.minimum(lower + 0.5, 5 * lower + 0.25))
+    named = [f"{shown(classes[number])} {shares[number]:.0%}, {source} {known[number]:.0%}" for number in far]
+    if named:
+        more = f"; and {len(named) - 3} classes more" if len(named) > 3 else ""
+        warnings.append(f"share of the rows with a class: {'; '.join(named[:3])}{more}; are the thresholds right?")
+    return warnings
 
 
 def _read(path: Path, expected: list[str], source: Path, class_count: int) -> tuple[dict[str, int], np.ndarray, list[str]]:

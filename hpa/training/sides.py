@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hpa.data.external import join, read_external
+from hpa.data.external import join, read_external, warn_of_tested
 from hpa.data.layout import EXTERNAL
 from hpa.data.splits import copies_of_test, read_groups, read_split, stratified_folds, write_split
 from hpa.data.store import Joined, pack
@@ -68,6 +68,7 @@ def divide(settings: Settings, task: Task, data: Path, split: Path | None = None
     sets = {"train": read_samples(data, "train", task)}
     if settings.folds is None:
         sets["validation"] = read_samples(data, "validation", task)
+    warn_of_tested(data, {name: own.ids for name, own in sets.items()}, task)
     if settings.external_weight:
         sets |= read_external(data, task)
         if sets.keys() <= set(OWN):

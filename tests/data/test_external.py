@@ -1,13 +1,19 @@
 """External images beside the training set."""
 
+import shutil
+
 import numpy as np
 import pytest
+from train_settings import train_settings
 
-from hpa.data.external import join, read_external
+from hpa import pack
+from hpa.data import external
+from hpa.data.external import join, read_external, warn_of_tested
 from hpa.data.layout import EXTERNAL
 from hpa.data.tables import SampleTable, read_training_table
 from hpa.errors import BadInput
-from hpa.tasks import HPA
+from hpa.tasks import HEP2, HPA
+from hpa.training.sides import divide
 
 
 @pytest.fixture
@@ -89,3 +95,41 @@ def test_ids_in_both_are_refused_with_their_labels_where_these_clash():
         f"  id b is in two of them, {mend}",
         f"  id c is in two of them with other labels (Nuclear membrane; Nucleoli + Cytosol), {mend}",
     ]
+
+
+@pytest.mark.parametrize("both", [["t"], list("tuvwx")])
+def test_ids_that_are_in_the_test_set_too_are_told_once(data, capsys, both):
+    ids = np.array(["a", *both])
+    (data / "sample_submission.csv").write_text("Id,Predicted\n" + "".join(f"{each},0\n" for each in "tuvwx"))
+    for _ in range(2):
+        warn_of_tested(data, {"train": ids, "validation": np.array(["b"])}, HPA)
+    named = "t" if len(both) == 1 else "t, u, v, ..."
+    assert capsys.readouterr().err == (
+        f"{data / 'train'}: {len(both)} ids are in the test set too ({named}); if they are the same images, take them "
+        "out of one: a score on the test set would be too good\n"
+    )
+
+
+@pytest.mark.parametrize("text", ["", "Id,Predicted\nb,0\nb,0\n", None])
+def test_a_test_set_that_cannot_be_read_is_passed_over(data, capsys, text):
+    if text is None:
+        (data / "sample_submission.csv").unlink()
+        (data / "train").mkdir()
+    else:
+        (data / "sample_submission.csv").write_text(text)
+    warn_of_tested(data, {"train": np.array(["a", "b"])}, HPA)
+    assert capsys.readouterr().err == ""
+
+
+def test_training_and_packing_tell_it(drawn_cells, tmp_path, capsys):
+    data = tmp_path / "cells"
+    shutil.copytree(drawn_cells, data)
+    taken = sorted((data / "train").rglob("*.png"))[0]
+    there = next(file for file in (data / "test").rglob("*.png"))
+    shutil.copy(taken, there.with_name(taken.name))
+    said = f"{data / 'train'}: 1 ids are in the test set too ({taken.stem}); "
+    divide(train_settings("--task", "hep2", "--data", data, "--runs", tmp_path), HEP2, data)
+    assert said in capsys.readouterr().err
+    external._say_once.cache_clear()
+    assert pack.main(["--task", "hep2", "--data", str(data), "--runs", str(tmp_path / "runs"), "--size", "16"]) == 0
+    assert said in capsys.readouterr().err
