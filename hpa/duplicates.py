@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CLASHES_SHOWN = 10
+CLASH_LETTERS = 1000  # of a group of thousands
 IMAGES_SHOWN = 160
 SIDE_SHOWN = 128
 CAPTION_WIDTH = 38
@@ -61,12 +62,16 @@ def work(options: argparse.Namespace) -> None:
 
 def print_summary(copies: "pd.DataFrame", pairs: "pd.DataFrame") -> None:
     """Print the number of pairs by kind and sets, that of groups and images, and the groups whose labels clash."""
-    from hpa.data.duplicates import label_clashes
+    from hpa.data.duplicates import LARGE_GROUP, label_clashes
+    from hpa.data.tables import shown
 
     if copies.empty:
         print("no copies")
         return
     print(pairs.to_string(index=False))
+    large = copies["group"].value_counts().gt(LARGE_GROUP).sum()
+    if large and copies["kind"].eq("near").any():
+        print(f"at least: {large} groups have more than {LARGE_GROUP} images, of which not every two were compared")
     print(f"{copies['group'].nunique()} groups of copies, {len(copies)} images in all")
     clashes = label_clashes(copies)
     if not clashes:
@@ -74,7 +79,7 @@ def print_summary(copies: "pd.DataFrame", pairs: "pd.DataFrame") -> None:
         return
     print(f"{len(clashes)} groups in which labels clash")
     for group, clash in list(clashes.items())[:CLASHES_SHOWN]:
-        print(f"  {group}: {clash}")
+        print(f"  {group}: {shown(clash, CLASH_LETTERS)}")
 
 
 def write_sheet(path: Path, copies: "pd.DataFrame") -> None:

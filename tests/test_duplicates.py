@@ -186,3 +186,21 @@ def test_bad_input_writes_nothing(data, capsys):
     assert "Traceback" not in error
     assert main(["--data", str(data / "nowhere"), "--task", "hep2"]) == 2
     assert not (data / "copies.csv").exists()
+
+
+def test_a_large_group_is_counted_honestly(tmp_path, capsys):
+    many = {
+        f"m{number:02d}": np.clip(TEXTURES[0].astype(int) + number - 20, 0, 255).astype(np.uint8) for number in range(41)
+    }
+    save(tmp_path / "train/Golgi", **many, z=TEXTURES[1])
+    save(tmp_path / "train/NuMem", n=TEXTURES[0] + 25)
+    assert main(["--data", str(tmp_path), "--task", "hep2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "at least: 1 groups have more than 30 images, of which not every two were compared" in lines
+    assert "1 groups of copies, 42 images in all" in lines
+    assert len(lines[-1]) < 1100
+    save(tmp_path / "few/train/Golgi", **dict(list(many.items())[:30]))
+    assert main(["--data", str(tmp_path / "few"), "--task", "hep2"]) == 0
+    out = capsys.readouterr().out
+    assert "near within train 435" in " ".join(out.split())
+    assert "at least" not in out

@@ -25,8 +25,8 @@ as do JPEG of quality 50 and a resize to 25 %; each channel stretched apart 0.97
 at each edge 0.93. Found in part: a crop of 2 % (78 %), a move of 2 % (85 %).
 """
 
+import functools
 import hashlib
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -44,6 +44,7 @@ from hpa.data.images import read_image
 from hpa.data.layout import EXTERNAL, external_sets, find_files, find_folders
 from hpa.data.tables import SampleTable, read_ids, read_samples, table_beside
 from hpa.errors import BadInput, refuse
+from hpa.files import cores
 from hpa.tasks import Task
 
 SIDE = 48  # of the fine pictures, in pixels
@@ -52,6 +53,7 @@ COARSE_SIMILARITY = 0.85
 FINE_SIMILARITY = 0.83
 LARGEST_SHIFT = 3  # in fine pixels
 FLAT = 0.05  # grey levels; a channel whose detail deviates less shows nothing to compare
+LARGE_GROUP = 30  # pictures; in a larger group not every two are compared, which would take for ever if all look alike
 BLOCK = 2048  # images that are compared with as many others at a time; bounds the memory
 CHUNK = 256  # images that are read before an interruption is heeded
 
@@ -77,7 +79,8 @@ class Copies:
         group: int64 array [n], the same for all copies of an image, and copies of these, and numbered from 0; an image
             without copies is a group of its own.
         picture: int64 array [n], the same for images with the same pixels and numbered from 0.
-        near: int64 array [pairs, 2] of pictures that are near-exact copies of each other.
+        near: int64 array [pairs, 2] of pictures that are near-exact copies of each other: all such pairs, but in groups of
+            more than `LARGE_GROUP` pictures only as many as hold the group together, or some more.
     """
 
     group: np.ndarray
@@ -154,6 +157,7 @@ def count_pairs(copies: Copies, sets: Sequence[str], set_of_row: np.ndarray) -> 
     Returns:
         A frame with the columns `kind`, "exact" for the same pixels, else "near"; `sets`, such as "within train" or "train +
         validation"; and `pairs` of images: a picture that is there twice and is like a third makes one exact and two near.
+        In large groups (see `Copies`) there may be more near pairs than are counted.
     """
     images = np.zeros((copies.picture.max() + 1, len(sets)), np.int64)  # of each picture in each set
     np.add.at(images, (copies.picture, set_of_row), 1)
@@ -209,7 +213,7 @@ def read_fingerprints(files: Sequence[Sequence[Path]]) -> Fingerprints:
         return digest(image)
 
     with (
-        ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+        ThreadPoolExecutor(cores()) as pool,
         tqdm(total=len(files), unit="img", desc="reading", disable=None) as bar,
     ):
         for start in range(0, len(files), CHUNK):
@@ -245,7 +249,7 @@ def find_copies(fingerprints: Fingerprints) -> Copies:
 
 
 def near_pairs(thumbnails: np.ndarray) -> np.ndarray:
-    """Compare all images with each other.
+    """Compare all images with each other, but those that are in one group of more than `LARGE_GROUP` already.
 
     Args:
         thumbnails: uint8 array [n, SIDE, SIDE, C].
@@ -257,16 +261,26 @@ def near_pairs(thumbnails: np.ndarray) -> np.ndarray:
     coarse = np.empty((rows, COARSE_SIDE**2 * thumbnails.shape[-1]), np.float32)
     for row, image in enumerate(thumbnails):
         coarse[row] = _coarse(image)
-    found = [np.empty((0, 2), np.int64)]
+    group, sizes = np.arange(rows), np.ones(rows, np.int64)  # the group of each row, and the size of each group
+    found = []
     blocks = list(combinations_with_replacement(range(0, rows, BLOCK), 2))
-    for one, other in tqdm(blocks, unit="block", desc="comparing", disable=None):
-        similar = coarse[one : one + BLOCK] @ coarse[other : other + BLOCK].T > COARSE_SIMILARITY
-        pairs = np.column_stack(np.unravel_index(np.flatnonzero(similar), similar.shape)) + np.array([one, other])
-        pairs = pairs[pairs[:, 0] < pairs[:, 1]]
-        details = {row: _detail(thumbnails[row]) for row in np.unique(pairs).tolist()}
-        alike = [_fine_similarity(details[a], details[b]) > FINE_SIMILARITY for a, b in pairs.tolist()]
-        found.append(pairs[np.array(alike, bool)])
-    return np.concatenate(found)
+    for first, second in tqdm(blocks, unit="block", desc="comparing", disable=None):
+        similar = coarse[first : first + BLOCK] @ coarse[second : second + BLOCK].T > COARSE_SIMILARITY
+        details = functools.cache(lambda row: _detail(thumbnails[row]))
+        for one in (np.flatnonzero(similar.any(axis=1)) + first).tolist():
+            others = np.flatnonzero(similar[one - first]) + second
+            others = others[others > one]
+            others = others[(group[others] != group[one]) | (sizes[group[one]] <= LARGE_GROUP)]
+            for other in others.tolist():
+                together = group[one] == group[other]
+                if together and sizes[group[one]] > LARGE_GROUP:
+                    continue
+                if _fine_similarity(details(one), details(other)) > FINE_SIMILARITY:
+                    found.append((one, other))
+                    if not together:
+                        sizes[group[one]] += sizes[group[other]]
+                        group[group == group[other]] = group[one]
+    return np.array(found, np.int64).reshape(-1, 2)
 
 
 def _has_labels(folder: Path, task: Task) -> bool:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from hpa.data.duplicates import (
     BLOCK,
+    LARGE_GROUP,
     SIDE,
     Copies,
     Fingerprints,
@@ -187,3 +188,31 @@ def test_real_cells(shared_data, tmp_path):
     assert pairs["pairs"][pairs["kind"] == "exact"].tolist() == [len(repeated) // 2]
     near = table[table["kind"] == "near"]
     assert len(near) < 40  # of some 270 cells of few specimens, which look much alike
+
+
+def test_groups_are_the_same_however_many_pairs_are_compared(monkeypatch):
+    images = cells(5)
+    alike = [np.clip(image.astype(int) + level, 0, 255).astype(np.uint8) for image in images for level in range(-3, 4)]
+    order = np.random.default_rng(1).permutation(len(alike))
+    given = fingerprints([alike[place] for place in order])
+    whole = find_copies(given)
+    assert len(whole.near) == 5 * 21  # all pairs of the seven of each image
+    monkeypatch.setattr("hpa.data.duplicates.LARGE_GROUP", 3)
+    fewer = find_copies(given)
+    assert fewer.group.tolist() == whole.group.tolist()
+    assert len(set(whole.group)) == 5
+    assert 5 * 6 <= len(fewer.near) < len(whole.near)
+    assert set(map(tuple, fewer.near.tolist())) < set(map(tuple, whole.near.tolist()))
+
+
+def test_hundreds_that_all_look_alike_are_one_group_in_a_moment(monkeypatch):
+    from hpa.data import duplicates
+
+    compared = []
+    similarity = duplicates._fine_similarity
+    monkeypatch.setattr(duplicates, "_fine_similarity", lambda *two: compared.append(1) or similarity(*two))
+    [texture] = np.random.default_rng(0).integers(20, 180, (1, SIDE, SIDE, 1))
+    thumbnails = (texture + np.random.default_rng(1).integers(0, 3, (600, SIDE, SIDE, 1))).astype(np.uint8)
+    pairs = near_pairs(thumbnails)
+    assert set(pairs.ravel().tolist()) == set(range(600))
+    assert len(compared) < 600 * LARGE_GROUP  # of 179,700 pairs
