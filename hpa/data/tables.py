@@ -103,7 +103,7 @@ def read_labelled(folder: Path, task: Task, table: Path | None = None) -> Sample
                 )
             class_of[identifier] = class_folder.name
     faults += [f"{name} lies beside the class folders; move it into one of them" for name in loose]
-    refuse(folder, faults)
+    refuse(folder, faults + _name_faults(class_of))
     ids = sorted(class_of)
     targets = np.zeros((len(ids), len(task.classes)), np.uint8)
     targets[np.arange(len(ids)), [task.classes.index(class_of[identifier]) for identifier in ids]] = 1
@@ -132,6 +132,7 @@ def read_ids(data: Path, task: Task) -> np.ndarray:
     ids = list_ids(data / "test", task)
     if not ids:
         raise BadInput(f"{data / 'test'}: holds no image (<id>{task.suffixes[0]}.png); fill it")
+    refuse(data / "test", _name_faults(ids))
     return np.array(ids, dtype=str)
 
 
@@ -310,6 +311,15 @@ def id_differences(found: np.ndarray, expected: np.ndarray, source: object) -> l
 def first_ids(ids: Sequence[str]) -> str:
     """Return the first three of some ids for a message."""
     return ", ".join(shown(str(each)) for each in ids[:NAMED_IDS]) + (", ..." if len(ids) > NAMED_IDS else "")
+
+
+def _name_faults(ids: Iterable[str]) -> list[str]:
+    """Say which ids that are names of files no table could hold."""
+    return [
+        f"the name of {shown(repr(each))} holds a line break or control character; rename it"
+        for each in ids
+        if CONTROL.search(each)
+    ]
 
 
 def _id_faults(ids: pd.Series) -> list[tuple[int, str]]:

@@ -538,3 +538,11 @@ def test_what_is_no_plain_file_is_not_read(tmp_path, make, named):
         assert message.startswith(f"{path}: ")
         assert named in message
         assert "\n" not in message
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\tb", "\x1b[2J"])
+def test_names_of_files_with_control_characters_are_refused(touch, name):
+    data = touch(f"train/Golgi/{name}.png", "train/Golgi/fine.png", f"test/{name}.png")
+    said = f"the name of {name!r} holds a line break or control character; rename it"
+    assert message_of(read_samples, data, "train", HEP2) == f"{data / 'train'}: {said}"
+    assert message_of(read_ids, data, HEP2) == f"{data / 'test'}: {said}"
