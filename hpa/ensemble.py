@@ -183,7 +183,7 @@ def _write(
     from hpa.files import write_json
     from hpa.scoring.evaluation import write_prediction_table
     from hpa.scoring.predictions import Predictions
-    from hpa.scoring.submission import share_warnings, write_submission
+    from hpa.scoring.submission import share_warnings, write_about, write_submission
 
     about = _about(options, members, ensemble, threshold)
     if ids is not None and members.labels == "many":
@@ -194,6 +194,8 @@ def _write(
     if ids is not None:
         predictions = Predictions(ids, members.classes, ensemble.probabilities, labels=members.labels)
         write_prediction_table(options.out, predictions, ensemble.thresholds)
+        write_about(options.out, about)
+        return
     write_json(options.out.with_suffix(".json"), about)
 
 

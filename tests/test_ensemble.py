@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import pickle
@@ -438,3 +439,30 @@ def test_hostile_prediction_files_end_in_one_line(place, capsys, make, file):
         assert error.count("\n") == (4 if make is HOSTILE["arrays that are none"] else 1)
         assert len(error) < 500
     assert not Path("submissions").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["hpa.ensemble", "--variants", "0,1", "--out", "entry.csv"],
+        ["hpa.thresholds", "--run", "runs/0/cnn"],
+    ],
+)
+def test_six_at_once_into_the_same_files(place, arguments):
+    command = [sys.executable, "-m", *arguments]
+    options = [[f"--shift=0.{number}"] if "--out" in arguments else [f"--seed={number}"] for number in range(6)]
+    how = {"cwd": place, "env": os.environ | {"PYTHONPATH": str(ROOT)}, "stdout": subprocess.DEVNULL, "text": True}
+    running = [subprocess.Popen([*command, *own], stderr=subprocess.PIPE, **how) for own in options]
+    assert [(each.communicate(timeout=120)[1], each.returncode) for each in running] == [("", 0)] * 6
+    assert not list(place.rglob("*.partial*"))
+    if "--out" in arguments:
+        assert read_submission("entry.csv")[0].tolist() == TEST_IDS[::-1].tolist()
+        assert json.loads(Path("entry.json").read_text())["weights"] == "shifted"
+    else:
+        assert json.loads(Path("runs/0/cnn/thresholds.json").read_text())["validation_rows"] == 400
+
+
+def test_the_story_names_the_table_that_it_is_of(place):
+    assert ensemble.main(["--variants", "0,1"]) == 0
+    about = json.loads(Path("submissions/ensemble.json").read_text())
+    assert about["sha256"] == hashlib.sha256(Path("submissions/ensemble.csv").read_bytes()).hexdigest()

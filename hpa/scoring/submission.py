@@ -9,7 +9,7 @@ import pandas as pd
 
 from hpa.data.tables import listed, read_columns, read_sample_submission, read_training_table, shown
 from hpa.errors import refuse
-from hpa.files import write_json, written_whole
+from hpa.files import file_digest, write_json, written_whole
 from hpa.scoring.metrics import macro_f1
 from hpa.tasks import Task
 
@@ -24,13 +24,22 @@ def write_submission(path: Path, ids: np.ndarray, predicted: np.ndarray, about: 
         about: how the predictions came about; anything that JSON can hold.
     """
     path = Path(path)
-    about_path = path.with_suffix(".json")
     names = [str(number) for number in range(predicted.shape[1])]
     labels = [" ".join(compress(names, row)) for row in predicted.tolist()]
     with written_whole(path) as temporary:
         pd.DataFrame({"Id": ids, "Predicted": labels}).to_csv(temporary, index=False, lineterminator="\n")
-        about_path.unlink(missing_ok=True)  # a crash from here on leaves a table without its story, never with a wrong one
-    write_json(about_path, about)
+        # A crash from here on leaves a table without its story, never with a wrong one.
+        path.with_suffix(".json").unlink(missing_ok=True)
+    write_about(path, about)
+
+
+def write_about(path: Path, about: dict) -> None:
+    """Write `about`, and the SHA-256 of the file `path` if it is there, to the `.json` of the same name.
+
+    Several processes may write the same submission; by the SHA-256 the table and its story can be told to be of one.
+    """
+    digest = {"sha256": file_digest(path)} if path.is_file() else {}
+    write_json(path.with_suffix(".json"), about | digest)
 
 
 def check_submission(path: Path, sample_submission_path: Path, class_count: int, labels: str = "many") -> np.ndarray:

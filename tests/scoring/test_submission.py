@@ -1,3 +1,4 @@
+import hashlib
 import json
 import string
 
@@ -43,11 +44,18 @@ def check_text(tmp_path, sample, text):
     return check_submission(path, sample, CLASSES)
 
 
+def story(path):
+    """Return what was told about a submission, after a look at whether it is the story of this one."""
+    about = json.loads(path.with_suffix(".json").read_text())
+    assert about.pop("sha256") == hashlib.sha256(path.read_bytes()).hexdigest()
+    return about
+
+
 def test_the_bytes_are_the_competition_s_format(tmp_path):
     path = tmp_path / "new folder" / "entry.csv"
     write_submission(path, np.array(["b", "a"]), multi_hot([{16, 0}, {27, 3, 11}]), {"shift": 0.34})
     assert path.read_bytes() == b"Id,Predicted\nb,0 16\na,3 11 27\n"
-    assert json.loads(path.with_suffix(".json").read_text()) == {"shift": 0.34}
+    assert story(path) == {"shift": 0.34}
     assert {each.name for each in path.parent.iterdir()} == {"entry.csv", "entry.json"}
 
 
@@ -164,7 +172,7 @@ def test_a_full_disk_leaves_the_old_pair(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         write_submission(path, np.array(["a"]), multi_hot([{2}]), {"entry": 2})
     assert path.read_text() == "Id,Predicted\na,1\n"
-    assert json.loads(path.with_suffix(".json").read_text()) == {"entry": 1}
+    assert story(path) == {"entry": 1}
 
 
 def test_a_crash_between_the_two_files_leaves_no_json_of_another_table(tmp_path, monkeypatch):
