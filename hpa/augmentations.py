@@ -6,6 +6,8 @@ from pathlib import Path
 
 from hpa import command
 
+BYTES_A_PIXEL = 700, 170  # of memory, as measured: for the picture, and for each channel
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the options."""
@@ -27,8 +29,11 @@ def work(options: argparse.Namespace) -> None:
     from hpa.data.layout import data_paths, find_files
     from hpa.data.overview import VARIATIONS, write_overview
     from hpa.data.tables import read_samples
+    from hpa.resources import require_picture
 
     command.require_output(options, options.out, data_paths(options.data))
+    of_picture, of_channel = BYTES_A_PIXEL
+    require_picture(options.size, of_picture + of_channel * len(options.task.channels), "a picture of images")
     table = read_samples(options.data, "train", options.task)
     rows = np.unique(np.linspace(0, len(table) - 1, VARIATIONS).astype(int))
     files = find_files(options.data / "train", table.ids[rows], options.task)

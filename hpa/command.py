@@ -330,9 +330,9 @@ def whole_number(text: str) -> int:
 
 
 def positive_integer(text: str) -> int:
-    """Read an option that counts something."""
-    if not (text.isascii() and text.isdecimal()) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found '{text}'")
+    """Read an option that counts something: 1 to 2^31 - 1, so that what is reckoned with it stays within number formats."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and 1 <= int(text) < 2**31):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {2**31 - 1}, found '{text[:40]}'")
     return int(text)
 
 

@@ -139,7 +139,10 @@ def show_augmentation(path: Path, settings: Settings, task: Task, data: Path) ->
     from hpa.data.images import read_image
     from hpa.data.layout import find_files
     from hpa.data.tables import read_samples
+    from hpa.resources import require_picture
 
+    of_picture, of_channel = 60, 120  # bytes of memory for a pixel of an image, as measured
+    require_picture(settings.size, of_picture + of_channel * len(task.channels), "a picture of images")
     ids = read_samples(data, "train", task).ids[:1]
     [files] = find_files(data / "train", ids, task)
     write_picture(path, read_image(files, settings.size), settings.augmentation, settings.seed)

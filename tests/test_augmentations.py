@@ -1,10 +1,12 @@
 """`python -m hpa.augmentations`."""
 
+import importlib
 import subprocess
 import sys
 
 import numpy as np
 import pandas as pd
+import pytest
 from PIL import Image
 
 from hpa.augmentations import main
@@ -55,6 +57,21 @@ def test_one_channel_in_class_folders(tmp_path):
     out = tmp_path / "all.png"
     assert main(["--task", "hep2", "--data", str(tmp_path / "data"), "--size", "32", "--out", str(out)]) == 0
     assert shape_of(out) == (13 * (32 + GAP), WIDTH, 3)
+
+
+@pytest.mark.parametrize("size", ["100000", "999999999", "32767"])
+@pytest.mark.parametrize("command", ["augmentations", "train"])
+def test_sizes_beyond_memory_or_opencv(drawn_data, tmp_path, capsys, monkeypatch, command, size):
+    out = tmp_path / "all.png"
+    options = ["--out", str(out)] if command == "augmentations" else ["--show-augmentation", str(out)]
+    if size == "32767":
+        monkeypatch.setattr("hpa.resources.free_memory", lambda: 2**60)
+    command = importlib.import_module(f"hpa.{command}")
+    assert command.main(["--data", str(drawn_data), "--size", size, *options]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"of {size} pixels " in line
+    assert ("--size of at most 32766" if size == "32767" else " are free; choose a smaller --size") in line
+    assert not out.exists()
 
 
 def test_faults_are_one_line_and_exit_code_2(drawn_data, tmp_path, capsys):

@@ -1,11 +1,14 @@
 """`python -m hpa.draw`."""
 
+import re
 import subprocess
 import sys
 
 import cv2
+import numpy as np
 import pytest
 
+from hpa.data.drawn import write_tiles
 from hpa.data.tables import read_labelled, read_training_table
 from hpa.draw import main
 from hpa.tasks import HEP2, HPA
@@ -65,6 +68,58 @@ def test_numbers_that_do_not_fit_the_task(tmp_path, capsys, options, fault):
     assert fault in error
     assert len(error.splitlines()) == 1
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("out", ["--out", "--contact-sheet"])
+@pytest.mark.parametrize("task", ["hpa", "hep2"])
+@pytest.mark.parametrize("size", [100_000, 999_999_999])
+def test_sizes_beyond_the_memory_are_refused_with_the_numbers(tmp_path, capsys, out, task, size):
+    assert main([out, str(tmp_path / "x.png"), "--task", task, "--size", str(size)]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert re.search(
+        rf"images of {size} pixels would need [0-9,]+ GiB of memory, [0-9.,]+ GiB are free; choose a smaller", line
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_sizes_beyond_opencv_are_refused_on_the_largest_machine(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("hpa.resources.free_memory", lambda: 2**60)
+    assert main(["--out", str(tmp_path / "data"), "--size", "32767"]) == 2
+    assert "of 32767 pixels cannot be made; choose a --size of at most 32766" in capsys.readouterr().err
+
+
+def test_a_drawing_beyond_the_disk_is_refused_and_a_smaller_one_takes_its_place(tmp_path, capsys):
+    data = tmp_path / "data"
+    assert main(["--out", str(data), "--train", "2000000000"]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert re.search(
+        r"8000000800 images of 512 pixels would need [0-9,]+ GiB of disk, [0-9.,]+ GiB are free; free some", line
+    )
+    assert not data.exists()
+    assert main(["--out", str(data), "--train", "1", "--test", "1", "--size", "32"]) == 0
+
+
+@pytest.mark.parametrize("number", ["2147483648", "9" * 5000])
+def test_numbers_that_no_count_reaches(number, tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--out", str(tmp_path / "data"), "--size", number])
+    assert caught.value.code == 2
+    assert "expected a whole number from 1 to 2147483647" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("out", ["--out", "--contact-sheet"])
+@pytest.mark.parametrize("name", ["x" * 300, "/".join(["x" * 200] * 25)])
+def test_names_that_no_file_system_takes(tmp_path, capsys, monkeypatch, out, name):
+    monkeypatch.chdir(tmp_path)
+    assert main([out, f"{name}.png", "--size", "32", "--train", "1", "--test", "1"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "too long" in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_label_that_fits_no_tile_is_cut_off(tmp_path):
+    write_tiles(tmp_path / "x.png", [("a name of thirty letters or so", np.zeros((9, 9), np.uint8))], columns=1)
+    assert cv2.imread(str(tmp_path / "x.png")).shape == (9 + 14 + 2, 13, 3)
 
 
 def test_faults_are_one_line_and_exit_code_2(tmp_path):

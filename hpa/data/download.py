@@ -4,7 +4,6 @@ The image of one colour of the sample `<antibody>_<plate>_<well>_<field>` lies a
 `<base>/<number of the antibody>/<plate>_<well>_<field>_<colour>.jpg`.
 """
 
-import os
 import re
 import threading
 import time
@@ -27,7 +26,7 @@ from hpa.data.images import write_image
 from hpa.data.layout import EXTERNAL
 from hpa.data.tables import SampleTable, concatenate, read_training_table
 from hpa.errors import BadInput, Failure, refuse
-from hpa.files import file_digest, locked, written_whole
+from hpa.files import cores, file_digest, locked, written_whole
 from hpa.tasks import HPA
 
 # What of the blue, green and red in a JPEG makes the grey image of a colour.
@@ -129,7 +128,7 @@ def _check(folder: Path) -> set[str]:
     path = folder / CHECKSUMS
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     digest_of = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         digests = pool.map(_digest, (folder / name for name in digest_of))
         checked = tqdm(zip(digest_of.items(), digests, strict=True), "checking", len(digest_of), unit="img", disable=None)
         whole = {name: digest for (name, digest), found in checked if found and found == digest}

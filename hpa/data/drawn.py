@@ -5,7 +5,6 @@ whose pattern shows its one to five classes. The same seed gives the same pixels
 """
 
 import contextlib
-import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,8 @@ from hpa.data.cells import Field, blurred, filled, grow_field, noise, strokes
 from hpa.data.images import write_image
 from hpa.data.patterns import PATTERNS, cytoplasm, endoplasmic_reticulum, microtubules
 from hpa.errors import BadInput
-from hpa.files import locked, read_json, write_json, written_whole
+from hpa.files import cores, locked, read_json, write_json, written_whole
+from hpa.resources import require_disk, require_picture
 from hpa.tasks import HPA
 
 # The competition's train.csv: rows with each class, and rows with one, two, ... five classes.
@@ -33,6 +33,8 @@ LABELS_PER_ROW = (15126, 12485, 3160, 299, 2)
 BRIDGE, SPINDLE, JUNCTIONS, AGGRESOME = 16, 17, 22, 24  # the classes that need cells of a certain shape
 DRAWING = 1  # raised when the same seed gives other pixels
 SMALLEST = 32  # pixels; below that organelles are smaller than a pixel
+BYTES_A_PIXEL = 74  # of memory, as measured, for a field that is being drawn; a single HEp-2 cell takes less
+FILE_BYTES_A_PIXEL, FILE_BYTES = 0.7, 4096  # of disk: noise compresses badly, and no file is smaller than a block
 SPLITS = ("train", "test")
 RECORD = "drawn.json"
 
@@ -54,7 +56,7 @@ def write_dataset(folder: Path, train: int, test: int, size: int = 512, seed: in
     Raises:
         BadInput: if the folder holds anything else, or a number is out of range.
     """
-    check(size, seed)
+    check(size, seed, at_once=cores())
     if min(train, test) < 1:
         raise BadInput(f"cannot draw {train} training and {test} test fields; at least one of each is needed")
     folder = Path(folder)
@@ -63,7 +65,8 @@ def write_dataset(folder: Path, train: int, test: int, size: int = 512, seed: in
         generator = default_rng([seed, SPLITS.index(split), 1 + row])
         return np.moveaxis(draw_field([int(number) for number in target.split()], size, generator), -1, 0)
 
-    with claimed(folder, {"train": train, "test": test, "size": size, "seed": seed, "drawing": DRAWING}):
+    request = {"train": train, "test": test, "size": size, "seed": seed, "drawing": DRAWING}
+    with claimed(folder, request, images=(train + test) * len(HPA.channels)):
         tables = {split: sample_table(split, rows, seed) for split, rows in zip(SPLITS, (train, test), strict=True)}
         pictures = [
             ([folder / split / f"{identifier}_{channel}.png" for channel in HPA.channels], partial(draw, split, row, target))
@@ -107,20 +110,22 @@ def sample_targets(rows: int, generator: Generator) -> np.ndarray:
     return targets
 
 
-def check(size: int, seed: int) -> None:
-    """Refuse a picture's size or a seed that is out of range."""
+def check(size: int, seed: int, at_once: int = 1, bytes_a_pixel: int = BYTES_A_PIXEL) -> None:
+    """Refuse a picture's size or a seed that is out of range, and what the memory is too small to draw at once."""
     if size < SMALLEST or seed < 0:
         raise BadInput(
             f"cannot draw images of {size} pixels with seed {seed}; at least {SMALLEST} pixels and seed 0 are needed"
         )
+    require_picture(size, at_once * bytes_a_pixel, "drawing images")
 
 
 @contextlib.contextmanager
-def claimed(folder: Path, request: dict) -> Iterator[None]:
-    """Hold `folder` for the drawing that `request` describes, which is recorded there, while the block runs.
+def claimed(folder: Path, request: dict, images: int) -> Iterator[None]:
+    """Hold `folder`, while the block runs, for the drawing that `request` describes, of so many `images`; record it there.
 
     Raises:
         BadInput: if the folder holds anything but what was asked for.
+        Failure: if the images do not fit onto the disk, or another process draws there.
     """
     record = folder / RECORD
     if folder.exists() and not folder.is_dir():
@@ -131,6 +136,9 @@ def claimed(folder: Path, request: dict) -> Iterator[None]:
             raise BadInput(f"{folder}: holds cells drawn with {found}, not with {request}; delete it or name another folder")
     elif folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
         raise BadInput(f"{folder}: is not empty and holds no drawn cells; name another folder, nothing here was touched")
+    if not record.exists():  # before anything is recorded, or a smaller drawing would be refused
+        each = max(FILE_BYTES, int(FILE_BYTES_A_PIXEL * request["size"] ** 2))
+        require_disk(folder, images * each, f"{images} images of {request['size']} pixels")
     with locked(folder / ".lock", wait=False):
         if not record.exists():
             write_json(record, request)
@@ -151,7 +159,7 @@ def draw_missing(pictures: Sequence[tuple[Sequence[Path], Callable[[], Iterable[
 
     missing = [each for each in pictures if not all(path.exists() for path in each[0])]
     if missing:
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             drawn = pool.map(lambda each: draw(*each), missing)
             for _ in tqdm(drawn, "drawing", len(missing), unit=unit, disable=None):
                 pass
@@ -233,7 +241,7 @@ def contact_sheet(path: Path, size: int = 256, seed: int = 0) -> None:
     Raises:
         BadInput: if a number is out of range or `path` has no suffix that OpenCV can write.
     """
-    check(size, seed)
+    check(size, seed, bytes_a_pixel=BYTES_A_PIXEL + 3 * 4 * len(HPA.classes))  # colours, in a few copies
 
     def picture(number: int) -> np.ndarray:
         red, green, blue, _ = np.moveaxis(draw_field([number], size, default_rng([seed, number])), -1, 0).astype(np.float32)
@@ -263,7 +271,7 @@ def _framed(label: str, image: np.ndarray) -> np.ndarray:
     size = len(image)
     bar = max(14, size // 12)
     tile = cv2.copyMakeBorder(image, bar, 2, 2, 2, cv2.BORDER_CONSTANT, value=(32, 32, 32))
-    font, place, scale = cv2.FONT_HERSHEY_SIMPLEX, (4, round(0.75 * bar)), bar / 45
-    while cv2.getTextSize(label, font, scale, 1)[0][0] > size - 2:
-        scale *= 0.95  # by trial, since widths go in steps
+    font, place = cv2.FONT_HERSHEY_SIMPLEX, (4, round(0.75 * bar))
+    scales = [0.95**step * bar / 45 for step in range(60)]  # by trial, since widths go in steps
+    scale = next((scale for scale in scales if cv2.getTextSize(label, font, scale, 1)[0][0] <= size - 2), scales[-1])
     return cv2.putText(tile, label, place, font, scale, (255, 255, 255), 1, cv2.LINE_AA)

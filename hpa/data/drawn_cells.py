@@ -18,11 +18,13 @@ from hpa.data.cells import DIRECTIONS, Cell, Field, blurred, dots, field_of, fil
 from hpa.data.drawn import check, claimed, draw_missing, photons, write_table, write_tiles
 from hpa.data.patterns import endoplasmic_reticulum, golgi_apparatus, nuclear_membrane
 from hpa.errors import BadInput
+from hpa.files import cores
 from hpa.tasks import HEP2
 
 CLASS_COUNTS = (2254, 559, 1971, 1767, 2069, 2256)  # the rows of the real gt_training.csv
 CELLS_PER_SPECIMEN = 12  # the last of a class has fewer; a real one has some 160
 SPECIMENS_SHOWN = 4
+BYTES_A_PIXEL = 53  # of memory, as measured, for a cell that is being drawn
 DRAWING = 1  # raised when the same seed gives other pixels
 
 
@@ -43,13 +45,14 @@ def write_cells(folder: Path, train: int, validation: int, test: int, size: int 
     Raises:
         BadInput: if the folder holds anything else, or a number is out of range.
     """
-    check(size, seed)
+    check(size, seed, cores(), BYTES_A_PIXEL)
     cells = {"train": train, "validation": validation, "test": test}
     if min(cells.values()) < len(HEP2.classes):
         wanted = ", ".join(f"{count} {split}" for split, count in cells.items())
         raise BadInput(f"cannot draw {wanted} cells; each set needs at least {len(HEP2.classes)}, one of each class")
     folder = Path(folder)
-    with claimed(folder, {"task": HEP2.name, **cells, "size": size, "seed": seed, "drawing": DRAWING}):
+    request = {"task": HEP2.name, **cells, "size": size, "seed": seed, "drawing": DRAWING}
+    with claimed(folder, request, images=sum(cells.values())):
         table = cell_table(cells, seed)
         pictures = []
         for specimen, rows in table.groupby("specimen"):
@@ -175,7 +178,7 @@ def contact_sheet(path: Path, size: int = 78, seed: int = 0) -> None:
     Raises:
         BadInput: if a number is out of range or `path` has no suffix that OpenCV can write.
     """
-    check(size, seed)
+    check(size, seed, bytes_a_pixel=BYTES_A_PIXEL + 4 * SPECIMENS_SHOWN * len(HEP2.classes))  # in a few copies
     tiles = (
         (name, next(draw_specimen(number, 1, size, default_rng([seed, 2, number, specimen]))))
         for specimen in range(SPECIMENS_SHOWN)

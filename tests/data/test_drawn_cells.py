@@ -1,7 +1,6 @@
 """Drawn HEp-2 cells: what lies on disk, how classes and specimens are shared out, and how hard the classes are to tell."""
 
 import itertools
-import os
 
 import cv2
 import numpy as np
@@ -135,7 +134,7 @@ def contents(folder):
 
 
 def test_same_seed_same_files_and_what_is_missing_is_completed(drawn_cells, tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
+    monkeypatch.setattr("hpa.data.drawn.cores", lambda: 1)
     folder = tmp_path / "again"
     cells.write_cells(folder, train=60, validation=24, test=24, size=32, seed=0)
     assert contents(folder) == contents(drawn_cells)
