@@ -30,7 +30,8 @@ class Atlas(ThreadingHTTPServer):
 
     `faults` maps a path to a list of what goes wrong at its first requests, one after the other: an HTTP status, `"cut"`
     (the connection is closed in the middle of the answer), `"short"` (half a JPEG that passes for a whole answer), `"page"`
-    (a web page answers), or a number of seconds as a float, after which all is well. `requests` has the paths asked for.
+    (a web page answers), a number of seconds as a float, after which all is well, or a function that answers itself, given
+    the handler and the JPEG. `requests` has the paths asked for.
     """
 
     daemon_threads = True
@@ -65,6 +66,10 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(fault)
         body = colour_jpeg(field(self.path), self.path.removesuffix(".jpg").rsplit("_", 1)[1])
         length = len(body)
+        if callable(fault):
+            with contextlib.suppress(OSError):  # the client may have seen enough
+                fault(self, body)
+            return
         if fault == "page":
             body = b"<html>Please log in to the hotel</html>"
             length = len(body)

@@ -13,8 +13,8 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import TextIO
 from urllib.error import HTTPError
-from urllib.parse import quote, urlsplit
-from urllib.request import Request, urlopen
+from urllib.parse import quote
+from urllib.request import OpenerDirector, Request
 
 import cv2
 import numpy as np
@@ -25,6 +25,7 @@ import hpa
 from hpa.data.images import write_image
 from hpa.data.layout import EXTERNAL
 from hpa.data.tables import SampleTable, concatenate, read_training_table
+from hpa.data.web import LARGEST, encoded_address, opener
 from hpa.errors import BadInput, Failure, refuse
 from hpa.files import cores, file_digest, locked, written_whole
 from hpa.tasks import HPA
@@ -39,6 +40,8 @@ TRIES = 5
 FIRST_PAUSE = 1.0  # seconds before the second try; doubled for each one after it
 LONGEST_PAUSE = 120.0  # seconds, whatever the server asks for
 PASSING = (408, 429, 500, 502, 503, 504)  # HTTP answers that may be another one later
+LONGEST_REASON = 300  # letters of what a server says
+LONGEST_NAME = 255  # bytes of a file's name
 ROW_OF_FAILURES = 40  # more than any antibody has images: after so many in a row it is not they that are missing
 
 
@@ -70,16 +73,14 @@ def download(table: SampleTable, data: Path, base_url: str, rate: float, size: i
         Failure: if another process downloads into the folder, or 40 samples in a row failed.
     """
     paths = _paths(table.ids.tolist())
-    if urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).netloc:
-        raise BadInput(f"--base-url {base_url}: expected an address such as http://v18.proteinatlas.org/images")
+    base_url = encoded_address(base_url)
     folder, labels, failed = data / EXTERNAL, data / f"{EXTERNAL}.csv", {}
     if labels.exists() and not (folder / CHECKSUMS).exists():
         raise BadInput(f"{labels}: is not of this command, which would replace it; move it away and name it with --table")
     noted = folder / ".size"
-    if noted.exists() and noted.read_text() != f"{size}\n":
-        raise BadInput(
-            f"{folder}: holds images of --size {noted.read_text().strip()}; ask for that, or move the folder away"
-        )
+    earlier_size = noted.read_text(errors="replace").strip() if noted.exists() else str(size)
+    if earlier_size != str(size):
+        raise BadInput(f"{folder}: holds images of --size {earlier_size}; ask for that, or move the folder away")
     with locked(folder / ".lock", wait=False):
         earlier = read_training_table(labels, HPA) if labels.exists() else None
         with written_whole(noted) as temporary:
@@ -87,7 +88,7 @@ def download(table: SampleTable, data: Path, base_url: str, rate: float, size: i
         there = _check(folder)
         try:
             with open(folder / CHECKSUMS, "a", encoding="utf-8") as checksums:
-                _fetch_all(paths, folder, base_url.rstrip("/"), rate, size, there, checksums, failed)
+                _fetch_all(paths, folder, base_url, rate, size, there, checksums, failed)
         finally:
             _write_labels(labels, table, earlier, there)
             with written_whole(data / f"{EXTERNAL}-failed.csv") as temporary:
@@ -111,7 +112,8 @@ def grey_image(body: bytes, colour: str, size: int) -> np.ndarray | None:
     if image.ndim == 3:
         image = cv2.transform(image, np.array([PARTS[colour]], np.float32))
     if max(image.shape) > size:
-        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+        height, width = (max(1, round(side * size / max(image.shape))) for side in image.shape)
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     return image
 
 
@@ -120,6 +122,8 @@ def _paths(ids: list[str]) -> dict[str, str]:
     found = {each: re.fullmatch(r"[A-Za-z]*0*([0-9]+)_([^_]+_[^_]+_.+)", each) for each in ids}
     unsound = [each for each, match in found.items() if not match]
     refuse("--table", [f"id {each} is not of the form <antibody>_<plate>_<well>_<field>" for each in unsound])
+    long = [each for each in ids if len(f"{each}_yellow.png".encode()) > LONGEST_NAME]
+    refuse("--table", [f"id {each} is too long for a file's name; leave it out" for each in long])
     return {each: f"{match[1]}/{quote(match[2])}" for each, match in found.items()}
 
 
@@ -156,13 +160,13 @@ def _fetch_all(
 ) -> None:
     """Fetch all colours of all samples; add the names of the images to `there` and the reasons of failures to `failed`."""
     stop, writing = threading.Event(), threading.Lock()
-    pause = _pacer(rate, stop)
+    pause, server = _pacer(rate, stop), opener()
 
     def fetch_sample(identifier: str) -> None:
         for colour in HPA.channels:
             name = f"{identifier}_{colour}.png"
             if name not in there:
-                image = _fetch(f"{base_url}/{paths[identifier]}_{colour}.jpg", colour, size, pause, stop)
+                image = _fetch(f"{base_url}/{paths[identifier]}_{colour}.jpg", colour, size, server, pause, stop)
                 write_image(folder / name, image)
                 with writing:
                     checksums.write(f"{_digest(folder / name)}  {name}\n")
@@ -197,15 +201,20 @@ def _fetch_all(
             raise
 
 
-def _fetch(url: str, colour: str, size: int, pause: Callable[[], None], stop: threading.Event) -> np.ndarray:
+def _fetch(
+    url: str, colour: str, size: int, server: OpenerDirector, pause: Callable[[], None], stop: threading.Event
+) -> np.ndarray:
     """Return the grey image that the JPEG at a URL shows; try again what may go better the next time."""
-    request = Request(url, headers={"User-Agent": f"hpa/{hpa.__version__}"})
     for attempt in range(TRIES):
-        asked = 0.0
+        asked, request = 0.0, Request(url, headers={"User-Agent": f"hpa/{hpa.__version__}"})  # one counts its redirections
         pause()
         try:
-            with urlopen(request, timeout=TIMEOUT) as answer:
-                image = grey_image(answer.read(), colour, size)
+            with server.open(request, timeout=TIMEOUT) as answer:
+                body = answer.read()
+            if len(body) > LARGEST:
+                reason = f"the answer is larger than {LARGEST // 2**20} MiB"
+                break
+            image = grey_image(body, colour, size)
             if image is not None:
                 return image
             reason = "what came is not a whole JPEG"
@@ -218,9 +227,13 @@ def _fetch(url: str, colour: str, size: int, pause: Callable[[], None], stop: th
                 asked = float(after) if after.isdecimal() else 0.0
         except (OSError, HTTPException) as error:
             reason = f"{type(error).__name__} {error}"
+        except ValueError as error:  # a redirection to what is no address
+            reason = f"{type(error).__name__} {error}"
+            break
         if attempt < TRIES - 1:
             stop.wait(min(max(asked, FIRST_PAUSE * 2**attempt), LONGEST_PAUSE))
-    raise _Unavailable(f"{url}: {reason}")
+    reason = "".join(letter if letter.isprintable() else " " for letter in reason)  # servers may say anything
+    raise _Unavailable(f"{url}: {' '.join(reason.split())[:LONGEST_REASON]}")
 
 
 def _pacer(rate: float, stop: threading.Event) -> Callable[[], None]:
@@ -234,7 +247,7 @@ def _pacer(rate: float, stop: threading.Event) -> Callable[[], None]:
             now = time.monotonic()
             start = max(now, free_at)
             free_at = start + 1 / rate
-        if stop.wait(start - now):
+        if stop.wait(min(start - now, threading.TIMEOUT_MAX)):
             raise _Unavailable("stopped")
 
     return pause

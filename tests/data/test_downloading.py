@@ -1,7 +1,10 @@
 """Downloads of public images, from a server on this machine."""
 
+import gzip
 import itertools
 import subprocess
+import threading
+import time
 
 import cv2
 import numpy as np
@@ -11,6 +14,7 @@ from atlas_server import colour_jpeg, field
 from PIL import Image
 
 from hpa.data import download as module
+from hpa.data import web
 from hpa.data.download import download, grey_image
 from hpa.data.images import read_image
 from hpa.data.layout import find_files
@@ -193,6 +197,169 @@ def test_the_pauses_grow(atlas, tmp_path, monkeypatch):
     assert all(pause >= least for pause, least in zip(pauses, (0.05, 0.1, 0.2, 0.4), strict=True))
 
 
+def drip(handler, body):
+    """A byte now and then, for ever."""
+    for byte in itertools.chain(b"HTTP/1.1 200 OK\r\n\r\n", itertools.repeat(65)):
+        handler.wfile.write(bytes([byte]))
+        time.sleep(0.05)
+
+
+def drip_within_the_headers(handler, body):
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+    while True:
+        handler.wfile.write(b"x")
+        time.sleep(0.05)
+
+
+def go_on_for_ever(handler, body):
+    """Headers that say that the answer will come, without end."""
+    while True:
+        handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("slow", [drip, drip_within_the_headers, go_on_for_ever])
+def test_an_answer_without_end_is_given_up_and_asked_for_again(atlas, tmp_path, monkeypatch, slow):
+    for name, value in {"DEADLINE": 0.4, "GRACE": 0.2, "SLOWEST": 100}.items():
+        monkeypatch.setattr(web, name, value)
+    path = f"{PATHS[IDS[1]]}_blue.jpg"
+    atlas.faults[path] = [slow, slow]
+    assert fetch(atlas, tmp_path) == {}
+    assert atlas.requests.count(path) == 3
+    atlas.faults[path] = [slow] * 5
+    (tmp_path / f"external/{IDS[1]}_blue.png").unlink()
+    assert "TimeoutError" in fetch(atlas, tmp_path)[IDS[1]]
+
+
+def headers(handler, *lines, status="200 OK"):
+    handler.wfile.write("\r\n".join([f"HTTP/1.1 {status}", *lines, "", ""]).encode("latin-1"))
+
+
+def endless(handler, body):
+    headers(handler)
+    while True:
+        handler.wfile.write(bytes(2**16))
+
+
+def redirect_with_an_endless_page(handler, body):
+    headers(handler, "Location: /images/elsewhere_red.jpg", status="302 Found")
+    while True:
+        handler.wfile.write(bytes(2**16))
+
+
+def chunk_without_end(handler, body):
+    headers(handler, "Transfer-Encoding: chunked")
+    handler.wfile.write(b"ffffffffffff\r\n")
+    while True:
+        handler.wfile.write(bytes(2**16))
+
+
+def says_a_petabyte(handler, body):
+    headers(handler, f"Content-Length: {10**15}")
+    handler.wfile.write(body)
+
+
+def garbled_chunks(handler, body):
+    headers(handler, "Transfer-Encoding: chunked")
+    handler.wfile.write(b"zzz\r\n" + body)
+
+
+def packed_by_gzip(handler, body):
+    headers(handler, "Content-Encoding: gzip")
+    handler.wfile.write(gzip.compress(body))
+
+
+def redirected_to(address):
+    return lambda handler, body: headers(handler, f"Location: {address}", status="302 Found")
+
+
+def in_circles(handler, body):
+    headers(handler, f"Location: {handler.path}", status="302 Found")
+
+
+def rude(handler, body):
+    headers(handler, status="404 \x1b[2J\x9b" + "x" * 1000)
+
+
+@pytest.mark.parametrize(
+    ("fault", "times", "named"),
+    [
+        (endless, 1, "the answer is larger than 1 MiB"),
+        (chunk_without_end, 1, "the answer is larger than 1 MiB"),
+        (garbled_chunks, 5, "IncompleteRead"),
+        (packed_by_gzip, 5, "not a whole JPEG"),
+        (redirected_to("file:///etc/passwd"), 1, "HTTP 302"),
+        (redirected_to("ftp://127.0.0.1/a.jpg"), 5, "unknown url type: ftp"),
+        (redirected_to("http://[::1"), 1, "ValueError"),
+        (redirected_to(f"http://{'x' * 70}/a.jpg"), 1, "label"),
+        (redirected_to("http://m\xfcnchen/a.jpg"), 1, "UnicodeEncodeError"),
+        (rude, 1, "HTTP 404"),
+    ],
+)
+def test_what_servers_may_do_fails_the_sample_alone(atlas, tmp_path, monkeypatch, fault, times, named):
+    monkeypatch.setattr(web, "LARGEST", 2**20)
+    monkeypatch.setattr(module, "LARGEST", 2**20)
+    path = f"{PATHS[IDS[1]]}_green.jpg"
+    atlas.faults[path] = [fault] * times
+    failed = fetch(atlas, tmp_path)
+    assert list(failed) == [IDS[1]]
+    assert named in failed[IDS[1]]
+    assert failed[IDS[1]].isprintable()
+    assert len(failed[IDS[1]]) < 400
+    assert atlas.requests.count(path) == times
+
+
+@pytest.mark.parametrize("fault", [says_a_petabyte, redirect_with_an_endless_page])
+def test_an_answer_that_can_be_used_all_the_same(atlas, tmp_path, monkeypatch, fault):
+    monkeypatch.setattr(web, "LARGEST", 2**20)
+    atlas.faults[f"{PATHS[IDS[1]]}_green.jpg"] = [fault]
+    assert fetch(atlas, tmp_path) == {}
+    assert pictures(tmp_path) == FILES
+
+
+def test_redirections_without_end(atlas, tmp_path):
+    path = f"{PATHS[IDS[0]]}_red.jpg"
+    atlas.faults[path] = [in_circles] * 50
+    assert "infinite loop" in fetch(atlas, tmp_path, IDS[:1])[IDS[0]]
+    assert len(atlas.requests) <= 11
+
+
+def test_a_shrunk_image_keeps_its_proportions():
+    body = cv2.imencode(".jpg", np.full((40, 80), 90, np.uint8))[1].tobytes()
+    assert grey_image(body, "blue", 20).shape == (10, 20)
+    assert grey_image(body, "blue", 1).shape == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("http://v18.proteinatlas.org/images/", "http://v18.proteinatlas.org/images"),
+        ("HTTPS://Example.org:8443", "https://example.org:8443"),
+        ("http://münchen.example/Bilder für alle/ß", "http://xn--mnchen-3ya.example/Bilder%20f%C3%BCr%20alle/%C3%9F"),
+        ("http://a.example/50%25/%7Eme", "http://a.example/50%25/%7Eme"),
+        ("http://[::1]:80/images", "http://[::1]:80/images"),
+        ("  http://a.example/x", "http://a.example/x"),
+    ],
+)
+def test_addresses_are_encoded_as_they_are_sent(given, sent):
+    assert web.encoded_address(given) == sent
+
+
+def test_an_address_with_umlauts_and_spaces_is_asked_for(atlas, tmp_path):
+    failed = download(table(IDS[:1]), tmp_path, f"http://127.0.0.1:{atlas.server_port}/Bilder für alle", 1e4, 512)
+    assert failed == {}
+    assert atlas.requests[0].startswith("/Bilder%20f%C3%BCr%20alle/10580/1610_C1_1_")
+
+
+def test_a_rate_of_one_request_in_an_age_waits(tmp_path):
+    stop = threading.Event()
+    pause = module._pacer(1e-320, stop)
+    pause()
+    threading.Timer(0.1, stop.set).start()
+    with pytest.raises(module._Unavailable, match="stopped"):
+        pause()
+
+
 def test_no_more_requests_than_the_rate(atlas, tmp_path):
     fetch(atlas, tmp_path, rate=20)
     assert len(atlas.times) == 8
@@ -254,6 +421,19 @@ def test_a_full_disk_is_told_and_nothing_is_half_written(atlas, tmp_path, monkey
         (["12_3_A1"], None, ["id 12_3_A1 is not of the form <antibody>_<plate>_<well>_<field>"]),
         (IDS, "file:///etc", ["--base-url file:///etc"]),
         (IDS, "v18.proteinatlas.org/images", ["expected an address such as http://"]),
+        (IDS, "http://[::1", ["--base-url http://[::1", "expected an address"]),
+        (IDS, "http://[::zz]/images", ["expected an address"]),
+        (IDS, "http://", ["expected an address"]),
+        (IDS, f"http://{'x' * 70}.example", ["expected an address", "label"]),
+        (IDS, f"http://{'ü' * 70}.example", ["expected an address", "label"]),
+        (IDS, "http://a..example", ["expected an address", "label"]),
+        (IDS, "http://a b.example", ["expected an address"]),
+        (IDS, "http://127.0.0.1:99999/images", ["expected an address", "0-65535"]),
+        (IDS, "http://127.0.0.1:x/images", ["expected an address"]),
+        (IDS, "http://me:secret@127.0.0.1/images", ["leave out the user name"]),
+        (IDS, "http://127.0.0.1/images?size=1", ["leave out the user name, ? and #"]),
+        (IDS, "http://127.0.0.1/\udcff", ["expected an address"]),
+        ([f"1_1_A1_{'x' * 250}", f"1_1_A1_{'ü' * 120}"], None, ["2 faults", "too long for a file's name"]),
     ],
 )
 def test_what_cannot_be_asked_for(tmp_path, ids, url, named):
