@@ -49,10 +49,12 @@ def work(options: argparse.Namespace) -> None:
 
 def commands(options: argparse.Namespace) -> list[tuple[str, list[str]]]:
     """Return the commands with their arguments, in order."""
-    data, runs, size = ["--data", str(options.data)], ["--runs", str(options.runs)], ["--size", str(options.size)]
+    out = _as_argument(options.out)
+    data, runs = ["--data", _as_argument(options.data)], ["--runs", _as_argument(options.runs)]
+    size = ["--size", str(options.size)]
     fields = ["--train", str(options.train), "--test", str(options.test)]
     steps = [
-        ("draw", ["--out", str(options.data), *fields, *size]),
+        ("draw", ["--out", _as_argument(options.data), *fields, *size]),
         ("pack", [*data, *runs, *size]),
     ]
     for variant in VARIANTS:
@@ -66,9 +68,14 @@ def commands(options: argparse.Namespace) -> list[tuple[str, list[str]]]:
     return [
         *steps,
         ("predict", [*data, *runs]),
-        ("ensemble", [*data, *runs, "--shift", str(options.shift), "--out", str(options.out)]),
-        ("submit", [str(options.out), *data, "--check-only"]),
+        ("ensemble", [*data, *runs, "--shift", str(options.shift), "--out", out]),
+        ("submit", [out, *data, "--check-only"]),
     ]
+
+
+def _as_argument(path: Path) -> str:
+    """Return a path as commands take it; one that begins with a dash would pass for an option."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
 
 
 def print_scores(options: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@
 # Options such as --data and --runs go to every command; $TRAIN_OPTIONS and $FINETUNE_OPTIONS to the base and later stages.
 here=$(dirname "${BASH_SOURCE[0]}")
 set -euo pipefail
-bash "$here/base.sh" "$@" ${TRAIN_OPTIONS:-}
+"$BASH" "$here/base.sh" "$@" ${TRAIN_OPTIONS:-}
 for stage in cnn dnn dnn2; do
-    bash "$here/finetune_$stage.sh" "$@" ${FINETUNE_OPTIONS:-}
+    "$BASH" "$here/finetune_$stage.sh" "$@" ${FINETUNE_OPTIONS:-}
 done

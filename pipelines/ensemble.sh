@@ -5,7 +5,7 @@
 # one, that of `python -m hpa.thresholds`, which then chooses the thresholds.
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 set_up requirements.txt
-data=${1:-data} runs=${2:-runs} submission=${3:-submissions/ensemble.csv}
+data=$(as_path "${1:-data}") runs=$(as_path "${2:-runs}") submission=$(as_path "${3:-submissions/ensemble.csv}")
 variants=${VARIANTS:-0 1 2 3 4 6}
 chosen=(--runs "$runs" --variants "${variants// /,}")
 hpa predict --data "$data" "${chosen[@]}" --views "${VIEWS:-1}" --average "${AVERAGE:-probabilities}"

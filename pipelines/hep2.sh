@@ -4,7 +4,7 @@
 # Usage: hep2.sh [DATA [RUNS [PREDICTIONS.csv]]]; $SEEDS takes the place of the two seeds, $TRAIN_OPTIONS adds options.
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 set_up requirements.txt
-data=${1:-data/hep2} runs=${2:-runs/hep2} predictions=${3:-submissions/hep2.csv}
+data=$(as_path "${1:-data/hep2}") runs=$(as_path "${2:-runs/hep2}") predictions=$(as_path "${3:-submissions/hep2.csv}")
 read -ra seeds <<<"${SEEDS:-0 1}"
 
 make() {
@@ -14,15 +14,20 @@ make() {
     hpa svm --data "$data" --runs "$runs" --name "seed$1"
 }
 
+labelled() {
+    local line
+    while IFS= read -r line || [ -n "$line" ]; do printf '%s: %s\n' "$1" "$line"; done
+}
+
 # Networks beside each other, a core each, are done sooner than one after the other on all cores. Each has a process group,
 # which ends with this script.
-threads=$(($(nproc) / ${#seeds[@]}))
+threads=$(($("$python" -c 'from hpa.files import cores; print(cores())') / ${#seeds[@]}))
 export TF_NUM_INTRAOP_THREADS=$((threads > 1 ? threads : 1)) TF_FORCE_GPU_ALLOW_GROWTH=true
 set -m
 trap 'for group in $(jobs -p); do kill -- "-$group" 2>/dev/null; done' EXIT
 names=() folders=()
 for seed in "${seeds[@]}"; do
-    make "$seed" > >(sed -u "s/^/seed $seed: /") 2> >(sed -u "s/^/seed $seed: /" >&2) &
+    make "$seed" > >(labelled "seed $seed") 2> >(labelled "seed $seed" >&2) &
     names+=("seed$seed-svm-rbf") folders+=("$runs/seed$seed-svm-rbf/base")
 done
 for _ in "${seeds[@]}"; do wait -n; done

@@ -9,7 +9,7 @@
 # UPLOAD=no asks nothing of Kaggle: it takes what lies in DATA as it is and ends with a submission that is checked.
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 set_up requirements.txt
-data=${1:-data} runs=${2:-runs} submission=${3:-submissions/ensemble.csv}
+data=$(as_path "${1:-data}") runs=$(as_path "${2:-runs}") submission=$(as_path "${3:-submissions/ensemble.csv}")
 competition=human-protein-atlas-image-classification
 [[ ${UPLOAD:=yes} = @(yes|no) ]] || { echo "UPLOAD=$UPLOAD: expected yes or no" >&2; exit 2; }
 
@@ -44,17 +44,18 @@ if [ "$PRESET" = winner ]; then
     recipe+=(--groups "$groups")
 fi
 # shellcheck disable=SC2086
-bash "$root/pipelines/base.sh" --data "$data" --runs "$runs" "${recipe[@]}" ${TRAIN_OPTIONS:-}
+"$BASH" "$root/pipelines/base.sh" --data "$data" --runs "$runs" "${recipe[@]}" ${TRAIN_OPTIONS:-}
 for stage in "${stages[@]}"; do
     # shellcheck disable=SC2086
-    bash "$root/pipelines/finetune_$stage.sh" --data "$data" --runs "$runs" ${FINETUNE_OPTIONS:-}
+    "$BASH" "$root/pipelines/finetune_$stage.sh" --data "$data" --runs "$runs" ${FINETUNE_OPTIONS:-}
 done
-bash "$root/pipelines/ensemble.sh" "$data" "$runs" "$submission"
+"$BASH" "$root/pipelines/ensemble.sh" "$data" "$runs" "$submission"
 [ "$UPLOAD" = yes ] || exit 0
-if sha256sum --check --status "$submission.uploaded" 2>/dev/null; then  # an upload counts against the day's limit
+sha256() { if command -v sha256sum >/dev/null; then sha256sum "$@"; else shasum -a 256 "$@"; fi; }  # macOS has the second
+if sha256 --check --status "$submission.uploaded" 2>/dev/null; then  # an upload counts against the day's limit
     echo "$submission is uploaded already"
 else
     message="hpa, $PRESET, variants $VARIANTS, ${FOLDS:-1} fold(s), ${VIEWS:-1} view(s)"
     hpa submit "$submission" --data "$data" -m "${MESSAGE:-$message}"
-    sha256sum "$submission" >"$submission.uploaded"
+    sha256 "$submission" >"$submission.uploaded"
 fi

@@ -2,20 +2,23 @@
 # set_up REQUIREMENTS installs only when the text of that file or of requirements.txt has changed since the last time.
 # each_run COMMAND... runs the command for each of the $VARIANTS (all eight by default) and the first $FOLDS folds (one by default).
 # evaluate_sets DATA RUNS OPTION... evaluates on validation/ and test/, as far as they are there and have labels.
+# as_path PATH prints a path that passes for no option.
 
+if [ "${BASH_VERSINFO[0]}${BASH_VERSINFO[1]}" -lt 44 ]; then  # so written that older ones understand it; macOS has 3.2
+    echo "bash 4.4 or later is needed, this is $BASH_VERSION; install it (macOS: brew install bash) and run the script with it" >&2
+    exit 1
+fi
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 python=$root/.venv/bin/python
 
 set_up() {
-    local requirements=$1 stamp wanted base
+    local requirements=$1 stamp wanted
     stamp=$root/.venv/installed-${requirements//\//-}
     wanted=$(cat "$root/requirements.txt" "$root/$requirements")
     [ -x "$python" ] && [ "$wanted" = "$(cat "$stamp" 2>/dev/null)" ] && return
-    base=$(command -v python3.11 || command -v python3) || { echo "Python 3.11 is needed; apt-get install python3 python3-venv" >&2; return 1; }
-    "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; $base is older" >&2; return 1; }
-    "$python" -m pip --version >/dev/null 2>&1 || "$base" -m venv --clear "$root/.venv" || { echo "apt-get install python3-venv, then run this again" >&2; return 1; }
+    { in_range "$python" && "$python" -m pip --version >/dev/null 2>&1; } || make_environment || return 1
     echo "installing $requirements into .venv (once)"
     "$python" -m pip install --quiet --disable-pip-version-check -r "$root/$requirements"
     # OpenCV's ordinary build, which imgaug asks for, links to two system libraries that a bare Debian lacks.
@@ -25,6 +28,24 @@ set_up() {
     fi
     printf '%s' "$wanted" >"$stamp"
 }
+
+# TensorFlow 2.21 has no wheels for other versions.
+in_range() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; }
+
+make_environment() {
+    local base
+    for base in python3.11 python3.12 python3.13 python3; do
+        in_range "$base" || continue
+        "$base" -m venv --clear "$root/.venv" && return
+        echo "$base cannot make virtual environments; apt-get install $base-venv, then run this again" >&2
+        return 1
+    done
+    echo "Python 3.11, 3.12 or 3.13 is needed, python3 is $(python3 -c 'import platform; print(platform.python_version())' 2>/dev/null ||
+        echo missing); install one (Debian: apt-get install python3 python3-venv) and run this again" >&2
+    return 1
+}
+
+as_path() { if [[ $1 = -* ]]; then printf './%s\n' "$1"; else printf '%s\n' "$1"; fi; }
 
 hpa() { "$python" -m "hpa.$1" "${@:2}"; }
 

@@ -19,6 +19,7 @@ import pytest
 from alexnet_weights import WEIGHTS
 from kaggle_server import CREATE, DOWNLOAD, KEY, PUT, START, environment
 
+from hpa import demo
 from hpa.data.drawn import write_dataset
 from hpa.models.alexnet import STATE_DICT_LAYERS
 from hpa.tasks import HPA
@@ -109,17 +110,18 @@ def test_the_competition_from_download_to_upload(drawn_data, kaggle, tmp_path):
 @needs_venv
 def test_hep2_our_way(drawn_cells, tmp_path):
     options = "--size 32 --filters 4,8 --blocks 1,1 --epochs 1 --batch-size 16"
-    code, out, err = run("hep2.sh", drawn_cells, "runs", "cells.csv", folder=tmp_path, SEEDS="0 1", TRAIN_OPTIONS=options)
+    (tmp_path / "-cells").symlink_to(drawn_cells)  # no name of a folder passes for an option
+    code, out, err = run("hep2.sh", "-cells", "-runs", "-cells.csv", folder=tmp_path, SEEDS="0 1", TRAIN_OPTIONS=options)
     assert code == 0, err
-    assert len(pd.read_csv(tmp_path / "cells.csv")) == 24
+    assert len(pd.read_csv(tmp_path / "-cells.csv")) == 24
     assert "seed 0: epoch 1/1" in out
     assert "seed 1: epoch 1/1" in out
     assert out.count("blend of 2") == 2
     for part in ("validation", "test"):
-        folder = tmp_path / "runs" / f"evaluation-{part}"
+        folder = tmp_path / "-runs" / f"evaluation-{part}"
         assert (folder / "confusion.png").exists()
         models = json.loads((folder / "scores.json").read_text())["models"]
-        assert list(models) == ["runs/seed0-svm-rbf/base", "runs/seed1-svm-rbf/base", "blend of 2"]
+        assert list(models) == ["-runs/seed0-svm-rbf/base", "-runs/seed1-svm-rbf/base", "blend of 2"]
 
 
 def processes_at(folder):
@@ -191,10 +193,10 @@ def paper(tmp_path):
     python.write_text('#!/bin/sh\necho "$@" >>"$0.log"\n')
     python.chmod(0o755)
 
-    def asked(script, *options, **variables):
+    def asked(script, *options, folder="/", **variables):
         python.with_suffix(".log").write_text("")
         command = ["bash", str(tmp_path / "pipelines" / script), *options]
-        subprocess.run(command, cwd="/", env=os.environ | variables, check=True, capture_output=True)
+        subprocess.run(command, cwd=folder, env=os.environ | variables, check=True, capture_output=True)
         return python.with_suffix(".log").read_text().splitlines()
 
     return asked
@@ -301,6 +303,104 @@ def test_the_competition_as_the_report_did_it(paper, tmp_path):
         f"predict {chosen} --views 1 --average probabilities",
         f"ensemble {chosen} --weights shifted --shift 0.34 --out {tmp_path}/entry.csv",
     ]
+
+
+@pytest.mark.parametrize("script", ["ensemble.sh", "kaggle.sh", "hep2_alexnet.sh"])
+def test_names_that_begin_with_a_dash_pass_for_no_option(paper, tmp_path, script):
+    asked = paper(script, "-data", "-runs", "-x.npz", folder=tmp_path, VARIANTS="0", UPLOAD="no", PRESET="report")
+    asked = [line.split() for line in asked if line.startswith("-m hpa.")]
+    assert asked
+    assert not [line for line in asked if {"-data", "-runs", "-x.npz"} & set(line)]
+    assert all("./-runs" in line or "submit" in line[1] or "evaluate" in line[1] for line in asked)
+
+
+def test_the_demo_takes_names_that_begin_with_a_dash():
+    options = demo.build_parser().parse_args(["--data=-data", "--runs=-runs", "--out=-x.csv"])
+    for name, arguments in demo.commands(options):
+        parsed = vars(importlib.import_module(f"hpa.{name}").build_parser().parse_args(arguments))
+        assert parsed.get("data", Path("-data")) == Path("-data")
+        assert parsed.get("runs", Path("-runs")) == Path("-runs")
+    assert parsed["file"] == Path("-x.csv")
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """A function that runs a script on a machine of few programs, with Pythons of given versions, and returns what it says.
+
+    They make virtual environments of themselves, but install nothing.
+    """
+    shutil.copytree(ROOT / "pipelines", tmp_path / "pipelines")
+    (tmp_path / "requirements.txt").write_text("numpy\n")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("bash", "cat", "cp", "dirname", "id", "mkdir"):
+        (programs / name).symlink_to(shutil.which(name))
+
+    def start(pythons, script="base.sh"):
+        for name, version in pythons.items():
+            (programs / name).write_text(
+                f"""#!{programs}/bash
+case "$*" in
+    *pip*|*cv2*) exit 0 ;;
+    "-m venv"*) mkdir -p "$4/bin"; cp "$0" "$4/bin/python" ;;
+    -c*) exec {sys.executable} -c "import platform, sys
+version = '{version}'
+platform.python_version, sys.version_info = lambda: version, tuple(map(int, version.split('.')))
+$2" ;;
+    *) echo "{version} $*" ;;
+esac
+"""
+            )
+            (programs / name).chmod(0o755)
+        command = [programs / "bash", tmp_path / "pipelines" / script]
+        variables = {"PATH": str(programs), "VARIANTS": "0"}
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    return start
+
+
+@pytest.mark.parametrize(
+    ("pythons", "chosen"),
+    [
+        ({"python3": "3.12.4"}, "3.12.4"),
+        ({"python3": "3.14.0", "python3.13": "3.13.1"}, "3.13.1"),
+        ({"python3": "3.9.2", "python3.11": "3.11.2", "python3.12": "3.12.0"}, "3.11.2"),
+    ],
+)
+def test_a_python_in_range_is_chosen(machine, pythons, chosen):
+    code, out, err = machine(pythons)
+    assert (code, err) == (0, "")
+    assert f"{chosen} -m hpa.train" in out
+
+
+@pytest.mark.parametrize(
+    ("pythons", "found"), [({"python3": "3.14.0"}, "3.14.0"), ({"python3": "3.10.9"}, "3.10.9"), ({}, "missing")]
+)
+def test_no_python_in_range_is_told(machine, pythons, found):
+    code, out, err = machine(pythons)
+    assert (code, out) == (1, "")
+    [line] = err.splitlines()
+    assert line.startswith(f"Python 3.11, 3.12 or 3.13 is needed, python3 is {found}; install one (Debian: apt-get install")
+
+
+def test_an_environment_of_another_python_is_made_anew(machine, tmp_path):
+    assert machine({"python3": "3.13.0"})[0] == 0
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.write_text(python.read_text().replace("3.13.0", "3.14.0"))
+    (tmp_path / "requirements.txt").write_text("numpy\npandas\n")
+    code, out, err = machine({"python3": "3.13.0"})
+    assert (code, err) == (0, "")
+    assert "3.13.0 -m hpa.train" in out
+
+
+def test_an_older_bash_is_told_what_is_needed(machine, tmp_path):
+    setup = tmp_path / "pipelines" / "setup.sh"
+    setup.write_text(setup.read_text().replace("-lt 44 ]", "-lt 9999 ]"))
+    code, out, err = machine({"python3": "3.12.4"})
+    assert (code, out) == (1, "")
+    [line] = err.splitlines()
+    assert line.startswith("bash 4.4 or later is needed, this is ")
 
 
 def test_requirements_are_installed_once_and_again_when_they_change(tmp_path, paper):
