@@ -63,7 +63,7 @@ def write_samples():
 
 def pytest_collection_modifyitems(items):
     """Begin with the files that take longest, or one process is left with them when the other is done."""
-    items.sort(key=lambda item: item.path.name not in ("test_pipelines.py", "test_train.py"))
+    items.sort(key=lambda item: item.path.name not in ("test_pipelines.py", "test_kills.py", "test_train.py"))
 
 
 @pytest.fixture
