@@ -4,6 +4,7 @@ Each line that starts with `$` can be typed by hand just so. Run again, it goes 
 """
 
 import argparse
+import contextlib
 import importlib
 import shlex
 import time
@@ -37,6 +38,7 @@ def work(options: argparse.Namespace) -> None:
     start = time.perf_counter()
     for variant in VARIANTS:
         require_size("gapnet", int(variant), options.size)
+    check_names(options)
     for name, arguments in commands(options):
         print(f"\n$ python -m hpa.{name} {shlex.join(arguments)}", flush=True)
         code = importlib.import_module(f"hpa.{name}").main(arguments)
@@ -45,6 +47,18 @@ def work(options: argparse.Namespace) -> None:
             raise BadInput(text) if code == 2 else Failure(text)
     print_scores(options)
     print(f"\nall of it in {time.perf_counter() - start:.0f} s")
+
+
+def check_names(options: argparse.Namespace) -> None:
+    """Refuse at the start what the last command would refuse: names that are too long, and a submission over the data."""
+    from hpa.data.layout import data_paths
+
+    for path in (options.data, options.runs, options.out):
+        with contextlib.suppress(FileNotFoundError):
+            path.lstat()  # the system says which name is too long
+    if options.out.is_dir():
+        raise BadInput(f"--out {options.out}: is a folder; name a file")
+    command.require_output(options, options.out, data_paths(options.data))
 
 
 def commands(options: argparse.Namespace) -> list[tuple[str, list[str]]]:
@@ -68,7 +82,7 @@ def commands(options: argparse.Namespace) -> list[tuple[str, list[str]]]:
     return [
         *steps,
         ("predict", [*data, *runs]),
-        ("ensemble", [*data, *runs, "--shift", str(options.shift), "--out", out]),
+        ("ensemble", [*data, *runs, f"--shift={options.shift}", "--out", out]),
         ("submit", [out, *data, "--check-only"]),
     ]
 

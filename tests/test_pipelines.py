@@ -315,12 +315,31 @@ def test_names_that_begin_with_a_dash_pass_for_no_option(paper, tmp_path, script
 
 
 def test_the_demo_takes_names_that_begin_with_a_dash():
-    options = demo.build_parser().parse_args(["--data=-data", "--runs=-runs", "--out=-x.csv"])
+    options = demo.build_parser().parse_args(["--data=-data", "--runs=-runs", "--out=-x.csv", "--shift=-1e-5"])
     for name, arguments in demo.commands(options):
         parsed = vars(importlib.import_module(f"hpa.{name}").build_parser().parse_args(arguments))
         assert parsed.get("data", Path("-data")) == Path("-data")
         assert parsed.get("runs", Path("-runs")) == Path("-runs")
     assert parsed["file"] == Path("-x.csv")
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--out", "x" * 300], "too long"),
+        (["--runs", "x" * 300], "too long"),
+        (["--data", "/".join(["x" * 200] * 25)], "too long"),
+        (["--out", "folder"], "--out folder: is a folder; name a file"),
+        (["--out", "data/drawn/train.csv"], "--out data/drawn/train.csv: "),
+        (["--size", "999999999"], "GiB are free; choose a smaller --size"),
+    ],
+)
+def test_the_demo_refuses_names_and_sizes_before_it_begins(tmp_path, monkeypatch, capsys, options, named):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    assert demo.main(options) == 2
+    assert named in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
 @pytest.fixture
