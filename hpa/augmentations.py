@@ -26,6 +26,7 @@ def work(options: argparse.Namespace) -> None:
 
     from hpa.data.augment import POLICIES, policies_for
     from hpa.data.images import read_image
+    from hpa.data.intensity import measure
     from hpa.data.layout import data_paths, find_files
     from hpa.data.overview import VARIATIONS, write_overview
     from hpa.data.tables import read_samples
@@ -37,7 +38,8 @@ def work(options: argparse.Namespace) -> None:
     table = read_samples(options.data, "train", options.task)
     rows = np.unique(np.linspace(0, len(table) - 1, VARIATIONS).astype(int))
     files = find_files(options.data / "train", table.ids[rows], options.task)
-    images = np.stack([read_image(channels, options.size) for channels in files])
+    ranges = measure(options.data / "train", files)
+    images = np.stack([read_image(channels, options.size, ranges) for channels in files])
     write_overview(options.out, images, table.targets[rows].astype(np.float32), options.seed)
     print(f"{options.out}: sample {table.ids[0]} and {VARIATIONS} variations of it by each augmentation")
     if missing := POLICIES.keys() - policies_for(images.shape[-1]):

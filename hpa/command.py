@@ -8,6 +8,7 @@ import importlib.util
 import logging
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -262,6 +263,17 @@ def require_output(options: argparse.Namespace, path: Path, data: Sequence[Path]
             raise BadInput(f"{option} {path}: {path.parent} holds a run or packed images; name another folder")
 
 
+def add_intensity_range(parser: argparse._ActionsContainer) -> None:
+    """Add `--intensity-range`."""
+    parser.add_argument(
+        "--intensity-range",
+        type=intensity_range,
+        metavar="LOW:HIGH,...|full",
+        help="what is black and white in 16-bit images, for all channels or for each, 8-bit for a channel of such files; "
+        "full for 0:65535; if not given, it is measured over the training set",
+    )
+
+
 def task(text: str) -> Task:
     """Read the option `--task`."""
     try:
@@ -291,6 +303,21 @@ def run_name(text: str) -> str:
     if text in ("stores", "presets", "searches") or not text.replace("-", "").replace("_", "").isalnum():
         raise argparse.ArgumentTypeError(f"expected letters, digits, - and _, found '{text}'")
     return text
+
+
+def intensity_range(text: str) -> tuple[tuple[int, int] | None, ...]:
+    """Read an option such as `100:4095`, `0:4095,8-bit` or `full`."""
+    return tuple(_interval(part.strip()) for part in text.split(","))
+
+
+def _interval(text: str) -> tuple[int, int] | None:
+    if text == "8-bit":
+        return None
+    found = re.fullmatch("([0-9]{1,5}):([0-9]{1,5})", "0:65535" if text == "full" else text)
+    low, high = (int(each) for each in found.groups()) if found else (0, 0)
+    if not low < high < 2**16:
+        raise argparse.ArgumentTypeError(f"expected LOW:HIGH with 0 <= LOW < HIGH <= 65535, full or 8-bit, found '{text}'")
+    return low, high
 
 
 def share(text: str) -> float:

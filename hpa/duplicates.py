@@ -87,11 +87,13 @@ def write_sheet(path: Path, copies: "pd.DataFrame") -> None:
     import numpy as np
 
     from hpa.data.images import read_image
+    from hpa.data.intensity import measure
     from hpa.scoring.plots import draw_sheet, write_figure
 
     exact = copies["kind"].eq("exact").groupby(copies["group"]).transform("all")
     shown = copies.iloc[np.argsort(exact, kind="stable")].head(IMAGES_SHOWN)
-    images = np.stack([read_image(files, SIDE_SHOWN) for files in shown["files"]])
+    ranges = measure("images", shown["files"].tolist())
+    images = np.stack([read_image(files, SIDE_SHOWN, ranges) for files in shown["files"]])
     captions = [
         f"{row.kind} {row.group}, {row.set}\n{row.Id}\n{textwrap.shorten(row.label, CAPTION_WIDTH, placeholder=' ...')}"
         for row in shown.itertuples()

@@ -51,7 +51,7 @@ def predict_folder(folders: Sequence[Path], images: Path, out: Path, views: int,
     """Write the mean prediction of some runs for all images of a folder."""
     import numpy as np
 
-    from hpa.data.layout import find_files, list_ids
+    from hpa.data.layout import describe_unread, find_files, list_ids
     from hpa.scoring.blend import blend, validation_thresholds
     from hpa.scoring.evaluation import write_prediction_table
     from hpa.scoring.predictions import Predictions
@@ -62,7 +62,8 @@ def predict_folder(folders: Sequence[Path], images: Path, out: Path, views: int,
     task = common_task(folders)
     ids = list_ids(images, task)
     if not ids:
-        raise BadInput(f"{images}: no image here whose name ends in {task.suffixes[0]}.png")
+        reason = describe_unread(images, task) or f"no image here whose name ends in {task.suffixes[0]}.png"
+        raise BadInput(f"{images}: {reason}")
     thresholds = validation_thresholds(folders, task.labels, len(task.classes), views, average)
     probabilities = predict_files(folders, find_files(images, ids, task), views, average)
     mean = blend(probabilities)

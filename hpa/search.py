@@ -30,6 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--preset", metavar="NAME", help="where to start from; if not given, cells for one label a sample, else report")
     add("--loss", choices=LOSSES, help="what training minimises at the start, in place of what the preset says")
     add("--size", type=command.positive_integer, help="side of the images in pixels; the preset's if not given")
+    command.add_intensity_range(parser)
     add("--batch-size", type=command.positive_integer, help="images in a step; the preset's if not given")
     add(
         "--averaging",

@@ -40,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     data = parser.add_argument_group("data")
     add = data.add_argument
     add("--size", type=command.positive_integer, help="side of the images in pixels")
+    command.add_intensity_range(data)
     add(
         "--folds",
         type=command.positive_integer,
@@ -137,6 +138,7 @@ def show_augmentation(path: Path, settings: Settings, task: Task, data: Path) ->
     """Write the picture of the first sample's augmentation."""
     from hpa.data.augment import write_picture
     from hpa.data.images import read_image
+    from hpa.data.intensity import measure
     from hpa.data.layout import find_files
     from hpa.data.tables import read_samples
     from hpa.resources import require_picture
@@ -145,7 +147,8 @@ def show_augmentation(path: Path, settings: Settings, task: Task, data: Path) ->
     require_picture(settings.size, of_picture + of_channel * len(task.channels), "a picture of images")
     ids = read_samples(data, "train", task).ids[:1]
     [files] = find_files(data / "train", ids, task)
-    write_picture(path, read_image(files, settings.size), settings.augmentation, settings.seed)
+    ranges = settings.intensity_range or measure(data / "train", [files])
+    write_picture(path, read_image(files, settings.size, ranges), settings.augmentation, settings.seed)
     print(f"{path}: sample {ids[0]} and sixteen augmentations of it")
 
 

@@ -13,7 +13,7 @@ import pytest
 from hpa import pack
 from hpa.data import store
 from hpa.data.drawn import write_dataset
-from hpa.data.images import read_image, write_image
+from hpa.data.images import read_image, read_sample, write_image
 from hpa.data.layout import find_files
 from hpa.data.tables import read_sample_submission, read_training_table
 from hpa.tasks import HPA
@@ -159,7 +159,7 @@ def test_a_killed_packing_goes_on_where_it_stopped(tmp_path, large, monkeypatch)
     assert not (tmp_path / "stores" / "test-64").exists()
 
     decoded = []
-    monkeypatch.setattr(store, "read_image", lambda files, size: decoded.append(files[0]) or read_image(files, size))
+    monkeypatch.setattr(store, "read_sample", lambda files: decoded.append(files[0]) or read_sample(files))
     assert pack.main([str(option) for option in options]) == 0
     assert len(decoded) == 500 - done
     ids = read_sample_submission(large / "sample_submission.csv").ids
@@ -207,7 +207,7 @@ def test_a_disk_that_fills_up(small_disk, small, monkeypatch):
 
     (small_disk / "filler").unlink()
     decoded = []
-    monkeypatch.setattr(store, "read_image", lambda files, size: decoded.append(files[0]) or read_image(files, size))
+    monkeypatch.setattr(store, "read_sample", lambda files: decoded.append(files[0]) or read_sample(files))
     assert pack.main(options) == 0
     assert len(decoded) == 300 - done
     ids = read_sample_submission(small / "sample_submission.csv").ids
@@ -218,7 +218,7 @@ def test_a_disk_that_is_too_small_from_the_start(small_disk, small, capsys):
     assert pack.main(["--data", str(small), "--runs", str(small_disk), "--set", "test", "--size", "256"]) == 1
     err = capsys.readouterr().err
     assert len(err.splitlines()) == 1
-    assert "test-256.partial needs 0.07 GiB, 0.01 GiB are free" in err
+    assert f"{small_disk / 'stores'} needs 0.07 GiB, 0.01 GiB are free" in err
 
 
 def limited(limit, options):

@@ -15,6 +15,10 @@ from hpa.errors import BadInput
 Policy = Callable[[np.ndarray, SeedSequence], np.ndarray]
 GREY_LEVELS = np.arange(256) / 255
 
+# Of pictures for people: the pixels of a channel that become black and white, and the least number of levels between them.
+PERCENTILES = (0.2, 99.8)
+LEAST_SPAN = 16
+
 
 def report() -> iaa.Augmenter:
     """Return the first report's policy: flips, scale, translation, rotation, shear and a little noise.
@@ -164,16 +168,27 @@ def write_picture(path: Path, image: np.ndarray, policy: str, seed: int) -> None
 
     Args:
         path: the PNG file to write.
-        image: uint8 array [S, S, C], shown as `as_colour` says.
+        image: uint8 array [S, S, C], shown as `for_people` says.
         policy: a name in `POLICIES`.
         seed: the seed of the variations.
     """
     varied = augment(np.repeat(image[np.newaxis], 16, axis=0), np.arange(16), policy, seed, epoch=0)
     side = image.shape[0]
-    grid = as_colour(varied).reshape(4, 4, side, side, 3).swapaxes(1, 2).reshape(4 * side, 4 * side, 3)
+    grid = for_people(varied, image).reshape(4, 4, side, side, 3).swapaxes(1, 2).reshape(4 * side, 4 * side, 3)
     left = np.zeros((4 * side, side, 3), np.uint8)
-    left[:side] = as_colour(image)
+    left[:side] = for_people(image, image)
     write_image(path, np.hstack([left, grid]))
+
+
+def for_people(images: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Return RGB pictures, uint8 [..., H, W, 3], of images uint8 [..., H, W, C] with the contrast of each channel stretched.
+
+    Black and white are the darkest and the brightest pixel of the channel in the `reference`, uint8 [H, W, C], but for a few
+    in a thousand. What spans only a handful of levels is noise and stays dark.
+    """
+    low, high = np.percentile(reference, PERCENTILES, axis=(0, 1))
+    shares = (images - low) / np.maximum(high - low, LEAST_SPAN)
+    return as_colour(np.round(255 * np.clip(shares, 0, 1)).astype(np.uint8))
 
 
 def as_colour(images: np.ndarray) -> np.ndarray:

@@ -41,6 +41,7 @@ from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 from hpa.data.images import read_image
+from hpa.data.intensity import measure
 from hpa.data.layout import EXTERNAL, external_sets, find_files, find_folders
 from hpa.data.tables import SampleTable, read_ids, read_samples, table_beside
 from hpa.errors import BadInput, refuse
@@ -199,13 +200,14 @@ def read_fingerprints(files: Sequence[Sequence[Path]]) -> Fingerprints:
     Raises:
         BadInput: naming every sample that cannot be read.
     """
+    ranges = measure("images", files)
     thumbnails = np.empty((len(files), SIDE, SIDE, len(files[0])), np.uint8)
     digests: list[bytes] = []
     faults: list[str] = []
 
     def read(row: int) -> bytes:
         try:
-            image = read_image(files[row])
+            image = read_image(files[row], ranges=ranges)
         except BadInput as error:
             faults.append(f"{files[row][0].parent}: {error}")
             return b""

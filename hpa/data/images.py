@@ -1,30 +1,61 @@
-"""The files of one sample become one uint8 image, and pictures become files."""
+"""The files of one sample become one uint8 image, and pictures become files.
 
+8-bit files are taken as they are. 16-bit ones are scaled by the intensity range of the data set: a lowest and a highest
+number for each channel, or None for a channel of 8-bit files (see `hpa.data.intensity`).
+"""
+
+import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from hpa.data.decoding import read_channel
 from hpa.errors import BadInput
 from hpa.files import written_whole
 
-
-def read_image(files: Sequence[Path], size: int | None = None) -> np.ndarray:
-    """Decode and stack the channel files of one sample: `read_in_sizes` for a single size, or as large as the files are."""
-    return read_in_sizes(files, [size])[0]
+Interval = tuple[int, int]
+FULL: Interval = (0, 65535)
 
 
-def read_in_sizes(files: Sequence[Path], sizes: Sequence[int | None]) -> list[np.ndarray]:
-    """Decode the channel files of one sample once, and stack them in each of some sizes.
+@dataclass(frozen=True)
+class Sample:
+    """The decoded files of one sample.
 
-    Args:
-        files: one grey image a channel.
-        sizes: side in pixels to resize to, by area averaging where the image shrinks and bilinearly where it grows;
-            None keeps the size that the files have.
+    Attributes:
+        files: the file of each channel.
+        channels: uint8 or uint16 array [H, W] of each, with the numbers that the file holds.
+    """
 
-    Returns:
-        uint8 array [H, W, channels] for each of the sizes.
+    files: Sequence[Path]
+    channels: list[np.ndarray]
+
+    @property
+    def facts(self) -> list[int]:
+        """Height, width, and the brightest number of each channel."""
+        return [*self.channels[0].shape, *(int(channel.max()) for channel in self.channels)]
+
+    def image(self, size: int | None, ranges: Sequence[Interval | None] | None = None) -> np.ndarray:
+        """Return the channels stacked, uint8 [H, W, channels].
+
+        Args:
+            size: side in pixels to resize to, by area averaging where the image shrinks and bilinearly where it grows; None
+                keeps the size that the files have.
+            ranges: the interval that is scaled to 0 to 255 of each channel of 16-bit files, and None for each one of 8-bit
+                files; None to take what comes, with all 16 bits scaled to 8.
+
+        Raises:
+            BadInput: if a file has other bits than the ranges say.
+        """
+        ranges = ranges or [FULL if channel.dtype == np.uint16 else None for channel in self.channels]
+        channels = [in_8_bits(*each) for each in zip(self.files, self.channels, ranges, strict=True)]
+        return np.dstack(channels if size is None else [resized(channel, size) for channel in channels])
+
+
+def read_sample(files: Sequence[Path]) -> Sample:
+    """Decode the channel files of one sample, one grey image each.
 
     Raises:
         BadInput: if a file cannot be decoded or used (see `read_channel`), or the files differ in size.
@@ -33,36 +64,39 @@ def read_in_sizes(files: Sequence[Path], sizes: Sequence[int | None]) -> list[np
     if len({channel.shape for channel in channels}) > 1:
         found = ", ".join(f"{file.name} {c.shape[1]}x{c.shape[0]}" for file, c in zip(files, channels, strict=True))
         raise BadInput(f"the channels differ in size: {found}")
-    return [np.dstack(channels if size is None else [resized(channel, size) for channel in channels]) for size in sizes]
+    return Sample(files, channels)
 
 
-def read_channel(file: Path) -> np.ndarray:
-    """Decode one grey image.
+def read_image(
+    files: Sequence[Path], size: int | None = None, ranges: Sequence[Interval | None] | None = None
+) -> np.ndarray:
+    """Decode and stack the channel files of one sample; see `Sample.image`."""
+    return read_sample(files).image(size, ranges)
 
-    A 16-bit file is scaled to 8 bits (value / 257, rounded). A colour file is taken if it is grey in truth, that is if
-    only one of its channels holds anything or all are equal; an alpha channel is passed over.
 
-    Returns:
-        uint8 array [H, W].
+def in_8_bits(file: Path, channel: np.ndarray, interval: Interval | None) -> np.ndarray:
+    """Return a channel, uint8 or uint16 [H, W], as uint8: 16 bits with the ends of their interval as 0 and 255.
 
     Raises:
-        BadInput: if the file is truncated, damaged, absent, in true colour or of other numbers than 8 or 16 bits.
+        BadInput: if the file has 16 bits and no interval, or 8 bits and one.
     """
-    try:
-        image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
-    except OSError as error:
-        raise BadInput(f"{file.name} cannot be read ({error.strerror})") from error
-    except cv2.error:  # an empty file, or a header that asks for gigabytes
-        image = None
-    if image is None:
-        raise BadInput(f"{file.name} is truncated, damaged or not an image; fetch it again")
-    if image.dtype not in (np.uint8, np.uint16):
-        raise BadInput(f"{file.name} holds {image.dtype} numbers; save it with 8 or 16 bits")
-    if image.ndim == 3:
-        image = _one_filled_channel(file, image[..., :3])
-    if image.dtype == np.uint16:
-        image = np.round(image / 257).astype(np.uint8)
-    return image
+    if channel.dtype == np.uint8 and interval is None:
+        return channel
+    if interval is None:
+        raise BadInput(f"{file.name} has 16 bits, but this channel has 8 in the training set; save all with the same bits")
+    low, high = interval
+    if channel.dtype == np.uint8:
+        raise BadInput(
+            f"{file.name} has 8 bits, but this channel is scaled by {low}:{high} of 16; save all with the same bits"
+        )
+    return _scale(low, high)[channel]
+
+
+@functools.lru_cache(maxsize=16)
+def _scale(low: int, high: int) -> np.ndarray:
+    """Return what each of the 65,536 numbers becomes, uint8."""
+    shares = (np.arange(2**16, dtype=np.float64) - low) / (high - low)
+    return np.round(np.clip(shares, 0, 1) * 255).astype(np.uint8)
 
 
 def resized(channel: np.ndarray, size: int) -> np.ndarray:
@@ -77,10 +111,3 @@ def write_image(path: Path, image: np.ndarray) -> None:
     with written_whole(path) as temporary:
         # Encoded in memory because OpenCV says nothing when the disk is full.
         temporary.write_bytes(cv2.imencode(temporary.suffix, image)[1].tobytes())
-
-
-def _one_filled_channel(file: Path, image: np.ndarray) -> np.ndarray:
-    filled = [channel for channel in np.moveaxis(image, -1, 0) if channel.any()]
-    if len(filled) > 1 and any(not np.array_equal(channel, filled[0]) for channel in filled):
-        raise BadInput(f"{file.name} is a colour image with {len(filled)} filled channels; save the one channel as grey")
-    return filled[0] if filled else image[..., 0]

@@ -1,17 +1,24 @@
 """Where the files of samples lie: in one folder, or in class folders; which of them belong to which id."""
 
 import functools
+import hashlib
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hpa.errors import BadInput, refuse
 from hpa.tasks import Task
 
-# What OpenCV decodes without loss, then what may have lost; of two files of one name the first counts.
 EXTENSIONS = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
+FORMATS = "PNG, TIFF, BMP or JPEG"
+# What microscopes and people save images as besides; a folder that holds nothing else is told so.
+OTHER_EXTENSIONS = (
+    ".gif", ".webp", ".jp2", ".j2k", ".jxl", ".avif", ".heic", ".czi", ".nd2", ".lif", ".lsm", ".oib", ".oif", ".vsi",
+    ".ims", ".svs", ".dv", ".stk", ".flex", ".dcm", ".zarr", ".h5", ".hdf5", ".npy", ".npz", ".zip",
+)  # fmt: skip
 EXTERNAL = "external"
 NAMED_IDS = 3
 UNDECODED = re.compile("[\udc80-\udcff]")  # how Python reads a byte of a name that is not UTF-8
@@ -42,22 +49,12 @@ def data_paths(data: Path) -> list[Path]:
 def list_images(folder: Path) -> list[Path]:
     """Return the image files in a folder and in its class folders, hidden ones passed over.
 
-    Of two files of one name the one that counts comes last: those of class folders stand before those of the folder itself,
-    and either in the order of `EXTENSIONS` from its end.
+    Those of class folders stand before those of the folder itself, which count before them.
 
     Raises:
         BadInput: if a folder cannot be listed, and naming every image whose name is not UTF-8, as that of an id must be.
     """
-    entries = [(True, entry) for entry in _listed(folder)]
-    for class_folder in [entry for _, entry in entries if entry.is_dir()]:
-        entries += [(False, entry) for entry in _listed(class_folder)]
-    rank = {extension: -place for place, extension in enumerate(EXTENSIONS)}
-    images = [
-        (flat, rank[extension], entry.path)
-        for flat, entry in entries
-        if (extension := os.path.splitext(entry.name)[1].lower()) in rank and not entry.is_dir()
-    ]
-    files = [Path(path) for *_, path in sorted(images)]
+    files = [Path(path) for _, path in sorted(_files_in(folder, EXTENSIONS))]
     odd = [os.fsencode(file.relative_to(folder)) for file in files if UNDECODED.search(file.name)]
     refuse(
         folder,
@@ -66,11 +63,40 @@ def list_images(folder: Path) -> list[Path]:
     return files
 
 
+def _files_in(folder: Path, extensions: Sequence[str]) -> list[tuple[bool, str]]:
+    """Return whether it lies in the folder itself, and the path, of each file with one of some extensions."""
+    entries = [(True, entry) for entry in _listed(folder)]
+    for class_folder in [entry for _, entry in entries if entry.is_dir()]:
+        entries += [(False, entry) for entry in _listed(class_folder)]
+    return [
+        (flat, entry.path)
+        for flat, entry in entries
+        if os.path.splitext(entry.name)[1].lower() in extensions and not entry.is_dir()
+    ]
+
+
+def describe_unread(folder: Path, task: Task) -> str:
+    """Say why the files of a folder without samples are none, and how to fix it; "" if there are none that look like any."""
+    images = list_images(folder)
+    if images:
+        ends = " or ".join(f"{suffix}.png" for suffix in task.suffixes)
+        return (
+            f"holds {len(images)} image{'s' if len(images) > 1 else ''}, such as {images[0].name}, but none ends in {ends}; "
+            f"rename them, or give the task file the right suffixes = [...]"
+        )
+    others = Counter(os.path.splitext(path)[1].lower() for _, path in _files_in(folder, OTHER_EXTENSIONS))
+    if not others:
+        return ""
+    found = ", ".join(f"{count} {extension}" for extension, count in sorted(others.items()))
+    return f"holds no image but {found} files, which are not read; save them as {FORMATS}"
+
+
 def list_ids(folder: Path, task: Task) -> list[str]:
     """Return the sorted ids of the samples that have a file in a folder or its class folders, if only of one channel.
 
     Raises:
-        BadInput: naming every file of a sample that lies in several of the class folders under one name.
+        BadInput: naming every file of a sample that is there several times under one name, in class folders or as another
+            format.
     """
     files = _files_of_stems(folder)
     refuse(
@@ -87,7 +113,7 @@ def find_files(folder: Path, ids: Iterable[str], task: Task, whole: bool = False
 
     Raises:
         BadInput: naming every sample that lacks a file, and the channels it lacks, or has the files of another one, and
-            every file that lies in several of the class folders under one name.
+            every file that is there several times under one name, in class folders or as another format.
     """
     present = _files_of_stems(folder)
     unpadded: dict[str, str] = {}
@@ -110,20 +136,34 @@ def find_files(folder: Path, ids: Iterable[str], task: Task, whole: bool = False
             faults += [_same_name(folder, present[stem]) for stem in stems if len(present[stem]) > 1]
             files.append([present[stem][-1] for stem in stems])
             used.update(stems)
+    if faults and not _ids_of(present, task) and (reason := describe_unread(folder, task)):
+        faults = [reason]  # which every missing file is a consequence of
     refuse(folder, faults)
     if whole and (rowless := _ids_of(present.keys() - used, task)):
         first = ", ".join(rowless[:NAMED_IDS]) + (", ..." if len(rowless) > NAMED_IDS else "")
-        _say_once(f"{folder}: samples without a row in the table are left out: {len(rowless)} ({first})")
+        say_once(f"{folder}: samples without a row in the table are left out: {len(rowless)} ({first})")
     return files
 
 
 def _files_of_stems(folder: Path) -> dict[str, list[Path]]:
-    """Return for each name without extension the file that counts, or those of several class folders, of which none does."""
+    """Return for each name without extension the file that counts, or several, of which none does.
+
+    One in the folder itself counts before those of class folders.
+    """
     files: dict[str, list[Path]] = {}
     for image in list_images(folder):
-        before = [other for other in files.get(image.stem, ()) if image.parent not in (folder, other.parent)]
+        before = [other for other in files.get(image.stem, ()) if image.parent != folder or other.parent == folder]
         files[image.stem] = [*before, image]
     return files
+
+
+def stamp(files: Sequence[Path]) -> int:
+    """Return a number above 0 that changes with the names, sizes and times of some files."""
+    try:
+        stats = [(file.name, stat.st_size, stat.st_mtime_ns) for file in files for stat in [os.stat(file)]]
+    except OSError:  # a link to nowhere, say: decoding will tell
+        return 1
+    return int.from_bytes(hashlib.blake2b(repr(stats).encode(), digest_size=8).digest()) | 1
 
 
 def _same_name(folder: Path, files: list[Path]) -> str:
@@ -140,8 +180,9 @@ def _ids_of(stems: Iterable[str], task: Task) -> list[str]:
     return sorted(ids)
 
 
-@functools.cache  # a command reads some folders several times
-def _say_once(text: str) -> None:
+@functools.cache  # a command reads and packs some folders several times
+def say_once(text: str) -> None:
+    """Print a line to stderr, once a process."""
     print(text, file=sys.stderr)
 
 

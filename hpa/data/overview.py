@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hpa.data.augment import as_colour, augment, policies_for
+from hpa.data.augment import augment, for_people, policies_for
 from hpa.data.images import write_image
 from hpa.data.mixing import MIXINGS
 from hpa.errors import BadInput
@@ -23,7 +23,7 @@ def write_overview(path: Path, images: np.ndarray, targets: np.ndarray, seed: in
 
     Args:
         path: the PNG file to write.
-        images: uint8 array [n, S, S, C], shown as `hpa.data.augment.as_colour` says.
+        images: uint8 array [n, S, S, C], shown as `hpa.data.augment.for_people` says.
         targets: float32 array [n, classes].
         seed: the seed of the variations.
 
@@ -45,7 +45,7 @@ def _row(name: str, image: np.ndarray, varied: np.ndarray) -> np.ndarray:
     side = len(image)
     label = np.zeros((side, LABEL_WIDTH, 3), np.uint8)
     cv2.putText(label, name, (6, side // 2 + 5), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
-    tiles = as_colour(np.stack([image, *varied]))
+    tiles = for_people(np.stack([image, *varied]), image)
     below, right = ((0, GAP), (0, 0), (0, 0)), ((0, 0), (0, GAP), (0, 0))
     row = np.hstack([np.pad(tile, right, constant_values=GAP_GREY) for tile in (label[:, GAP:], *tiles)])
     return np.pad(row, below, constant_values=GAP_GREY)

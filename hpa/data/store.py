@@ -1,8 +1,9 @@
 """Packed images: decoded, stacked and resized once, then memory-mapped by everything that learns or predicts.
 
 A store is a folder with `images.npy` (uint8 [n, S, S, C]), `stamps.npy` (uint64 [n], a hash of the names, sizes and
-times of the files that a row was made from) and `store.json` (task, channels, size, ids, source). It grows under the
-name `<store>.partial` and gets its own name when it is whole; a stamp of 0 marks a row that is still to be packed.
+times of the files that a row was made from), `facts.npy` (int32 [n, 2 + C], height, width and brightest numbers of these
+files) and `store.json` (task, channels, suffixes, size, intensity range, ids, source). It grows under the name
+`<store>.partial` and gets its own name when it is whole; a stamp of 0 marks a row that is still to be packed.
 """
 
 import errno
@@ -10,23 +11,28 @@ import hashlib
 import math
 import os
 import shutil
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from tqdm import tqdm
 
-from hpa.data.images import read_image
-from hpa.data.layout import find_files
+from hpa.data.decoding import memory
+from hpa.data.images import read_sample
+from hpa.data.intensity import Ranges, remark
+from hpa.data.layout import find_files, stamp
 from hpa.errors import BadInput, refuse
-from hpa.files import locked, read_json, write_json
+from hpa.files import cores, locked, read_json, write_json
 from hpa.tasks import Task
 
 # Rows that are made durable together: few enough that a crash costs a second's work, many enough that waiting for the
 # disk is rare.
 CHUNK = 128
+SYNC = getattr(os, "fdatasync", os.fsync)  # Linux alone has the quicker one
 
 
 @dataclass(frozen=True)
@@ -71,12 +77,46 @@ class Joined:
         return images
 
 
-def pack(folder: Path, source: Path, ids: np.ndarray, task: Task, size: int) -> ImageStore:
+def store_folder(runs: Path, source: Path, task: Task, size: int, ranges: Ranges | None = None) -> Path:
+    """Return the folder `<runs>/stores/<set>-<size>-<8 digits>` for the images of a source folder.
+
+    The digits tell apart what has images of its own: tasks, data folders and intensity ranges.
+    """
+    made_of = (task.name, task.channels, task.suffixes, str(source.resolve()), ranges)
+    digits = hashlib.blake2b(repr(made_of).encode(errors="surrogateescape"), digest_size=4).hexdigest()
+    return runs / "stores" / f"{source.name}-{size}-{digits}"
+
+
+def require_room(stores: Mapping[Path, int], size: int, channels: int) -> None:
+    """Check all that packing needs besides images, before the first of some stores is packed.
+
+    Args:
+        stores: how many samples each has, by its folder.
+        size: side in pixels of the packed images.
+        channels: number of channels.
+
+    Raises:
+        BadInput: if a file stands where a store belongs, or one image of this size does not fit into the memory.
+        OSError: if the stores that are not there yet do not fit on the disk.
+    """
+    places = [place for folder in stores for place in (folder, _partial(folder))]
+    refuse("--runs", [f"{place} is a file, but a folder belongs there; delete it" for place in places if place.is_file()])
+    image = size * size * channels
+    needed = sum(rows * image for folder, rows in stores.items() if not folder.exists() and not _partial(folder).exists())
+    _require_disk(next(iter(stores)).parent, needed)
+    if memory() and 2 * image > memory():  # the channels one by one, and stacked
+        raise BadInput(
+            f"--size {size}: one image of {size} x {size} x {channels} takes {2 * image / 2**30:.2f} GiB of memory to make, "
+            f"{memory() / 2**30:.2f} GiB are there; choose a smaller size"
+        )
+
+
+def pack(folder: Path, source: Path, ids: np.ndarray, task: Task, size: int, ranges: Ranges | None = None) -> ImageStore:
     """Return the store at `folder`, packing what is missing from it first.
 
     A store that was made from the same files with the same settings is opened as it is. Any other one is packed anew,
     on all cores; an interrupted or failed packing goes on where it stopped. Memory does not grow with the number of
-    images.
+    images. stderr says what `remark` finds.
 
     Args:
         folder: the store.
@@ -84,47 +124,64 @@ def pack(folder: Path, source: Path, ids: np.ndarray, task: Task, size: int) -> 
         ids: the samples, in the order of the rows.
         task: gives the channels.
         size: side in pixels of the packed images.
+        ranges: the intensity range of 16-bit files, None for each channel of 8 bits; None if all have 8 bits.
 
     Raises:
-        BadInput: naming every sample whose files are missing or cannot be used; the others stay packed.
+        BadInput: naming every sample whose files are missing or cannot be used; the others stay packed. If a file stands
+            where the store belongs, or one image is too large for the memory.
         OSError: if the disk is full; what was packed stays.
     """
+    require_room({folder: len(ids)}, size, len(task.channels))
     files = find_files(source, ids, task, whole=True)
-    stamps = np.array([_stamp(sample) for sample in files], np.uint64)
+    stamps = np.array([stamp(sample) for sample in files], np.uint64)
     request = {
         "task": task.name,
         "channels": list(task.channels),
+        "suffixes": list(task.suffixes),
         "size": size,
+        "intensity_range": ranges and [interval and list(interval) for interval in ranges],
         "ids": [str(identifier) for identifier in ids],
-        "source": str(source),
+        "source": str(source.resolve()),
     }
     with locked(folder.parent / f".{folder.name}.lock", wait=True):
         if not _fits(folder, request, stamps):
-            partial = folder.with_name(f"{folder.name}.partial")
+            partial = _partial(folder)
             _begin(partial, request)
-            _pack_rows(partial, request, files, stamps)
+            _pack_rows(partial, request, source, files, stamps)
             shutil.rmtree(folder, ignore_errors=True)
             os.rename(partial, folder)
-        return ImageStore(folder, np.asarray(ids), np.load(folder / "images.npy", mmap_mode="r"))
+        images, facts = (np.load(folder / name, mmap_mode="r") for name in ("images.npy", "facts.npy"))
+    remark(source, [sample[0].name for sample in files], facts, task, ranges or [None] * len(task.channels))
+    return ImageStore(folder, np.asarray(ids), images)
 
 
-def _stamp(files: list[Path]) -> int:
-    try:
-        stats = [(file.name, stat.st_size, stat.st_mtime_ns) for file in files for stat in [os.stat(file)]]
-    except OSError:  # a link to nowhere, say: decoding will tell
-        return 1
-    return int.from_bytes(hashlib.blake2b(repr(stats).encode(), digest_size=8).digest()) | 1  # 0 marks an open row
+def _partial(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.partial")
+
+
+def _require_disk(folder: Path, needed: int) -> None:
+    there = next(each for each in (folder, *folder.absolute().parents) if each.is_dir())
+    free = shutil.disk_usage(there).free
+    if needed > free:
+        raise OSError(errno.ENOSPC, "", f"{folder} needs {needed / 2**30:.2f} GiB, {free / 2**30:.2f} GiB are free")
+
+
+def _shape(request: dict) -> tuple[int, int, int, int]:
+    return len(request["ids"]), request["size"], request["size"], len(request["channels"])
 
 
 def _fits(folder: Path, request: dict, stamps: np.ndarray | None = None) -> bool:
     """Tell whether the store at `folder` answers the `request` and, if given, was made from files of these `stamps`."""
     try:
         made = read_json(folder / "store.json")
-        np.load(folder / "images.npy", mmap_mode="r")  # fails if the file was cut short
-        packed = np.load(folder / "stamps.npy")
+        # Fails if a file was cut short.
+        images, packed, facts = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("images", "stamps", "facts"))
     except (BadInput, OSError, ValueError, EOFError):
         return False
-    return {**made, "source": request["source"]} == request and (stamps is None or np.array_equal(packed, stamps))
+    rows, *_, channels = shape = _shape(request)
+    kinds = [(images, np.uint8, shape), (packed, np.uint64, (rows,)), (facts, np.int32, (rows, 2 + channels))]
+    whole = all((array.dtype, array.shape) == (dtype, expected) for array, dtype, expected in kinds)
+    return made == request and whole and (stamps is None or np.array_equal(packed, stamps))
 
 
 def _begin(partial: Path, request: dict) -> None:
@@ -133,34 +190,38 @@ def _begin(partial: Path, request: dict) -> None:
         return
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    rows, size = len(request["ids"]), request["size"]
-    shape = (rows, size, size, len(request["channels"]))
-    needed, free = math.prod(shape), shutil.disk_usage(partial).free
-    if needed > free:
-        raise OSError(errno.ENOSPC, "", f"{partial} needs {needed / 2**30:.2f} GiB, {free / 2**30:.2f} GiB are free")
+    rows, *_, channels = shape = _shape(request)
+    _require_disk(partial, math.prod(shape))
     # Images are a hole in the file at first. Plain writes will fill it, since they report a disk that is full by then;
     # writing through a memory map would kill the process instead.
     np.lib.format.open_memmap(partial / "images.npy", "w+", np.uint8, shape)
     np.save(partial / "stamps.npy", np.zeros(rows, np.uint64))
+    np.save(partial / "facts.npy", np.zeros((rows, 2 + channels), np.int32))
     write_json(partial / "store.json", request)
 
 
-def _pack_rows(partial: Path, request: dict, files: list[list[Path]], stamps: np.ndarray) -> None:
+def _pack_rows(partial: Path, request: dict, source: Path, files: list[list[Path]], stamps: np.ndarray) -> None:
     images = np.load(partial / "images.npy", mmap_mode="r")
     done = np.load(partial / "stamps.npy", mmap_mode="r+")
+    facts = np.load(partial / "facts.npy", mmap_mode="r+")
     rows = np.flatnonzero(done != stamps)
     size = request["size"]
-    cores = len(os.sched_getaffinity(0))
+    ranges = request["intensity_range"] or [None] * len(request["channels"])
+    writing = threading.Lock()
     faults: list[str] = []
     with (
         open(partial / "images.npy", "rb+", buffering=0) as file,
-        ThreadPoolExecutor(cores) as pool,  # OpenCV lets go of the interpreter lock while it decodes and resizes
+        ThreadPoolExecutor(cores()) as pool,  # the libraries let go of the interpreter lock while they decode and resize
         tqdm(total=len(files), initial=len(files) - len(rows), unit="img", desc=f"packing {size} px", disable=None) as bar,
     ):
 
         def pack_row(row: int) -> bool:
             try:
-                _write_at(file.fileno(), images.offset + row * images[0].nbytes, read_image(files[row], size))
+                sample = read_sample(files[row])
+                image = sample.image(size, ranges)
+                facts[row] = sample.facts
+                with writing:
+                    _write_at(file, images.offset + row * images[0].nbytes, image)
             except BadInput as error:
                 faults.append(f"id {request['ids'][row]}: {error}")
                 return False
@@ -169,7 +230,8 @@ def _pack_rows(partial: Path, request: dict, files: list[list[Path]], stamps: np
             return True
 
         def commit(chunk: np.ndarray, good: list[bool]) -> None:
-            os.fdatasync(file.fileno())
+            SYNC(file.fileno())
+            facts.flush()
             done[chunk[good]] = stamps[chunk[good]]
             done.flush()
 
@@ -185,11 +247,12 @@ def _pack_rows(partial: Path, request: dict, files: list[list[Path]], stamps: np
             written = chunk, good
         if written:
             commit(*written)
-    refuse(request["source"], sorted(faults))
+    refuse(source, sorted(faults))
 
 
-def _write_at(descriptor: int, offset: int, image: np.ndarray) -> None:
+def _write_at(file: BinaryIO, offset: int, image: np.ndarray) -> None:
+    """Write an image into an unbuffered file; the system may take a part at a time."""
     view = memoryview(image).cast("B")
+    file.seek(offset)
     while view:
-        count = os.pwrite(descriptor, view, offset)
-        view, offset = view[count:], offset + count
+        view = view[file.write(view) :]

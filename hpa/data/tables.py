@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hpa.data.layout import NAMED_IDS, find_folders, list_ids, list_images
+from hpa.data.layout import NAMED_IDS, describe_unread, find_folders, list_ids, list_images
 from hpa.errors import BadInput, refuse
 from hpa.files import require_plain
 from hpa.tasks import TASKS, Task
@@ -94,7 +94,8 @@ def read_labelled(folder: Path, task: Task, table: Path | None = None) -> Sample
             continue
         ids = list_ids(class_folder, task)
         if not ids:
-            faults.append(f"class folder {class_folder.name} holds no image; fill it or delete it")
+            reason = describe_unread(class_folder, task) or "holds no image; fill it or delete it"
+            faults.append(f"class folder {class_folder.name} {reason}")
         for identifier in ids:
             if identifier in class_of:
                 faults.append(
@@ -131,7 +132,8 @@ def read_ids(data: Path, task: Task) -> np.ndarray:
         return read_sample_submission(sample_submission).ids
     ids = list_ids(data / "test", task)
     if not ids:
-        raise BadInput(f"{data / 'test'}: holds no image (<id>{task.suffixes[0]}.png); fill it")
+        reason = describe_unread(data / "test", task) or f"holds no image (<id>{task.suffixes[0]}.png); fill it"
+        raise BadInput(f"{data / 'test'}: {reason}")
     refuse(data / "test", _name_faults(ids))
     return np.array(ids, dtype=str)
 

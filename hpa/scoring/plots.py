@@ -90,17 +90,17 @@ def draw_sheet(images: np.ndarray, captions: Sequence[str]) -> Figure:
     """Draw images with captions, eight a row.
 
     Args:
-        images: uint8 array [k, S, S, C], k at least 1; coloured by `as_colour`.
+        images: uint8 array [k, S, S, C], k at least 1; coloured by `for_people`.
         captions: what stands above each, three lines of up to about 38 letters.
     """
-    from hpa.data.augment import as_colour
+    from hpa.data.augment import for_people
 
     columns, rows = min(len(images), SHEET_COLUMNS), math.ceil(len(images) / SHEET_COLUMNS)
     figure = _figure(2.4 * columns, 3 * rows, layout=None)  # forty axes would take the layout engine seconds
-    for place, (image, caption) in enumerate(zip(as_colour(images), captions, strict=True)):
+    for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
         row, column = divmod(place, columns)
         axes = figure.add_axes(((column + 0.03) / columns, 1 - (row + 0.98) / rows, 0.94 / columns, 0.78 / rows))
-        axes.imshow(image)
+        axes.imshow(for_people(image, image))
         axes.set_axis_off()
         axes.set_title(caption, size=8, parse_math=False)
     return figure

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 
+from hpa.data.intensity import stated_range
 from hpa.errors import BadInput
 from hpa.models.variants import BACKBONES, MODELS
 from hpa.tasks import Task
@@ -38,6 +39,8 @@ def base_settings(preset: str | None, options: Mapping[str, object], task: Task,
     chosen = chosen | given
     if chosen["folds"] is None and not has_validation_set(data):
         chosen["folds"] = FOLDS
+    if "intensity_range" in given:
+        chosen["intensity_range"] = stated_range(given["intensity_range"], task)
     chosen["variant"] = variant_of(chosen["model"], chosen["variant"])
     if "label_smoothing" not in given and not _smooths(chosen["loss"]):
         chosen["label_smoothing"] = 0.0

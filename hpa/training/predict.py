@@ -15,11 +15,12 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from hpa.data.images import read_in_sizes
-from hpa.data.store import ImageStore, pack
+from hpa.data.images import read_sample
+from hpa.data.intensity import Ranges, remark
+from hpa.data.store import ImageStore, pack, store_folder
 from hpa.data.tables import has_test_set, read_ids
 from hpa.errors import BadInput, refuse
-from hpa.files import file_digest, locked
+from hpa.files import cores, file_digest, locked
 from hpa.models.catalog import load
 from hpa.scoring.predictions import Predictions, is_made_from, read_predictions, write_predictions
 from hpa.tasks import Task
@@ -31,13 +32,16 @@ from hpa.training.views import mean_over_views
 
 BATCH = 64
 
+# What a run makes of the files of a sample: the side of its images in pixels, and the intensity range of 16-bit files.
+Form = tuple[int, Ranges | None]
+
 
 def predict(folders: Sequence[Path], data: Path, runs: Path, views: int, average: str = "probabilities") -> None:
     """Write `test.npz` into the run folders, and `validation.npz` anew where it was made with other views.
 
     What was made from its model and its images as they are now, with the same views and average, is left alone. Runs that
-    take images of one size share one pass over the test set, and if that was interrupted, it goes on where it stopped. The
-    validation rows of a run are a pass of their own, which begins anew.
+    take images of one size and intensity range share one pass over the test set, and if that was interrupted, it goes on
+    where it stopped. The validation rows of a run are a pass of their own, which begins anew.
 
     Args:
         folders: run folders with a `model.keras`.
@@ -57,11 +61,12 @@ def predict(folders: Sequence[Path], data: Path, runs: Path, views: int, average
         print(f"{data}: no test set here, neither test/ nor sample_submission.csv")
         return
     ids = read_ids(data, task)
-    folders_of_size: dict[int, list[Path]] = defaultdict(list)
+    folders_of_form: dict[Form, list[Path]] = defaultdict(list)
     for folder in folders:
-        folders_of_size[read_settings(folder).size].append(folder)
-    for size, group in folders_of_size.items():
-        store = pack(runs / "stores" / f"test-{size}", data / "test", ids, task, size)
+        folders_of_form[_form_of(folder)].append(folder)
+    for (size, ranges), group in folders_of_form.items():
+        folder = store_folder(runs, data / "test", task, size, ranges)
+        store = pack(folder, data / "test", ids, task, size, ranges)
         with locked(runs / "stores" / ".predict.lock", wait=True):
             open_folders = [folder for folder in group if not _is_up_to_date(folder, store, views, average)]
             for folder in set(group) - set(open_folders):
@@ -89,14 +94,14 @@ def predict_files(
     """
     _require_models("--run", folders)
     models = [_load(folder) for folder in folders]
-    labels = common_task(folders).labels
-    sizes = [read_settings(folder).size for folder in folders]
+    task = common_task(folders)
+    forms = [_form_of(folder) for folder in folders]
     probabilities = np.empty((len(models), len(files), models[0].output.shape[-1]), np.float32)
     start = 0
-    for batch in _batches(files, sorted(set(sizes))):
-        stop = start + len(batch[sizes[0]])
-        for number, (model, size) in enumerate(zip(models, sizes, strict=True)):
-            probabilities[number, start:stop] = mean_over_views(model, batch[size], views, average, labels)
+    for batch in _batches(files, list(dict.fromkeys(forms)), task):
+        stop = start + len(batch[forms[0]])
+        for number, (model, form) in enumerate(zip(models, forms, strict=True)):
+            probabilities[number, start:stop] = mean_over_views(model, batch[form], views, average, task.labels)
         start = stop
     return probabilities
 
@@ -129,30 +134,41 @@ def common_task(folders: Sequence[Path]) -> Task:
     return tasks[first]
 
 
-def _batches(files: Sequence[Sequence[Path]], sizes: Sequence[int]) -> Iterator[dict[int, np.ndarray]]:
-    """Decode the samples batch by batch, on all cores: uint8 [B, S, S, C] for each size S."""
-    faults: list[tuple[Sequence[Path], BadInput]] = []
+def _form_of(folder: Path) -> Form:
+    settings = read_settings(folder)
+    return settings.size, settings.intensity_range
 
-    def read(sample: Sequence[Path]) -> list[np.ndarray]:
+
+def _batches(files: Sequence[Sequence[Path]], forms: Sequence[Form], task: Task) -> Iterator[dict[Form, np.ndarray]]:
+    """Decode the samples batch by batch, on all cores: uint8 [B, S, S, C] for each form, of the size S."""
+    faults: list[tuple[Sequence[Path], BadInput]] = []
+    eight_bits = (None,) * len(task.channels)
+    facts = np.zeros((len(files), 2 + len(task.channels)), np.int32)
+
+    def read(row: int) -> list[np.ndarray]:
         try:
-            return read_in_sizes(sample, sizes)
+            sample = read_sample(files[row])
+            facts[row] = sample.facts
+            return [sample.image(size, ranges or eight_bits) for size, ranges in forms]
         except BadInput as error:
-            faults.append((sample, error))
+            faults.append((files[row], error))
             return []
 
     with (
-        ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+        ThreadPoolExecutor(cores()) as pool,
         tqdm(total=len(files), unit="img", desc="predicting", disable=None) as bar,
     ):
         for start in range(0, len(files), BATCH):
-            images = list(pool.map(read, files[start : start + BATCH]))
+            images = list(pool.map(read, range(start, min(start + BATCH, len(files)))))
             if not faults:
-                yield {size: np.stack([each[place] for each in images]) for place, size in enumerate(sizes)}
+                yield {form: np.stack([each[place] for each in images]) for place, form in enumerate(forms)}
             bar.update(len(images))
+    folder = _folder_of(itertools.chain.from_iterable(files))
     if faults:
-        folder = _folder_of(itertools.chain.from_iterable(files))
         places = [(_folder_of(sample).relative_to(folder), error) for sample, error in faults]
         refuse(folder, sorted(f"{error}" if place == Path() else f"{place}: {error}" for place, error in places))
+    for ranges in dict.fromkeys(ranges for _, ranges in forms):
+        remark(folder, [sample[0].name for sample in files], facts, task, ranges or eight_bits)
 
 
 def _folder_of(files: Iterable[Path]) -> Path:
@@ -180,7 +196,7 @@ def _predict_validation(folder: Path, task: Task, data: Path, runs: Path, views:
         sides = divide(settings, task, data, folder / "split.csv")
         require_table(folder, sides.table)
         samples = sides.table.at(sides.validation)
-        images = pack_sets(sides, data, runs, task, settings.size)
+        images = pack_sets(sides, data, runs, task, settings.size, settings.intensity_range)
         probabilities = predict_rows(_load(folder), images, sides.validation, views, str(file), average, task.labels)
         predictions = Predictions(samples.ids, task.classes, probabilities, samples.targets, task.labels, views, average)
         write_predictions(file, predictions)

@@ -33,6 +33,7 @@ REPORT = {
     "stage": "base",
     "part": "all",
     "size": 256,
+    "intensity_range": None,
     "folds": None,
     "fold": 0,
     "split_seed": 0,

@@ -7,9 +7,11 @@ from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from hpa import __version__
+from hpa.data.intensity import range_of_training_set
 from hpa.data.tables import SampleTable
 from hpa.errors import BadInput
 from hpa.files import file_digest, read_json, write_json, written_whole
@@ -113,6 +115,17 @@ def with_precision_of(folder: Path, settings: Settings) -> Settings:
     return replace(settings, precision=read_settings(folder).precision)
 
 
+def with_intensity_range(settings: Settings, folder: Path, task: Task, data: Path, runs: Path, ids: np.ndarray) -> Settings:
+    """Return settings with an intensity range: that which is stated, or else of the run in `folder`, if one was begun, or
+    else as measured over the samples `ids` of `train/`.
+    """
+    if settings.intensity_range:
+        return settings
+    if (folder / "config.json").exists():
+        return replace(settings, intensity_range=read_settings(folder).intensity_range)
+    return replace(settings, intensity_range=range_of_training_set(data, ids, task, runs))
+
+
 def read_task_of(folder: Path) -> Task:
     """Return the task of the run in `folder`.
 
@@ -183,7 +196,7 @@ def _read_config(folder: Path) -> dict:
 
 
 def _with_tuples(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
 def _stages(folder: Path) -> list[str]:

@@ -35,7 +35,7 @@ from hpa.scoring.plots import write_figure
 from hpa.tasks import Task
 from hpa.training.monitor import MONITORS
 from hpa.training.presets import preset_file
-from hpa.training.runs import open_run, read_history, require_same_run, run_config, with_precision_of
+from hpa.training.runs import open_run, read_history, require_same_run, run_config, with_intensity_range, with_precision_of
 from hpa.training.sides import divide
 from hpa.training.stages import CROSSENTROPIES, MIXINGS, Settings
 from hpa.training.train import train
@@ -44,7 +44,9 @@ Space = dict[str, BaseDistribution]
 
 # Settings of a trial that say how it was measured, not what was found; at full length they are those of the preset that the
 # search started from. A moving average over a part of a short trial would be too short there.
-OF_THE_SEARCH = ("stage", "folds", "fold", "split_seed", "groups", "rows", "seed", "epochs", "averaging", "precision")
+OF_THE_SEARCH = (
+    "stage", "intensity_range", "folds", "fold", "split_seed", "groups", "rows", "seed", "epochs", "averaging", "precision",
+)  # fmt: skip
 PANEL_COLUMNS = 4
 
 
@@ -157,7 +159,9 @@ def search(start: Settings, preset: str, task: Task, data: Path, runs: Path, nam
     _require_within(start, searched)
     folder = runs / "searches" / name
     start = with_precision_of(folder, start)
-    config = run_config(start, task, divide(start, task, data).table, None)
+    sides = divide(start, task, data)
+    start = with_intensity_range(start, folder, task, data, runs, sides.sets["train"].ids)
+    config = run_config(start, task, sides.table, None)
     config["preset"] = preset
     config["space"] = {parameter: json.loads(distribution_to_json(each)) for parameter, each in searched.items()}
     require_same_run(folder, config)

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from hpa.data.external import join, read_external, warn_of_tested
+from hpa.data.intensity import Ranges
 from hpa.data.layout import EXTERNAL
 from hpa.data.splits import copies_of_test, read_groups, read_split, stratified_folds, write_split
-from hpa.data.store import Joined, pack
+from hpa.data.store import Joined, pack, require_room, store_folder
 from hpa.data.tables import SampleTable, read_samples
 from hpa.errors import BadInput
 from hpa.tasks import Task
@@ -103,13 +104,12 @@ def _is_external(set_of_row: np.ndarray) -> np.ndarray:
     return ~np.isin(set_of_row, OWN)
 
 
-def pack_sets(sides: Sides, data: Path, runs: Path, task: Task, size: int) -> Joined:
+def pack_sets(sides: Sides, data: Path, runs: Path, task: Task, size: int, ranges: Ranges | None) -> Joined:
     """Return the images of all rows, uint8 [n, size, size, channels], packed set by set; see `pack`."""
+    folders = {name: store_folder(runs, data / name, task, size, ranges) for name in sides.sets}
+    require_room({folder: len(sides.sets[name]) for name, folder in folders.items()}, size, len(task.channels))
     return Joined(
-        [
-            pack(runs / "stores" / f"{name}-{size}", data / name, table.ids, task, size).images
-            for name, table in sides.sets.items()
-        ]
+        [pack(folders[name], data / name, table.ids, task, size, ranges).images for name, table in sides.sets.items()]
     )
 
 

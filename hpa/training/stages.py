@@ -78,6 +78,8 @@ class Settings:
         stage: a name in `STAGES`.
         part: what learns, one of `PARTS`.
         size: side of the images in pixels.
+        intensity_range: for each channel what is black and white in its 16-bit files, or None if they have 8 bits; None if
+            all have 8 bits, or while the training set has not been measured.
         folds: number of folds of the training table; None where the data has a validation set of its own.
         fold: the fold that is held out for validation.
         split_seed: seed of the folds; apart from `seed`, so that models of different seeds share their validation rows.
@@ -119,6 +121,7 @@ class Settings:
     stage: str
     part: str
     size: int
+    intensity_range: tuple[tuple[int, int] | None, ...] | None
     folds: int | None
     fold: int
     split_seed: int

@@ -141,7 +141,7 @@ def replace_head(source: Path, data: Path, runs: Path, kernel: str) -> Path:
     training, validation = (sides.table.at(rows) for rows in (sides.training, sides.validation))
     fold_of_row = make_folds(training, FOLDS, settings.split_seed, settings.groups)
     refuse(data, _class_faults(training.targets, fold_of_row, task.classes))
-    images = pack_sets(sides, data, runs, task, settings.size)
+    images = pack_sets(sides, data, runs, task, settings.size, settings.intensity_range)
     with locked(folder / ".lock", wait=False):
         open_run(folder, config, data)
         write_sides(folder / "split.csv", settings, sides)

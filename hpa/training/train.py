@@ -24,6 +24,7 @@ from hpa.training.runs import (
     require_same_run,
     require_table,
     run_config,
+    with_intensity_range,
 )
 from hpa.training.sides import divide, pack_sets, write_sides
 from hpa.training.stages import STAGES, Settings
@@ -74,6 +75,8 @@ def train(settings: Settings, task: Task, data: Path, runs: Path, name: str, pre
             settings.weights,
         )
 
+    if not start:
+        settings = with_intensity_range(settings, folder, task, data, runs, sides.sets["train"].ids)
     config = run_config(settings, task, sides.table, start and start / "model.keras")
     require_same_run(folder, config)
     if is_finished(folder) and (folder / "curves.png").exists() and not list(folder.glob("state-*.keras")):
@@ -81,7 +84,7 @@ def train(settings: Settings, task: Task, data: Path, runs: Path, name: str, pre
         return folder
     if settings.weights and not start and not (folder / "config.json").exists():
         new_model()  # refuses faulty weights before anything is written
-    images = pack_sets(sides, data, runs, task, settings.size)
+    images = pack_sets(sides, data, runs, task, settings.size, settings.intensity_range)
     with locked(folder / ".lock", wait=False):
         open_run(folder, config, data, preset)
         write_sides(folder / "split.csv", settings, sides)

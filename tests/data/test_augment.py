@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hpa.data.augment import POLICIES, as_colour, augment, policies_for, report, require_channels, write_picture
+from hpa.data.augment import POLICIES, as_colour, augment, for_people, policies_for, report, require_channels, write_picture
 from hpa.errors import BadInput
 
 SIDE = 96
@@ -266,7 +266,7 @@ def test_the_picture_shows_the_image_and_sixteen_variations(tmp_path):
     write_picture(file, image, "report", seed=5)
     picture = np.array(Image.open(file))
     assert picture.shape == (160, 200, 3)
-    assert np.array_equal(picture[:40, :40], as_colour(image))
-    varied = as_colour(augment(np.repeat(image[np.newaxis], 16, axis=0), np.arange(16), "report", 5, 0))
+    assert np.array_equal(picture[:40, :40], for_people(image, image))
+    varied = for_people(augment(np.repeat(image[np.newaxis], 16, axis=0), np.arange(16), "report", 5, 0), image)
     tiles = [picture[40 * row : 40 * row + 40, 40 * column : 40 * column + 40] for row in range(4) for column in range(1, 5)]
     assert np.array_equal(tiles, varied)

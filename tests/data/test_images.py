@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hpa.data.images import read_channel, read_image
+from hpa.data.images import FULL, read_channel, read_image
 from hpa.data.layout import find_files, find_folders, list_ids, list_images
 from hpa.data.store import pack
 from hpa.errors import BadInput
@@ -152,7 +152,7 @@ def test_a_flipped_bit_never_passes_unnoticed(tmp_path_factory, data):
 
 @pytest.mark.parametrize("side", [2_000_000, 60_000])
 def test_a_header_that_asks_for_gigabytes_is_refused(tmp_path, side):
-    with pytest.raises(BadInput, match="damaged"):
+    with pytest.raises(BadInput, match=f"a.png is {side} x {side} pixels, too large to be read"):
         read_channel(write_png(tmp_path / "a.png", 8, 0, side, side, b"\0"))
 
 
@@ -168,7 +168,7 @@ def test_what_is_no_file_is_refused(tmp_path):
 
 def test_16_bits_are_scaled(tmp_path):
     values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
-    channel = read_channel(save(tmp_path / "a.png", values))
+    channel = read_image([save(tmp_path / "a.png", values)], ranges=[FULL])[..., 0]
     assert channel.dtype == np.uint8
     assert np.abs(channel - values / 257).max() <= 0.5
     assert (channel[0, 0], channel[-1, -1]) == (0, 255)
@@ -224,7 +224,7 @@ def test_few_bits_are_spread_over_the_whole_range(tmp_path):
 
 def test_16_bit_colour_with_one_filled_channel(tmp_path):
     file = write_png(tmp_path / "a.png", 16, 2, 2, 1, b"\0" + struct.pack(">6H", 0, 257 * 9, 0, 0, 65535, 0))
-    assert read_channel(file).tolist() == [[9, 255]]
+    assert read_image([file])[..., 0].tolist() == [[9, 255]]
 
 
 def touch(folder, *names):
@@ -248,11 +248,33 @@ def test_files_lie_in_the_folder_or_in_class_folders(tmp_path):
     assert str(caught.value).splitlines()[1:] == [f"  id {name}: no {name}.png" for name in "defgh"]
 
 
-def test_of_two_files_of_one_name_the_lossless_one_counts(tmp_path):
-    touch(tmp_path, "a.jpg", "a.png", "a.tif", "b.jpeg", "b.bmp")
-    assert found(tmp_path, ["a", "b"]) == ["a.png", "b.bmp"]
-    assert list_ids(tmp_path, HEP2) == ["a", "b"]
-    assert [image.name for image in list_images(tmp_path)] == ["b.jpeg", "a.jpg", "b.bmp", "a.tif", "a.png"]
+@pytest.mark.parametrize("folder", ["", "Golgi/"])
+@pytest.mark.parametrize("other", ["a.jpg", "a.PNG", "a.tif", "a.jpeg", "a.bmp", "a.tiff"])
+def test_two_files_for_one_channel_are_refused_if_they_are_listed_or_used(tmp_path, folder, other):
+    touch(tmp_path, f"{folder}a.png", f"{folder}{other}", f"{folder}b.bmp")
+    assert found(tmp_path, ["b"]) == [f"{folder}b.bmp"]
+    first, second = sorted((f"{folder}a.png", f"{folder}{other}"))
+    for read in (lambda: list_ids(tmp_path, HEP2), lambda: found(tmp_path, ["a", "b"])):
+        with pytest.raises(BadInput) as caught:
+            read()
+        assert str(caught.value) == f"{tmp_path}: {first} and {second} {SAME_NAME}"
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        (["a.tif", "Golgi/b.png"], r"holds 2 images, such as b.png, but none ends in _w1.png or _w2.png; .* suffixes = \["),
+        (["a.czi", "b.gif", "c.gif", "notes.txt"], "holds no image but 1 .czi, 2 .gif files, which are not read; save them as PNG"),
+    ],
+)
+def test_files_that_are_there_but_are_not_those_of_the_task_are_told(tmp_path, files, reason):
+    task = replace(HPA, channels=("nucleus", "protein"), suffixes=("_w1", "_w2"))
+    touch(tmp_path, *files)
+    with pytest.raises(BadInput, match=reason):
+        find_files(tmp_path, ["a", "b"], task)
+    touch(tmp_path, "a_w1.png")
+    with pytest.raises(BadInput, match=r"id a: no a_w2.png\n.*id b: no b_w1.png, b_w2.png"):
+        find_files(tmp_path, ["a", "b"], task)
 
 
 def test_a_file_in_the_folder_itself_counts_before_one_in_a_folder_of_it(tmp_path):
@@ -270,13 +292,13 @@ def test_files_of_one_name_in_two_folders_are_refused_if_they_are_listed_or_used
     for read in (lambda: list_ids(tmp_path, HEP2), lambda: found(tmp_path, ["2", "1"]), lambda: found(tmp_path, ["001"])):
         with pytest.raises(BadInput) as caught:
             read()
-        assert str(caught.value) == f"{tmp_path}: plate1/1.png and plate2/1.png {SAME_NAME}"
+        assert str(caught.value) == f"{tmp_path}: plate1/1.png and plate1/1.tif and plate2/1.png {SAME_NAME}"
     touch(tmp_path, "plate1/2.jpg", "plate2/2.png")
     for read in (lambda: list_ids(tmp_path, HEP2), lambda: found(tmp_path, ["1", "2", "3"])):
         with pytest.raises(BadInput) as caught:
             read()
         assert str(caught.value).splitlines()[1:3] == [
-            f"  plate1/1.png and plate2/1.png {SAME_NAME}",
+            f"  plate1/1.png and plate1/1.tif and plate2/1.png {SAME_NAME}",
             f"  plate1/2.jpg and plate2/2.png and plate3/2.png {SAME_NAME}",
         ]
     touch(tmp_path, "1.bmp", "2.jpg")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hpa.data.augment import POLICIES, as_colour, augment
+from hpa.data.augment import POLICIES, augment, for_people
 from hpa.data.mixing import MIXINGS
 from hpa.data.overview import GAP, LABEL_WIDTH, VARIATIONS, write_overview
 from hpa.errors import BadInput
@@ -22,10 +22,10 @@ def test_a_row_for_each_augmentation(tmp_path, channels, rows):
     tiles = tiles.swapaxes(1, 2)
     assert len({label.tobytes() for label in labels}) == rows
     assert labels.max(axis=(1, 2, 3)).min() > 200
-    assert all(np.array_equal(row[0], as_colour(images[0])) for row in tiles)
+    assert all(np.array_equal(row[0], for_people(images[0], images[0])) for row in tiles)
     names = [name for name in POLICIES if channels == 3 or name not in ("hue", "saturation")] + list(MIXINGS)
     varied = augment(np.repeat(images[:1], VARIATIONS, axis=0), np.arange(VARIATIONS), "cells", 3, 0)
-    assert np.array_equal(tiles[names.index("cells")][1:], as_colour(varied))
+    assert np.array_equal(tiles[names.index("cells")][1:], for_people(varied, images[0]))
     for name, row in zip(names, tiles, strict=True):
         assert (len({each.tobytes() for each in row}) == 1) == (name == "none")
 

@@ -1,5 +1,7 @@
 import errno
+import io
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hpa.data import store
-from hpa.data.images import read_image
+from hpa.data.images import read_image, read_sample
 from hpa.data.layout import find_files
 from hpa.data.store import Joined, pack
 from hpa.errors import BadInput
@@ -22,11 +24,11 @@ def decoded(monkeypatch):
     """The ids of the samples that are decoded, as they come."""
     seen = []
 
-    def counting(files, size):
+    def counting(files):
         seen.append(files[0].name.removesuffix("_red.png"))
-        return read_image(files, size)
+        return read_sample(files)
 
-    monkeypatch.setattr(store, "read_image", counting)
+    monkeypatch.setattr(store, "read_sample", counting)
     return seen
 
 
@@ -65,7 +67,7 @@ def test_images_are_mapped_and_cannot_be_written_to(tmp_path, source):
 def test_nothing_else_is_left_behind(tmp_path, source):
     pack(tmp_path / "stores" / "store", source, IDS[:3], HPA, SIZE)
     assert sorted(os.listdir(tmp_path / "stores")) == [".store.lock", "store"]
-    assert sorted(os.listdir(tmp_path / "stores" / "store")) == ["images.npy", "stamps.npy", "store.json"]
+    assert sorted(os.listdir(tmp_path / "stores" / "store")) == ["facts.npy", "images.npy", "stamps.npy", "store.json"]
 
 
 def test_a_second_time_does_nothing(tmp_path, source, decoded):
@@ -79,12 +81,15 @@ def test_a_second_time_does_nothing(tmp_path, source, decoded):
     assert np.array_equal(again.images, expected(source))
 
 
-def test_a_source_that_was_moved_is_the_same_source(tmp_path, source, decoded):
+def test_another_folder_with_files_of_the_same_names_sizes_and_times_is_another_source(tmp_path, source, decoded):
     pack(tmp_path / "store", source, IDS[:3], HPA, SIZE)
+    (tmp_path / "link").symlink_to(source)
     decoded.clear()
-    source.rename(tmp_path / "elsewhere")
-    pack(tmp_path / "store", tmp_path / "elsewhere", IDS[:3], HPA, SIZE)
+    pack(tmp_path / "store", tmp_path / "link", IDS[:3], HPA, SIZE)
     assert decoded == []
+    shutil.copytree(source, tmp_path / "elsewhere")  # keeps the times
+    pack(tmp_path / "store", tmp_path / "elsewhere", IDS[:3], HPA, SIZE)
+    assert sorted(decoded) == list(IDS[:3])
 
 
 def change_file(source):
@@ -113,7 +118,7 @@ def test_a_change_is_noticed(tmp_path, source, change):
     assert np.array_equal(packed.ids, ids)
 
 
-@pytest.mark.parametrize("name", ["images.npy", "stamps.npy", "store.json"])
+@pytest.mark.parametrize("name", ["images.npy", "stamps.npy", "facts.npy", "store.json"])
 @pytest.mark.parametrize("kept", [0, 200])
 def test_a_store_that_was_cut_short_is_packed_anew(tmp_path, source, name, kept):
     pack(tmp_path / "store", source, IDS, HPA, SIZE)
@@ -179,18 +184,18 @@ def test_an_id_may_hold_underscores(tmp_path, write_samples):
 
 
 def test_an_interrupted_packing_goes_on_where_it_stopped(tmp_path, source, decoded, monkeypatch):
-    def interrupted(files, size):
+    def interrupted(files):
         if len(decoded) >= 24:
             raise KeyboardInterrupt
-        return counting(files, size)
+        return counting(files)
 
-    counting = store.read_image
-    monkeypatch.setattr(store, "read_image", interrupted)
+    counting = store.read_sample
+    monkeypatch.setattr(store, "read_sample", interrupted)
     with pytest.raises(KeyboardInterrupt):
         pack(tmp_path / "store", source, IDS, HPA, SIZE)
     assert not (tmp_path / "store").exists()
     decoded.clear()
-    monkeypatch.setattr(store, "read_image", counting)
+    monkeypatch.setattr(store, "read_sample", counting)
     packed = pack(tmp_path / "store", source, IDS, HPA, SIZE)
     assert sorted(decoded) == list(IDS[store.CHUNK :])
     assert np.array_equal(packed.images, expected(source))
@@ -210,7 +215,7 @@ def test_what_changed_during_an_interruption_is_packed_anew(tmp_path, source, de
     assert np.array_equal(packed.images, expected(source))
 
 
-@pytest.mark.parametrize("damage", ["other size", "images.npy", "stamps.npy", "store.json"])
+@pytest.mark.parametrize("damage", ["other size", "images.npy", "stamps.npy", "facts.npy", "store.json"])
 def test_rests_that_do_not_fit_are_thrown_away(tmp_path, source, damage):
     partial = tmp_path / "store.partial"
     pack(partial, source, IDS, HPA, SIZE + 1 if damage == "other size" else SIZE)
@@ -229,26 +234,30 @@ def test_a_death_between_the_two_last_steps(tmp_path, source, decoded):
 
 
 def test_writes_that_the_system_cuts_short_are_completed(tmp_path, source, monkeypatch):
-    pwrite = os.pwrite
-    monkeypatch.setattr(os, "pwrite", lambda descriptor, data, offset: pwrite(descriptor, data[:100], offset))
+    class Short(io.FileIO):
+        def write(self, data):
+            return super().write(data[:100])
+
+    monkeypatch.setattr(store, "open", lambda path, mode, buffering: Short(path, mode), raising=False)
     assert np.array_equal(pack(tmp_path / "store", source, IDS[:9], HPA, SIZE).images, expected(source, IDS[:9]))
 
 
 def test_a_disk_that_fills_up_keeps_what_was_packed(tmp_path, source, decoded, monkeypatch):
-    pwrite, written = os.pwrite, []
+    written = []
 
-    def filling(descriptor, data, offset):
-        written.append(offset)
-        if len(written) > 24:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return pwrite(descriptor, data, offset)
+    class Filling(io.FileIO):
+        def write(self, data):
+            written.append(len(data))
+            if len(written) > 24:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return super().write(data)
 
-    monkeypatch.setattr(os, "pwrite", filling)
+    monkeypatch.setattr(store, "open", lambda path, mode, buffering: Filling(path, mode), raising=False)
     with pytest.raises(OSError, match="No space left") as caught:
         pack(tmp_path / "store", source, IDS, HPA, SIZE)
     assert caught.value.errno == errno.ENOSPC
     assert not (tmp_path / "store").exists()
-    monkeypatch.setattr(os, "pwrite", pwrite)
+    monkeypatch.delattr(store, "open")
     decoded.clear()
     packed = pack(tmp_path / "store", source, IDS, HPA, SIZE)
     assert sorted(decoded) == list(IDS[store.CHUNK :])

@@ -1,0 +1,297 @@
+"""One grey image from one file, a PNG, TIFF, BMP or JPEG: every pixel as it was saved, or a reason why not.
+
+Decoded by libraries that raise where OpenCV prints a line and goes on: imagecodecs, tifffile and simplejpeg. Only BMP, which
+is not compressed, is left to OpenCV.
+"""
+
+import io
+import logging
+import math
+import os
+import stat
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import imagecodecs
+import numpy as np
+import simplejpeg
+import tifffile
+from tifffile import COMPRESSION, PHOTOMETRIC
+
+from hpa.errors import BadInput
+
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+logging.getLogger("tifffile").disabled = True
+
+PNG = b"\x89PNG\r\n\x1a\n"
+PNG_END = b"\0\0\0\0IEND\xae\x42\x60\x82"
+JPEG = b"\xff\xd8\xff"
+BMP = b"BM"
+TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+OTHERS = {  # where a format's name stands in a file, and what it is called
+    (0, b"GIF8"): "a GIF",
+    (8, b"WEBP"): "a WebP file",
+    (4, b"jP  \r\n"): "a JPEG 2000 file",
+    (0, b"\xff\x4f\xff\x51"): "a JPEG 2000 file",
+    (4, b"ftypavif"): "an AVIF file",
+    (4, b"ftypheic"): "a HEIC file",
+    (0, b"ZISRAWFILE"): "a Zeiss CZI file",
+    (0, b"\xda\xce\xbe\x0a"): "a Nikon ND2 file",
+    (0, b"\x89HDF"): "an HDF5 file",
+}
+# Codecs that notice damage; those left out, such as JPEG 2000, fill holes with pixels that look right.
+CHECKED = {
+    COMPRESSION.NONE,
+    COMPRESSION.LZW,
+    COMPRESSION.ADOBE_DEFLATE,
+    COMPRESSION.DEFLATE,
+    COMPRESSION.PACKBITS,
+    COMPRESSION.JPEG,
+    COMPRESSION.LZMA,
+    COMPRESSION.LERC,
+    COMPRESSION.ZSTD,
+}
+# Of these only the length of what comes out would tell. No encoder writes so many zeros in a row.
+WITHOUT_CHECKSUM = {COMPRESSION.LZW, COMPRESSION.PACKBITS, COMPRESSION.JPEG, COMPRESSION.ZSTD}
+HOLE = bytes(64)
+PROGRESSIVE, HUFFMAN_TABLES, START_OF_SCAN, END_OF_BLOCK = 0xC2, 0xC4, 0xDA, 0x00  # marks and a code of a JPEG
+LARGEST = 2**30  # pixels; OpenCV's limit
+STACKED = {"C": "channels", "Z": "slices", "T": "time points"}  # by tifffile's letters; other axes are pages
+ALPHA = (1, 2)  # kinds of a TIFF's extra samples
+
+
+def read_channel(file: Path) -> np.ndarray:
+    """Decode one grey image.
+
+    A colour file is taken if it is grey in truth, that is if only one of its channels holds anything or all are equal; an
+    alpha channel is passed over. Fewer than 8 bits are spread over 8.
+
+    Returns:
+        uint8 or uint16 array [H, W], with the numbers that the file holds.
+
+    Raises:
+        BadInput: if the file is truncated, damaged, absent, no file, too large for the memory, in true colour, of other
+            numbers than 8 or 16 bits, of another format or codec, or holds more than one image.
+    """
+    data = _read(file)
+    try:
+        image = _decoder(file.name, data)(file.name, data)
+    except BadInput:
+        raise
+    except MemoryError as error:
+        raise BadInput(f"{file.name} is too large for the memory; cut it into tiles or shrink it") from error
+    except Exception as error:  # a decoder may raise anything when it meets damaged bytes
+        if isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem:
+            raise BadInput(f"{file.name} is too large for the memory; cut it into tiles or shrink it") from error
+        raise _damaged(file.name) from error
+    if image.dtype not in (np.uint8, np.uint16):
+        raise BadInput(f"{file.name} holds {image.dtype} numbers; save it with 8 or 16 bits")
+    return _one_filled_channel(file.name, image[..., :3]) if image.ndim == 3 else image
+
+
+def memory() -> int:
+    """Return how many bytes of memory this machine has; 0 where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return 0
+
+
+def _read(file: Path) -> bytes:
+    """Return what is in a file, without opening what could block."""
+    try:
+        if not stat.S_ISREG(mode := os.stat(file).st_mode) and not stat.S_ISDIR(mode):
+            raise BadInput(f"{file.name} is a pipe, a socket or a device, not a file; replace it by an image")
+        return file.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{file.name} cannot be read ({error.strerror})") from error
+    except MemoryError as error:
+        raise BadInput(f"{file.name} is too large for the memory; cut it into tiles or shrink it") from error
+
+
+def _decoder(name: str, data: bytes) -> Callable[[str, bytes], np.ndarray]:
+    head = data[:16]
+    if head.startswith(PNG):
+        return _decode_png
+    if head.startswith(JPEG):
+        return _decode_jpeg
+    if head.startswith(TIFFS):
+        return _decode_tiff
+    if head.startswith(BMP):
+        return _decode_bmp
+    for (place, mark), kind in OTHERS.items():
+        if head[place:].startswith(mark):
+            raise BadInput(f"{name} is {kind}, whatever its name says; save it as a PNG, TIFF, BMP or JPEG")
+    raise _damaged(name)
+
+
+def _decode_png(name: str, data: bytes) -> np.ndarray:
+    pieces, frames = _png_pieces(name, data)
+    _require_fits(name, int.from_bytes(data[16:20]), int.from_bytes(data[20:24]), bytes_per_pixel=4)
+    if frames > 1:
+        raise _several(name, f"{frames} frames of an animation")
+    image = imagecodecs.png_decode(b"".join(pieces))
+    return image[..., 0] if image.ndim == 3 and image.shape[-1] == 2 else image
+
+
+def _png_pieces(name: str, data: bytes) -> tuple[list[bytes], int]:
+    """Return the pieces of a PNG that make its pixels, and how many frames it says that it has.
+
+    Of the others, such as a profile of colours, libpng prints what it does not like.
+    """
+    place, pieces, frames = len(PNG), [PNG], 1
+    while data[place : place + 12] != PNG_END:
+        length, kind = int.from_bytes(data[place : place + 4]), data[place + 4 : place + 8]
+        piece = data[place : place + length + 12]
+        if len(piece) != length + 12 or zlib.crc32(piece[4:-4]) != int.from_bytes(piece[-4:]):
+            raise _damaged(name)
+        if kind == b"acTL":
+            frames = int.from_bytes(piece[8:12])
+        if kind[:1].isupper():
+            pieces.append(piece)
+        place += length + 12
+    return [*pieces, PNG_END], frames
+
+
+def _decode_bmp(name: str, data: bytes) -> np.ndarray:
+    width, height = (abs(int.from_bytes(data[place : place + 4], "little", signed=True)) for place in (18, 22))
+    _require_fits(name, width, height, bytes_per_pixel=4)
+    if len(data) < int.from_bytes(data[2:6], "little"):  # the size of the file, which OpenCV does not look at
+        raise _damaged(name)
+    if (image := cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)) is None:
+        raise _damaged(name)
+    return image
+
+
+def _decode_jpeg(name: str, data: bytes) -> np.ndarray:
+    height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+    _require_fits(name, width, height, bytes_per_pixel=1 if colours == "Gray" else 3)
+    if colours not in ("Gray", "YCbCr", "RGB"):
+        raise BadInput(f"{name} is a {colours} image; save the one channel as grey")
+    return _decode_whole_jpeg(data, "GRAY" if colours == "Gray" else "BGR")
+
+
+def _decode_whole_jpeg(data: bytes, colours: str) -> np.ndarray:
+    """Return a JPEG as [H, W] or [H, W, 3].
+
+    Raises:
+        ValueError: if libjpeg has a warning, or zeros stand where no image has them. The code recovers after a hole, often
+            with the right number of pixels, so libjpeg may not notice.
+    """
+    if HOLE in data and not _may_have_zeros(data):
+        raise ValueError("hole")
+    image = simplejpeg.decode_jpeg(data, colours, strict=True)
+    return image[..., 0] if colours == "GRAY" else image
+
+
+def _may_have_zeros(jpeg: bytes) -> bool:
+    """Tell whether a JPEG codes an area without detail as zeros: by the first, and shortest, code of a Huffman table.
+
+    In a progressive one zeros may also be the last bits of dark areas.
+    """
+    place = 2
+    while jpeg[place : place + 1] == b"\xff" and jpeg[place + 1] != START_OF_SCAN:
+        kind, length = jpeg[place + 1], int.from_bytes(jpeg[place + 2 : place + 4])
+        if kind == PROGRESSIVE:
+            return True
+        table, place = place + 4, place + 2 + length
+        while kind == HUFFMAN_TABLES and table < place:
+            is_of_details, first = jpeg[table] >> 4, jpeg[table + 17]
+            if is_of_details and first == END_OF_BLOCK:
+                return True
+            table += 17 + sum(jpeg[table + 1 : table + 17])
+    return False
+
+
+def _decode_tiff(name: str, data: bytes) -> np.ndarray:
+    with tifffile.TiffFile(io.BytesIO(data), _multifile=False) as tiff:
+        page = _only_page(name, tiff)
+        _require_fits(name, page.imagewidth, page.imagelength, page.samplesperpixel * math.ceil(page.bitspersample / 8))
+        if page.compression not in CHECKED:
+            codec = getattr(page.compression, "name", page.compression)
+            raise BadInput(f"{name} is a TIFF of the codec {codec}, which is not read; save it uncompressed or with LZW")
+        if not all(page.databytecounts):
+            raise _damaged(name)  # tifffile would fill a piece without bytes with zeros
+        if page.compression in WITHOUT_CHECKSUM:
+            _require_no_holes(page)
+        return _as_grey_or_colour(name, page, page.asarray())
+
+
+def _only_page(name: str, tiff: tifffile.TiffFile) -> tifffile.TiffPage:
+    """Return the one page of a TIFF that is neither a smaller copy of another nor a mask."""
+    pages = [page for page in tiff.pages if not (page.is_reduced or page.is_mask)] or [tiff.pages.first]
+    [page, *others] = pages
+    images = max(len(pages), int((tiff.imagej_metadata or {}).get("images", 1)))  # ImageJ has large stacks in one page
+    if others or images > 1 or page.imagedepth > 1:
+        raise _several(name, _stack_in_words(tiff) or f"{max(images, page.imagedepth)} pages")
+    return page
+
+
+def _stack_in_words(tiff: tifffile.TiffFile) -> str:
+    """Return how many channels, slices and time points a microscope's TIFF says that it holds; "" if it does not say."""
+    try:
+        axes = dict(zip(tiff.series[0].axes, tiff.series[0].shape, strict=True))
+    except Exception:  # the description may hold anything
+        return ""
+    return " and ".join(f"{axes[letter]} {word}" for letter, word in STACKED.items() if axes.get(letter, 1) > 1)
+
+
+def _require_no_holes(page: tifffile.TiffPage) -> None:
+    """Raise ValueError if a piece of a TIFF has a hole that its codec decodes as if nothing was wrong."""
+    tables = (page.jpegtables or JPEG[:2])[: -2 if page.jpegtables else None]  # without the mark that ends them
+    for piece, _ in page.parent.filehandle.read_segments(page.dataoffsets, page.databytecounts):
+        if page.compression == COMPRESSION.JPEG:  # imagecodecs passes over libjpeg's warnings
+            _decode_whole_jpeg(tables + piece[2:], "GRAY" if page.samplesperpixel == 1 else "BGR")
+        elif HOLE in piece:
+            raise ValueError("hole")
+
+
+def _as_grey_or_colour(name: str, page: tifffile.TiffPage, image: np.ndarray) -> np.ndarray:
+    """Return the array of a page as [H, W], or [H, W, 3] if it has colours, with 0 for black."""
+    bits, photometric = page.bitspersample, page.photometric
+    if image.dtype not in (np.uint8, np.uint16, bool):
+        return image  # of numbers that are refused
+    if photometric == PHOTOMETRIC.PALETTE:
+        return np.moveaxis((page.colormap >> 8).astype(np.uint8)[:, image], 0, -1)
+    if image.ndim == 3 and page.axes.startswith("S"):
+        image = np.moveaxis(image, 0, -1)
+    grey = photometric in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
+    if not grey and photometric not in (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR):
+        raise BadInput(f"{name} is a {getattr(photometric, 'name', photometric)} image; save the one channel as grey")
+    samples = page.samplesperpixel - sum(kind in ALPHA for kind in page.extrasamples)
+    if samples > (1 if grey else 4):  # some writers leave open what the fourth of RGB is
+        raise _several(name, f"{samples} channels")
+    if image.ndim == 3:
+        image = image[..., 0] if grey else image[..., :3]
+    if photometric == PHOTOMETRIC.MINISWHITE:
+        image = ~image if image.dtype == bool else (2**bits - 1 - image).astype(image.dtype)
+    return image.astype(np.uint8) * np.uint8(255 // (2**bits - 1)) if bits < 8 else image
+
+
+def _one_filled_channel(name: str, image: np.ndarray) -> np.ndarray:
+    filled = [channel for channel in np.moveaxis(image, -1, 0) if channel.any()]
+    if len(filled) > 1 and any(not np.array_equal(channel, filled[0]) for channel in filled):
+        raise BadInput(f"{name} is a colour image with {len(filled)} filled channels; save the one channel as grey")
+    return filled[0] if filled else image[..., 0]
+
+
+def _require_fits(name: str, width: int, height: int, bytes_per_pixel: int) -> None:
+    """Raise BadInput if an image of this size cannot be decoded here, before memory is asked for."""
+    needed, there = width * height * bytes_per_pixel, memory()
+    if width * height > LARGEST:
+        reason = f"too large to be read: {LARGEST:,} pixels are the most"
+    elif there and needed > there:
+        reason = f"too large for the memory: it needs {needed / 2**30:.1f} GiB, there are {there / 2**30:.1f}"
+    else:
+        return
+    raise BadInput(f"{name} is {width} x {height} pixels, {reason}; cut it into tiles or shrink it")
+
+
+def _several(name: str, what: str) -> BadInput:
+    return BadInput(f"{name} holds {what}; save each as a file of its own")
+
+
+def _damaged(name: str) -> BadInput:
+    return BadInput(f"{name} is truncated, damaged or not an image; fetch it again")

@@ -1,0 +1,156 @@
+"""The intensity range of a data set: which numbers of its 16-bit files are black and white, for each channel.
+
+Cameras of 12 bits fill a sixteenth of what a 16-bit file can hold, so the range is measured over the training set, once,
+and used for all that a run trained with it ever sees. 8-bit files are never scaled.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from hpa.data.images import FULL, Interval, read_sample
+from hpa.data.layout import find_files, say_once, stamp
+from hpa.errors import BadInput, refuse
+from hpa.files import cores, locked, read_json, write_json
+from hpa.tasks import Task
+
+Ranges = tuple[Interval | None, ...]
+
+LOWEST, HIGHEST = 0.0001, 0.9999  # shares of all pixels below black and below white
+CHUNK = 256  # samples that are counted together
+DIM = 0.25  # of the range; a set whose brightest pixel is below is told so
+SHOWN = 3
+
+
+def range_of_training_set(data: Path, ids: np.ndarray, task: Task, runs: Path) -> Ranges | None:
+    """Return the intensity range of the images of `train/`, or None if its first sample that can be read has 8 bits.
+
+    It is measured once and kept in the `stores` folder until a file changes.
+
+    Raises:
+        BadInput: if files are missing or cannot be used, or naming those whose bits differ from the first sample's.
+    """
+    source = data / "train"
+    files = find_files(source, ids, task, whole=True)
+    if first_bits(files) is None:
+        return None
+    digest = hashlib.sha256(repr([stamp(each) for each in files]).encode()).hexdigest()
+    request = {"source": str(source.resolve()), "channels": list(task.channels), "stamps_sha256": digest}
+    name = hashlib.blake2b(repr((request["source"], task.suffixes)).encode(), digest_size=4).hexdigest()
+    kept = runs / "stores" / f"intensity-range-{name}.json"
+    with locked(kept.with_name(f".{kept.name}.lock"), wait=True):
+        try:
+            found = read_json(kept)
+            if {**found, "intensity_range": None} == {**request, "intensity_range": None}:
+                return tuple(each and (int(each[0]), int(each[1])) for each in found["intensity_range"])
+        except (BadInput, KeyError, TypeError, ValueError, IndexError):
+            pass  # none yet, or a damaged one: measured again
+        ranges = measure(source, files)
+        write_json(kept, request | {"intensity_range": ranges})
+    return ranges
+
+
+def stated_range(intervals: Sequence[Interval | None], task: Task) -> Ranges:
+    """Return the range that `--intensity-range` states: its one interval for all channels, or one for each.
+
+    Raises:
+        BadInput: if it has neither one nor as many as the task has channels.
+    """
+    channels = len(task.channels)
+    if len(intervals) not in (1, channels):
+        raise BadInput(
+            f"--intensity-range: {len(intervals)} intervals for {channels} channels; give one for all, or for each"
+        )
+    return tuple(intervals) * (channels // len(intervals))
+
+
+def first_bits(files: Sequence[Sequence[Path]]) -> Ranges | None:
+    """Return None if the first sample that can be read has 8 bits, else None or the whole interval for each channel."""
+    for sample in files:
+        with contextlib.suppress(BadInput):  # packing names all that cannot be read
+            bits = tuple(None if channel.dtype == np.uint8 else FULL for channel in read_sample(sample).channels)
+            return bits if any(bits) else None
+    return None
+
+
+def measure(source: object, files: Sequence[Sequence[Path]]) -> Ranges | None:
+    """Count the numbers of all pixels, on all cores, and return the range that all but the outermost ones lie in.
+
+    Args:
+        source: where the files are, for messages.
+        files: the channel files of each sample.
+
+    Returns:
+        For each channel the lowest and the highest number, or None for 8 bits; None if all channels have 8 bits.
+
+    Raises:
+        BadInput: naming every file that cannot be used or has other bits than the first sample's.
+    """
+    expected = first_bits(files)
+    if expected is None:
+        return None
+    counts = np.zeros((len(expected), 2**16), np.int64)
+    faults: list[str] = []
+
+    def count(sample_files: Sequence[Path]) -> list[np.ndarray | None]:
+        try:
+            sample = read_sample(sample_files)
+            sample.image(1, expected)  # raises if the bits differ
+        except BadInput as error:
+            faults.append(f"{error}")
+            return []
+        return [
+            interval and np.bincount(channel.ravel(), minlength=2**16)
+            for channel, interval in zip(sample.channels, expected, strict=True)
+        ]
+
+    with (
+        ThreadPoolExecutor(cores()) as pool,
+        tqdm(total=len(files), unit="img", desc="measuring the intensity range", disable=None) as bar,
+    ):
+        for start in range(0, len(files), CHUNK):
+            for found in pool.map(count, files[start : start + CHUNK]):
+                for channel, counted in enumerate(found):
+                    if counted is not None:
+                        counts[channel] += counted
+                bar.update()
+    refuse(source, sorted(faults))
+    return tuple(interval and _robust_range(counted) for interval, counted in zip(expected, counts, strict=True))
+
+
+def _robust_range(counts: np.ndarray) -> Interval:
+    shares = np.cumsum(counts) / counts.sum()
+    low = int(np.searchsorted(shares, LOWEST, side="right"))
+    return low, max(int(np.searchsorted(shares, HIGHEST)), low + 1)
+
+
+def remark(source: Path, names: Sequence[str], facts: np.ndarray, task: Task, ranges: Sequence[Interval | None]) -> None:
+    """Say on stderr, a line each and once a process, if images are not square, and if a channel of the set is dim.
+
+    Args:
+        source: where the images are.
+        names: the first file of each sample.
+        facts: int array [n, 2 + channels]: height, width, and the brightest number of each channel.
+        task: gives the names of the channels.
+        ranges: what each channel is scaled by.
+    """
+    if not len(facts):
+        return
+    odd = np.flatnonzero(facts[:, 0] != facts[:, 1])
+    if len(odd):
+        named = ", ".join(f"{names[row]} {facts[row, 1]}x{facts[row, 0]}" for row in odd[:SHOWN])
+        more = ", ..." if len(odd) > SHOWN else ""
+        say_once(f"{source}: {len(odd)} of {len(facts)} images are not square and are stretched to a square: {named}{more}")
+    dim = []
+    for channel, brightest, interval in zip(task.channels, facts[:, 2:].max(axis=0), ranges, strict=True):
+        low, high = interval or (0, 255)
+        if brightest < low + DIM * (high - low):
+            dim.append(f"{channel} {brightest} in {low}:{high}")
+    if dim:
+        fix = "--intensity-range of hpa.train states the range" if any(ranges) else "save them brighter, or with 16 bits"
+        say_once(f"{source}: the images are dark: the brightest pixel of {', '.join(dim)}; {fix}")
