@@ -15,8 +15,9 @@ from hpa.data import store
 from hpa.data.drawn import write_dataset
 from hpa.data.images import read_image, read_sample, write_image
 from hpa.data.layout import find_files
+from hpa.data.store import store_folder
 from hpa.data.tables import read_sample_submission, read_training_table
-from hpa.tasks import HPA
+from hpa.tasks import HEP2, HPA
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -77,25 +78,27 @@ def packed_rows(partial):
 def test_both_sets_are_packed_and_a_second_run_does_nothing(tmp_path, drawn_data):
     code, out, err = finish(start("--data", drawn_data, "--runs", tmp_path, "--size", 32))
     assert (code, err) == (0, "")
-    stores = tmp_path / "stores"
-    assert out == f"{stores}/train-32: 60 images of 32x32x4\n{stores}/test-32: 20 images of 32x32x4\n"
+    stores = {name: store_folder(tmp_path, drawn_data / name, HPA, 32) for name in ("train", "test")}
+    assert out == f"{stores['train']}: 60 images of 32x32x4\n{stores['test']}: 20 images of 32x32x4\n"
     ids = {
         "train": read_training_table(drawn_data / "train.csv", HPA).ids,
         "test": read_sample_submission(drawn_data / "sample_submission.csv").ids,
     }
     for name in ("train", "test"):
-        images = np.load(stores / f"{name}-32" / "images.npy")
+        images = np.load(stores[name] / "images.npy")
         assert np.array_equal(images, expected(drawn_data, name, ids[name], 32))
-    times = [os.stat(stores / name / "images.npy").st_mtime_ns for name in ("train-32", "test-32")]
+    times = [os.stat(folder / "images.npy").st_mtime_ns for folder in stores.values()]
     assert finish(start("--data", drawn_data, "--runs", tmp_path, "--size", 32)) == (0, out, "")
-    assert [os.stat(stores / name / "images.npy").st_mtime_ns for name in ("train-32", "test-32")] == times
+    assert [os.stat(folder / "images.npy").st_mtime_ns for folder in stores.values()] == times
 
 
 def test_one_set_alone(tmp_path, drawn_data):
     shutil.copy(drawn_data / "sample_submission.csv", tmp_path)
     (tmp_path / "test").symlink_to(drawn_data / "test")
     assert pack.main(["--data", str(tmp_path), "--runs", str(tmp_path / "runs"), "--set", "test", "--size", "8"]) == 0
-    assert [path.name for path in (tmp_path / "runs" / "stores").glob("[!.]*")] == ["test-8"]
+    assert [path.name for path in (tmp_path / "runs" / "stores").glob("[!.]*")] == [
+        store_folder(tmp_path / "runs", tmp_path / "test", HPA, 8).name
+    ]
 
 
 @pytest.mark.parametrize("options", [["--size", "0"], ["--size", "x"], ["--set", "validation"]])
@@ -133,7 +136,7 @@ def test_images_without_a_row_are_left_out_and_rows_without_an_image_refused(tmp
     options = ["--task", "hep2", "--data", str(tmp_path), "--runs", str(tmp_path / "runs"), "--size", "8"]
     assert pack.main(options) == 0
     out, err = capsys.readouterr()
-    assert out == f"{tmp_path / 'runs/stores/train-8'}: 8 images of 8x8x1\n"
+    assert out == f"{store_folder(tmp_path / 'runs', tmp_path / 'train', HEP2, 8)}: 8 images of 8x8x1\n"
     left_out = f"{tmp_path / 'train'}: samples without a row in the table are left out: 2 (00008, 00009)\n"
     assert err.count("left out") == 1
     assert left_out in err
@@ -146,7 +149,8 @@ def test_images_without_a_row_are_left_out_and_rows_without_an_image_refused(tmp
 
 def test_a_killed_packing_goes_on_where_it_stopped(tmp_path, large, monkeypatch):
     options = ["--data", large, "--runs", tmp_path, "--set", "test", "--size", 64]
-    partial = tmp_path / "stores" / "test-64.partial"
+    folder = store_folder(tmp_path, large / "test", HPA, 64)
+    partial = folder.with_name(f"{folder.name}.partial")
     process = start(*options)
     deadline = time.monotonic() + 60
     while not packed_rows(partial) and process.poll() is None and time.monotonic() < deadline:
@@ -156,7 +160,7 @@ def test_a_killed_packing_goes_on_where_it_stopped(tmp_path, large, monkeypatch)
     process.communicate()
     done = packed_rows(partial)
     assert 0 < done < 500
-    assert not (tmp_path / "stores" / "test-64").exists()
+    assert not folder.exists()
 
     decoded = []
     monkeypatch.setattr(store, "read_sample", lambda files: decoded.append(files[0]) or read_sample(files))
@@ -164,15 +168,16 @@ def test_a_killed_packing_goes_on_where_it_stopped(tmp_path, large, monkeypatch)
     assert len(decoded) == 500 - done
     ids = read_sample_submission(large / "sample_submission.csv").ids
     three = expected(large, "test", ids[:3], 64)
-    assert np.array_equal(np.load(tmp_path / "stores" / "test-64" / "images.npy"), three[np.arange(500) % 3])
+    assert np.array_equal(np.load(folder / "images.npy"), three[np.arange(500) % 3])
 
 
 def test_two_at_once_both_succeed(tmp_path, small):
     options = ["--data", small, "--runs", tmp_path, "--set", "test", "--size", 64]
     both = [start(*options), start(*options)]
-    assert [finish(process)[:2] for process in both] == [(0, f"{tmp_path}/stores/test-64: 300 images of 64x64x4\n")] * 2
+    folder = store_folder(tmp_path, small / "test", HPA, 64)
+    assert [finish(process)[:2] for process in both] == [(0, f"{folder}: 300 images of 64x64x4\n")] * 2
     ids = read_sample_submission(small / "sample_submission.csv").ids
-    assert np.array_equal(np.load(tmp_path / "stores" / "test-64" / "images.npy"), expected(small, "test", ids, 64))
+    assert np.array_equal(np.load(folder / "images.npy"), expected(small, "test", ids, 64))
 
 
 @pytest.fixture
@@ -190,7 +195,8 @@ def small_disk(tmp_path):
 def test_a_disk_that_fills_up(small_disk, small, monkeypatch):
     # The store takes 4.7 MiB. It is begun with room enough, and then 3 MiB are left.
     options = ["--data", str(small), "--runs", str(small_disk), "--set", "test", "--size", "64"]
-    partial = small_disk / "stores" / "test-64.partial"
+    folder = store_folder(small_disk, small / "test", HPA, 64)
+    partial = folder.with_name(f"{folder.name}.partial")
     with monkeypatch.context() as patched:
         patched.setattr(store, "_pack_rows", lambda *arguments: 1 / 0)
         with pytest.raises(ZeroDivisionError):
@@ -203,7 +209,7 @@ def test_a_disk_that_fills_up(small_disk, small, monkeypatch):
     assert err.startswith(f"hpa.pack: the disk is full ({partial}); free some space")
     done = packed_rows(partial)
     assert 0 < done < 300
-    assert not (small_disk / "stores" / "test-64").exists()
+    assert not folder.exists()
 
     (small_disk / "filler").unlink()
     decoded = []
@@ -211,7 +217,7 @@ def test_a_disk_that_fills_up(small_disk, small, monkeypatch):
     assert pack.main(options) == 0
     assert len(decoded) == 300 - done
     ids = read_sample_submission(small / "sample_submission.csv").ids
-    assert np.array_equal(np.load(small_disk / "stores" / "test-64" / "images.npy"), expected(small, "test", ids, 64))
+    assert np.array_equal(np.load(folder / "images.npy"), expected(small, "test", ids, 64))
 
 
 def test_a_disk_that_is_too_small_from_the_start(small_disk, small, capsys):

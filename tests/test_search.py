@@ -17,6 +17,7 @@ from PIL import Image
 from train_settings import train_settings
 
 from hpa import search, train
+from hpa.data.store import store_folder
 from hpa.data.tables import read_samples
 from hpa.errors import BadInput, Failure
 from hpa.files import locked
@@ -373,7 +374,9 @@ def test_real_trials_are_taken_up_in_the_middle(place, monkeypatch, capsys):
     assert table["parameters"].tolist() == [16 * 16 * 6 + 6] * 2
     best = table["score"].idxmax()
     assert [str(path) for path in Path("runs").rglob("*.keras")] == [f"runs/searches/search/trial-{best}/base/model.keras"]
-    assert [path.name for path in Path("runs/stores").iterdir() if path.is_dir()] == ["train-16"]  # packed once, for all
+    assert [path.name for path in Path("runs/stores").iterdir() if path.is_dir()] == [
+        store_folder(Path("runs"), Path("data/train"), HEP2, 16).name  # packed once, for all
+    ]
     assert read_settings(Path("runs/searches/search/trial-0/base")).rows == 40
     split = pd.read_csv("runs/searches/search/trial-0/base/split.csv", dtype=str)
     assert split["fold"].value_counts().to_dict() == {"1": 40, "0": 14, "2": 18}  # learned from, held out, neither

@@ -157,13 +157,13 @@ def _files_of_stems(folder: Path) -> dict[str, list[Path]]:
     return files
 
 
-def stamp(files: Sequence[Path]) -> int:
-    """Return a number above 0 that changes with the names, sizes and times of some files."""
+def stamp(files: Sequence[Path], made_of: object = None) -> int:
+    """Return a number above 0 that changes with the names, sizes and times of some files, and with what else is given."""
     try:
         stats = [(file.name, stat.st_size, stat.st_mtime_ns) for file in files for stat in [os.stat(file)]]
     except OSError:  # a link to nowhere, say: decoding will tell
         return 1
-    return int.from_bytes(hashlib.blake2b(repr(stats).encode(), digest_size=8).digest()) | 1
+    return int.from_bytes(hashlib.blake2b(repr((made_of, stats)).encode(errors="surrogateescape"), digest_size=8).digest()) | 1
 
 
 def _same_name(folder: Path, files: list[Path]) -> str:

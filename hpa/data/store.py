@@ -1,9 +1,10 @@
 """Packed images: decoded, stacked and resized once, then memory-mapped by everything that learns or predicts.
 
 A store is a folder with `images.npy` (uint8 [n, S, S, C]), `stamps.npy` (uint64 [n], a hash of the names, sizes and
-times of the files that a row was made from), `facts.npy` (int32 [n, 2 + C], height, width and brightest numbers of these
-files) and `store.json` (task, channels, suffixes, size, intensity range, ids, source). It grows under the name
-`<store>.partial` and gets its own name when it is whole; a stamp of 0 marks a row that is still to be packed.
+times of the files that a row was made from, of their folder and the intensity range), `facts.npy` (int32 [n, 2 + C],
+height, width and brightest numbers of these files) and `store.json` (task, channels, suffixes, size, intensity range, ids,
+source). It grows under the name `<store>.partial` and gets its own name when it is whole; a stamp of 0 marks a row that is
+still to be packed.
 """
 
 import errno
@@ -133,7 +134,8 @@ def pack(folder: Path, source: Path, ids: np.ndarray, task: Task, size: int, ran
     """
     require_room({folder: len(ids)}, size, len(task.channels))
     files = find_files(source, ids, task, whole=True)
-    stamps = np.array([stamp(sample) for sample in files], np.uint64)
+    made_of = (str(source.resolve()), ranges)  # predictions are told apart by the stamps too
+    stamps = np.array([stamp(sample, made_of) for sample in files], np.uint64)
     request = {
         "task": task.name,
         "channels": list(task.channels),

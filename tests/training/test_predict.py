@@ -13,7 +13,7 @@ from hpa import ensemble
 from hpa import predict as command
 from hpa.data.images import read_channel, read_image, write_image
 from hpa.data.layout import find_files
-from hpa.data.store import pack
+from hpa.data.store import pack, store_folder
 from hpa.data.tables import read_sample_submission
 from hpa.files import file_digest, read_json, write_json
 from hpa.models.catalog import build
@@ -52,7 +52,7 @@ def run(data, runs, *options):
 def test_the_predictions_are_the_models(drawn_data, runs):
     assert run(drawn_data, runs) == 0
     ids = read_sample_submission(drawn_data / "sample_submission.csv").ids
-    store = pack(runs / "stores" / "test-48", drawn_data / "test", ids, HPA, 48)
+    store = pack(store_folder(runs, drawn_data / "test", HPA, 48), drawn_data / "test", ids, HPA, 48)
     for variant in ("2", "3"):
         folder = runs / variant / "base"
         found = read_predictions(folder / "test.npz")
@@ -333,7 +333,7 @@ def test_what_is_up_to_date_stays_so_in_a_copy(drawn_data, runs, tmp_path, capsy
     assert run(drawn_data, copied) == 0
     assert {file.stat().st_mtime for file in files} == {100}
     assert capsys.readouterr().out.count("is up to date") == 2
-    stamps = copied / "stores" / "test-48" / "stamps.npy"
+    stamps = store_folder(copied, drawn_data / "test", HPA, 48) / "stamps.npy"
     np.save(stamps, np.load(stamps) ^ 2)  # as of other images, which are packed anew
     assert run(drawn_data, copied, "--variants", "2") == 0
     assert files[0].stat().st_mtime == 100
@@ -368,7 +368,9 @@ def test_models_of_different_image_sizes(drawn_data, runs):
     make_run(runs / "0" / "base", 0, size=80)
     assert run(drawn_data, runs) == 0
     assert len(read_predictions(runs / "0" / "base" / "test.npz").ids) == 20
-    assert {folder.name for folder in (runs / "stores").iterdir() if folder.is_dir()} == {"test-48", "test-80"}
+    assert {folder.name for folder in (runs / "stores").iterdir() if folder.is_dir()} == {
+        store_folder(runs, drawn_data / "test", HPA, size).name for size in (48, 80)
+    }
 
 
 def test_what_cannot_be_predicted(drawn_data, runs, tmp_path, capsys):

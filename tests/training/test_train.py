@@ -16,7 +16,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from hpa import evaluate, finetune, train
-from hpa.data.store import pack
+from hpa.data.store import pack, store_folder
 from hpa.data.tables import read_training_table
 from hpa.models.gapnet import DENSE_PART
 from hpa.scoring.predictions import read_predictions
@@ -85,7 +85,7 @@ def test_the_best_epochs_model_and_predictions_are_kept(runs, drawn_data):
         assert best[column] == pytest.approx(expected)
 
     table = read_training_table(drawn_data / "train.csv", HPA)
-    store = pack(runs / "stores" / "train-48", drawn_data / "train", table.ids, HPA, 48)
+    store = pack(store_folder(runs, drawn_data / "train", HPA, 48), drawn_data / "train", table.ids, HPA, 48)
     held_out = (pd.read_csv(base / "split.csv")["fold"] == 0).to_numpy()
     assert validation.ids.tolist() == table.ids[held_out].tolist()
     np.testing.assert_array_equal(validation.targets, table.targets[held_out])
