@@ -1,0 +1,201 @@
+"""16-bit images through measuring, packing and predicting, and what is said about dark and oblong ones."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hpa import pack as command
+from hpa.command import intensity_range
+from hpa.data import intensity
+from hpa.data.images import FULL, read_image
+from hpa.data.intensity import measure, range_of_training_set, stated_range
+from hpa.data.layout import find_files, list_ids
+from hpa.data.store import pack, store_folder
+from hpa.errors import BadInput
+from hpa.tasks import HEP2, HPA
+from hpa.training.choice import base_settings
+from hpa.training.presets import PRESETS
+from hpa.training.search import OF_THE_SEARCH
+
+TASK = replace(HEP2, name="own", channels=("dapi", "actin"), suffixes=("_dapi", "_actin"))
+
+
+def save(folder, identifier, dapi, actin):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, pixels in (("dapi", dapi), ("actin", actin)):
+        Image.fromarray(pixels).save(folder / f"{identifier}_{name}.png")
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Twelve samples with 12 bits in 16-bit files of one channel, and 8 bits in the other."""
+    random = np.random.default_rng(0)
+    for number in range(12):
+        deep = random.integers(100, 4096, (60, 60), np.uint16)
+        save(tmp_path / "data" / "train", f"{number:02d}", deep, random.integers(0, 256, (60, 60), np.uint8))
+    return tmp_path / "data"
+
+
+def ids_of(data):
+    return np.array(list_ids(data / "train", TASK))
+
+
+def decoded(monkeypatch):
+    seen, read_sample = [], intensity.read_sample
+    monkeypatch.setattr(intensity, "read_sample", lambda files: seen.append(files) or read_sample(files))
+    return seen
+
+
+def test_the_range_is_that_of_all_pixels_but_one_in_ten_thousand(data):
+    (low, high), eight_bits = measure("train", find_files(data / "train", ids_of(data), TASK))
+    pixels = np.sort(np.stack([Image.open(file) for file in (data / "train").glob("*_dapi.png")]).ravel())
+    assert eight_bits is None
+    assert low == pixels[int(1e-4 * len(pixels))]
+    assert high == pixels[int(np.ceil((1 - 1e-4) * len(pixels))) - 1]
+    outlier = np.array(Image.open(data / "train" / "00_dapi.png"))
+    outlier[0, 0], outlier[0, 1] = 65535, 0
+    Image.fromarray(outlier).save(data / "train" / "00_dapi.png")
+    again = measure("train", find_files(data / "train", ids_of(data), TASK))
+    assert np.abs(np.subtract(again[0], (low, high))).max() < 10
+
+
+def test_12_bits_fill_all_grey_levels(data, tmp_path):
+    ranges = range_of_training_set(data, ids_of(data), TASK, tmp_path / "runs")
+    store = pack(store_folder(tmp_path, data / "train", TASK, 60, ranges), data / "train", ids_of(data), TASK, 60, ranges)
+    assert len(np.unique(store.images[..., 0])) == 256
+    for channel, name in enumerate(TASK.channels):
+        found = np.stack([Image.open(data / "train" / f"{each}_{name}.png") for each in ids_of(data)]).astype(float)
+        if channel == 0:
+            low, high = ranges[0]
+            found = np.clip((found - low) / (high - low), 0, 1) * 255
+        assert np.abs(store.images[..., channel] - found).max() <= 0.5
+
+
+def test_a_set_is_measured_once_until_a_file_changes(data, tmp_path, monkeypatch):
+    seen = decoded(monkeypatch)
+    ranges = range_of_training_set(data, ids_of(data), TASK, tmp_path / "runs")
+    assert len(seen) > 12
+    seen.clear()
+    assert range_of_training_set(data, ids_of(data), TASK, tmp_path / "runs") == ranges
+    assert len(seen) == 1
+    [kept] = (tmp_path / "runs" / "stores").glob("intensity-range-*.json")
+    for damage in ("", "{}", '{"intensity_range": 3}', kept.read_text().replace("null", '"x"')):
+        kept.write_text(damage)
+        assert range_of_training_set(data, ids_of(data), TASK, tmp_path / "runs") == ranges
+    save(data / "train", "00", np.full((60, 60), 60000, np.uint16), np.zeros((60, 60), np.uint8))
+    assert range_of_training_set(data, ids_of(data), TASK, tmp_path / "runs")[0][1] == 60000
+    shutil.copytree(data, tmp_path / "other")
+    save(tmp_path / "other" / "train", "00", np.full((60, 60), 50000, np.uint16), np.zeros((60, 60), np.uint8))
+    assert range_of_training_set(tmp_path / "other", ids_of(data), TASK, tmp_path / "runs")[0][1] == 50000
+    assert len(list((tmp_path / "runs" / "stores").glob("intensity-range-*.json"))) == 2
+
+
+def test_8_bits_are_not_measured_and_never_scaled(drawn_data, tmp_path, monkeypatch):
+    seen = decoded(monkeypatch)
+    ids = np.array(list_ids(drawn_data / "train", HPA))
+    assert range_of_training_set(drawn_data, ids, HPA, tmp_path) is None
+    assert len(seen) == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "reason"),
+    [
+        (("05", np.uint8, np.uint8), "05_dapi.png has 8 bits, but this channel is scaled by .*; save all with the same bits"),
+        (("05", np.uint16, np.uint16), "05_actin.png has 16 bits, but this channel has 8 in the training set; save all"),
+    ],
+)
+def test_8_and_16_bits_in_one_channel_are_refused(data, tmp_path, spoilt, reason):
+    identifier, *kinds = spoilt
+    ranges = range_of_training_set(data, ids_of(data), TASK, tmp_path / "runs")
+    save(data / "train", identifier, *(np.full((60, 60), 200, kind) for kind in kinds))
+    with pytest.raises(BadInput, match=reason):
+        range_of_training_set(data, ids_of(data), TASK, tmp_path / "runs")
+    with pytest.raises(BadInput, match=f"id 05: {reason}"):
+        pack(tmp_path / "store", data / "train", ids_of(data), TASK, 60, ranges)
+
+
+def test_16_bits_after_a_first_image_of_8_are_refused(data, tmp_path):
+    save(data / "train", "00", np.zeros((60, 60), np.uint8), np.zeros((60, 60), np.uint8))
+    assert range_of_training_set(data, ids_of(data), TASK, tmp_path / "runs") is None
+    with pytest.raises(BadInput, match="id 01: 01_dapi.png has 16 bits, but this channel has 8 in the training set"):
+        pack(tmp_path / "store", data / "train", ids_of(data), TASK, 60)
+
+
+def test_a_channel_of_one_number_is_black(tmp_path):
+    save(tmp_path / "train", "0", np.full((9, 9), 500, np.uint16), np.full((9, 9), 7, np.uint8))
+    files = find_files(tmp_path / "train", ["0"], TASK)
+    assert measure("train", files) == ((500, 501), None)
+    assert not read_image(files[0], ranges=((500, 501), None))[..., 0].any()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("full", (FULL, FULL)),
+        ("100:4095", ((100, 4095), (100, 4095))),
+        ("0:4095, 8-bit", ((0, 4095), None)),
+        ("8-bit,full", (None, FULL)),
+    ],
+)
+def test_a_range_that_is_stated(text, expected):
+    assert stated_range(intensity_range(text), TASK) == expected
+
+
+@pytest.mark.parametrize("text", ["", "4095", "9:9", "9:8", "0:65536", "1:-9", "0:9,", "1:2:3", "x:y"])
+def test_a_range_that_is_none(text, capsys):
+    with pytest.raises(SystemExit) as caught:
+        command.main(["--intensity-range", text])
+    assert caught.value.code == 2
+    assert "expected LOW:HIGH with 0 <= LOW < HIGH <= 65535, full or 8-bit" in capsys.readouterr().err
+
+
+def test_a_range_for_another_number_of_channels(data, tmp_path):
+    options = {"intensity_range": intensity_range("0:9,0:9,0:9")}
+    with pytest.raises(BadInput, match="--intensity-range: 3 intervals for 2 channels; give one for all, or for each"):
+        base_settings("cells", options, TASK, data, tmp_path)
+    options = {"intensity_range": intensity_range("0:9")}
+    assert base_settings("cells", options, TASK, data, tmp_path).intensity_range == ((0, 9), (0, 9))
+    assert PRESETS["cells"]["intensity_range"] is None
+    assert "intensity_range" in OF_THE_SEARCH  # what a search finds is for other data too
+
+
+def pixels(value, height=20, width=20):
+    return np.full((height, width), value, np.uint8)
+
+
+def test_images_that_are_not_square_are_told(tmp_path, capsys):
+    for number, width in enumerate((20, 10, 30, 40, 50)):
+        save(tmp_path / "train", number, pixels(200, 20, width), pixels(200, 20, width))
+    for _ in range(2):
+        pack(tmp_path / "store", tmp_path / "train", np.array(list("01234")), TASK, 8)
+        assert capsys.readouterr().err == (
+            f"{tmp_path / 'train'}: 4 of 5 images are not square and are stretched to a square: "
+            "1_dapi.png 10x20, 2_dapi.png 30x20, 3_dapi.png 40x20, ...\n"
+        )
+        intensity.say_once.cache_clear()
+    pack(tmp_path / "other", tmp_path / "train", np.array(["0"]), TASK, 8)
+    assert "not square" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("dapi", "actin", "ranges", "said"),
+    [
+        (pixels(63), pixels(64), None, "dapi 63 in 0:255; save them brighter, or with 16 bits"),
+        (pixels(0), pixels(9), None, "dapi 0 in 0:255, actin 9 in 0:255; save"),
+        (pixels(64), pixels(200), None, ""),
+        (pixels(1).astype(np.uint16) * 4095, pixels(64), (FULL, None), "dapi 4095 in 0:65535; --intensity-range of hpa.train"),
+        (pixels(1).astype(np.uint16) * 4095, pixels(64), ((0, 4095), None), ""),
+        (pixels(1).astype(np.uint16) * 1099, pixels(64), ((100, 4096), None), ""),
+        (pixels(1).astype(np.uint16) * 1098, pixels(64), ((100, 4096), None), "dapi 1098 in 100:4096; --intensity-range"),
+    ],
+)
+def test_a_set_that_is_dark_is_told(tmp_path, capsys, dapi, actin, ranges, said):
+    save(tmp_path / "train", "0", dapi, actin)
+    pack(tmp_path / "store", tmp_path / "train", np.array(["0"]), TASK, 8, ranges)
+    err = capsys.readouterr().err
+    assert err.count("\n") == bool(said)
+    assert (f"{tmp_path / 'train'}: the images are dark: the brightest pixel of {said}" in err) == bool(said)
