@@ -50,12 +50,12 @@ def work(options: argparse.Namespace) -> None:
     import numpy as np
 
     from hpa.data.images import read_image
+    from hpa.data.intensity import measure
     from hpa.data.layout import find_files
     from hpa.data.tables import read_labelled, table_beside
     from hpa.scoring.blend import blend, thresholds_and_rows
     from hpa.scoring.evaluation import WRITTEN, describe, evaluate, write_evaluation
     from hpa.scoring.predictions import Predictions
-    from hpa.training.runs import read_settings
 
     for name in WRITTEN:
         command.require_output(options, out / name, [options.data, table_beside(options.data)])
@@ -79,9 +79,8 @@ def work(options: argparse.Namespace) -> None:
         for name, own, cuts in zip(members, probabilities, found, strict=True)
     }
 
-    ranges = read_settings(options.run[0]).intensity_range
-
     def images_of(rows: np.ndarray) -> np.ndarray:
+        ranges = measure(options.data, [files[row] for row in rows])
         return np.stack([read_image(files[row], MISTAKE_SIZE, ranges) for row in rows])
 
     write_evaluation(out, evaluations, images_of, options.data, options.table)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -106,6 +107,69 @@ def test_bad_options_are_2(options):
     with pytest.raises(SystemExit) as caught:
         pack.main(options)
     assert caught.value.code == 2
+
+
+def test_a_size_that_nothing_holds_is_refused_at_once(tmp_path, drawn_data, capsys, monkeypatch):
+    options = ["--data", str(drawn_data), "--runs", str(tmp_path / "runs"), "--set", "test"]
+    assert pack.main([*options, "--size", "100000"]) == 1
+    assert f"hpa.pack: the disk is full ({tmp_path / 'runs/stores'} needs 745.06 GiB, " in capsys.readouterr().err
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda folder: SimpleNamespace(free=10**15))
+    assert pack.main([*options, "--size", "1000000"]) == 2
+    assert "one image of 1000000 x 1000000 x 4 takes 7450.58 GiB of memory to make" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_file_where_the_second_store_belongs_stops_the_first(tmp_path, drawn_data, capsys):
+    place = store_folder(tmp_path, drawn_data / "test", HPA, 8)
+    place.parent.mkdir()
+    place.touch()
+    assert pack.main(["--data", str(drawn_data), "--runs", str(tmp_path), "--size", "8"]) == 2
+    assert capsys.readouterr().err == f"hpa.pack: --runs: {place} is a file, but a folder belongs there; delete it\n"
+    assert list(place.parent.iterdir()) == [place]
+
+
+def test_two_data_folders_share_the_runs_and_no_store(tmp_path, drawn_data, monkeypatch):
+    folders = [drawn_data, tmp_path / "other"]
+    shutil.copytree(drawn_data, folders[1])
+    decoded = []
+    monkeypatch.setattr(store, "read_sample", lambda files: decoded.append(files[0]) or read_sample(files))
+    for _ in range(2):
+        for data in folders:
+            options = ["--data", str(data), "--runs", str(tmp_path / "runs"), "--set", "test", "--size", "8"]
+            assert pack.main(options) == 0
+    assert len(decoded) == 40
+
+
+def test_a_pipe_among_the_images_ends_in_a_line(tmp_path, drawn_data):
+    shutil.copytree(drawn_data / "test", tmp_path / "test")
+    shutil.copy(drawn_data / "sample_submission.csv", tmp_path)
+    [pipe, *_] = sorted((tmp_path / "test").glob("*_blue.png"))
+    pipe.unlink()
+    os.mkfifo(pipe)
+    code, out, err = finish(start("--data", tmp_path, "--runs", tmp_path / "runs", "--set", "test", "--size", 8))
+    assert (code, out) == (2, "")
+    assert err.endswith(f"{pipe.name} is a pipe, a socket or a device, not a file; replace it by an image\n")
+
+
+def test_16_bits_are_measured_over_the_training_set_or_stated(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    for name, ids in (("train", "abc"), ("test", "de")):
+        for identifier in ids:
+            write_image(tmp_path / name / f"{identifier}.png", random.integers(0, 4096, (30, 30), np.uint16))
+    (tmp_path / "train.csv").write_text("Id,Target\na,Golgi\nb,NuMem\nc,Golgi\n")
+    options = ["--task", "hep2", "--data", str(tmp_path), "--runs", str(tmp_path / "runs"), "--size", "30"]
+    for more, highest in (([], 255), (["--intensity-range", "full"], 16), (["--set", "test"], 255)):
+        assert pack.main([*options, *more]) == 0
+        out, err = capsys.readouterr()
+        folders = [Path(line.split(": ")[0]) for line in out.splitlines()]
+        assert max(np.load(folder / "images.npy").max() for folder in folders) == highest
+        assert err.count("the images are dark") == (2 if highest == 16 else 0)
+    assert len(list((tmp_path / "runs" / "stores").glob("t*"))) == 4
+    assert pack.main([*options, "--intensity-range", "8-bit"]) == 2
+    assert "id a: a.png has 16 bits, but this channel has 8" in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "train")
+    assert pack.main([*options, "--set", "test"]) == 2
+    assert "--intensity-range" in capsys.readouterr().err
 
 
 def test_absent_data_is_one_line(tmp_path):

@@ -17,7 +17,7 @@ GREY_LEVELS = np.arange(256) / 255
 
 # Of pictures for people: the pixels of a channel that become black and white, and the least number of levels between them.
 PERCENTILES = (0.2, 99.8)
-LEAST_SPAN = 16
+LEAST_SPAN = 4
 
 
 def report() -> iaa.Augmenter:
@@ -184,11 +184,11 @@ def for_people(images: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Return RGB pictures, uint8 [..., H, W, 3], of images uint8 [..., H, W, C] with the contrast of each channel stretched.
 
     Black and white are the darkest and the brightest pixel of the channel in the `reference`, uint8 [H, W, C], but for a few
-    in a thousand. What spans only a handful of levels is noise and stays dark.
+    in a thousand. A channel that spans only a handful of levels there is even or noise, and stays as it is.
     """
     low, high = np.percentile(reference, PERCENTILES, axis=(0, 1))
-    shares = (images - low) / np.maximum(high - low, LEAST_SPAN)
-    return as_colour(np.round(255 * np.clip(shares, 0, 1)).astype(np.uint8))
+    low, high = np.where(high - low < LEAST_SPAN, [[0], [255]], [low, high])
+    return as_colour(np.round(255 * np.clip((images - low) / (high - low), 0, 1)).astype(np.uint8))
 
 
 def as_colour(images: np.ndarray) -> np.ndarray:

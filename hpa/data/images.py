@@ -83,7 +83,10 @@ def in_8_bits(file: Path, channel: np.ndarray, interval: Interval | None) -> np.
     if channel.dtype == np.uint8 and interval is None:
         return channel
     if interval is None:
-        raise BadInput(f"{file.name} has 16 bits, but this channel has 8 in the training set; save all with the same bits")
+        raise BadInput(
+            f"{file.name} has 16 bits, but this channel has 8 in the training set, or there is none; save all with the same "
+            "bits, or state --intensity-range"
+        )
     low, high = interval
     if channel.dtype == np.uint8:
         raise BadInput(

@@ -163,7 +163,9 @@ def stamp(files: Sequence[Path], made_of: object = None) -> int:
         stats = [(file.name, stat.st_size, stat.st_mtime_ns) for file in files for stat in [os.stat(file)]]
     except OSError:  # a link to nowhere, say: decoding will tell
         return 1
-    return int.from_bytes(hashlib.blake2b(repr((made_of, stats)).encode(errors="surrogateescape"), digest_size=8).digest()) | 1
+    return (
+        int.from_bytes(hashlib.blake2b(repr((made_of, stats)).encode(errors="surrogateescape"), digest_size=8).digest()) | 1
+    )
 
 
 def _same_name(folder: Path, files: list[Path]) -> str:

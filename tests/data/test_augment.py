@@ -260,6 +260,19 @@ def test_colours():
     assert np.array_equal(as_colour(np.pad(pixels, ((0, 0), (0, 2)))[np.newaxis]), painted)
 
 
+def test_pictures_for_people_stretch_the_contrast_of_each_channel():
+    ramp = np.tile(np.linspace(10, 30, 500).astype(np.uint8), (20, 1))
+    image = np.dstack([ramp, 255 - ramp, np.full_like(ramp, 200), ramp // 8])
+    for rest in (image, image[..., :1]):  # in colour, and grey
+        shown = for_people(rest, rest)
+        assert (shown[..., 0].min(), shown[..., 0].max()) == (0, 255)
+    assert (for_people(image, image)[..., 2] == 200).all()  # even: as it is
+    assert np.array_equal(for_people(image[..., 3:], image[..., 3:])[..., 0], ramp // 8)  # hardly any levels: noise
+    brighter = np.minimum(image, 245) + 10
+    assert for_people(brighter, image)[:, 0, 0].mean() > 100  # a variation is seen as such
+    assert np.array_equal(for_people(np.stack([image, brighter]), image)[0], for_people(image, image))
+
+
 def test_the_picture_shows_the_image_and_sixteen_variations(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (40, 40, 4), np.uint8)
     file = tmp_path / "new folder" / "sixteen.png"

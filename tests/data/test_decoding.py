@@ -264,7 +264,10 @@ def test_a_decoder_that_finds_no_memory_is_no_damage(read, monkeypatch):
     def full(*arguments, **options):
         raise MemoryError
 
-    for library, function, data in (("simplejpeg", "decode_jpeg", CODED["jpeg"]), ("imagecodecs", "png_decode", CODED["png"])):
+    for library, function, data in (
+        ("simplejpeg", "decode_jpeg", CODED["jpeg"]),
+        ("imagecodecs", "png_decode", CODED["png"]),
+    ):
         monkeypatch.setattr(getattr(decoding, library), function, full)
         with pytest.raises(BadInput, match=r"a.png is too large for the memory; cut it into tiles or shrink it"):
             read(data)

@@ -12,6 +12,7 @@ from PIL import Image
 from hpa.data.images import FULL, read_channel, read_image
 from hpa.data.layout import find_files, find_folders, list_ids, list_images
 from hpa.data.store import pack
+from hpa.data.tables import read_ids, read_labelled
 from hpa.errors import BadInput
 from hpa.tasks import HEP2, HPA
 
@@ -264,7 +265,10 @@ def test_two_files_for_one_channel_are_refused_if_they_are_listed_or_used(tmp_pa
     ("files", "reason"),
     [
         (["a.tif", "Golgi/b.png"], r"holds 2 images, such as b.png, but none ends in _w1.png or _w2.png; .* suffixes = \["),
-        (["a.czi", "b.gif", "c.gif", "notes.txt"], "holds no image but 1 .czi, 2 .gif files, which are not read; save them as PNG"),
+        (
+            ["a.czi", "b.gif", "c.gif", "notes.txt"],
+            "holds no image but 1 .czi, 2 .gif files, which are not read; save them as PNG",
+        ),
     ],
 )
 def test_files_that_are_there_but_are_not_those_of_the_task_are_told(tmp_path, files, reason):
@@ -284,6 +288,30 @@ def test_a_file_in_the_folder_itself_counts_before_one_in_a_folder_of_it(tmp_pat
 
 
 SAME_NAME = "have one name; rename all but one, or delete them if they are the same image"
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        (
+            ["1.tif", "2.tif"],
+            "holds 2 images, such as 1.tif, but none ends in _dapi.png; rename them, or give the task file",
+        ),
+        (["1_dapi.czi"], "holds no image but 1 .czi files, which are not read; save them as PNG, TIFF, BMP or JPEG"),
+        (["1_dapi.txt"], "holds no image"),
+    ],
+)
+def test_a_class_folder_and_a_test_set_say_why_they_are_empty(tmp_path, files, reason):
+    task = replace(HEP2, channels=("dapi",), suffixes=("_dapi",))
+    touch(
+        tmp_path, *(f"train/Golgi/{name}" for name in files), *(f"test/{name}" for name in files), "train/NuMem/2_dapi.png"
+    )
+    with pytest.raises(BadInput) as caught:
+        read_labelled(tmp_path / "train", task)
+    assert str(caught.value).startswith(f"{tmp_path / 'train'}: class folder Golgi {reason}")
+    with pytest.raises(BadInput) as caught:
+        read_ids(tmp_path, task)
+    assert str(caught.value).startswith(f"{tmp_path / 'test'}: {reason}")
 
 
 def test_files_of_one_name_in_two_folders_are_refused_if_they_are_listed_or_used(tmp_path):

@@ -2,12 +2,14 @@
 
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from hpa import pack as command
+from hpa import train as train_command
 from hpa.command import intensity_range
 from hpa.data import intensity
 from hpa.data.images import FULL, read_image
@@ -15,10 +17,14 @@ from hpa.data.intensity import measure, range_of_training_set, stated_range
 from hpa.data.layout import find_files, list_ids
 from hpa.data.store import pack, store_folder
 from hpa.errors import BadInput
+from hpa.files import write_json
 from hpa.tasks import HEP2, HPA
-from hpa.training.choice import base_settings
+from hpa.training import predict
+from hpa.training.choice import base_settings, stage_settings
 from hpa.training.presets import PRESETS
+from hpa.training.runs import read_settings
 from hpa.training.search import OF_THE_SEARCH
+from hpa.training.stages import STAGES
 
 TASK = replace(HEP2, name="own", channels=("dapi", "actin"), suffixes=("_dapi", "_actin"))
 
@@ -104,8 +110,11 @@ def test_8_bits_are_not_measured_and_never_scaled(drawn_data, tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("spoilt", "reason"),
     [
-        (("05", np.uint8, np.uint8), "05_dapi.png has 8 bits, but this channel is scaled by .*; save all with the same bits"),
-        (("05", np.uint16, np.uint16), "05_actin.png has 16 bits, but this channel has 8 in the training set; save all"),
+        (
+            ("05", np.uint8, np.uint8),
+            "05_dapi.png has 8 bits, but this channel is scaled by .*; save all with the same bits",
+        ),
+        (("05", np.uint16, np.uint16), "05_actin.png has 16 bits, but this channel has 8 in the training set"),
     ],
 )
 def test_8_and_16_bits_in_one_channel_are_refused(data, tmp_path, spoilt, reason):
@@ -187,7 +196,12 @@ def test_images_that_are_not_square_are_told(tmp_path, capsys):
         (pixels(63), pixels(64), None, "dapi 63 in 0:255; save them brighter, or with 16 bits"),
         (pixels(0), pixels(9), None, "dapi 0 in 0:255, actin 9 in 0:255; save"),
         (pixels(64), pixels(200), None, ""),
-        (pixels(1).astype(np.uint16) * 4095, pixels(64), (FULL, None), "dapi 4095 in 0:65535; --intensity-range of hpa.train"),
+        (
+            pixels(1).astype(np.uint16) * 4095,
+            pixels(64),
+            (FULL, None),
+            "dapi 4095 in 0:65535; --intensity-range of hpa.train",
+        ),
         (pixels(1).astype(np.uint16) * 4095, pixels(64), ((0, 4095), None), ""),
         (pixels(1).astype(np.uint16) * 1099, pixels(64), ((100, 4096), None), ""),
         (pixels(1).astype(np.uint16) * 1098, pixels(64), ((100, 4096), None), "dapi 1098 in 100:4096; --intensity-range"),
@@ -199,3 +213,68 @@ def test_a_set_that_is_dark_is_told(tmp_path, capsys, dapi, actin, ranges, said)
     err = capsys.readouterr().err
     assert err.count("\n") == bool(said)
     assert (f"{tmp_path / 'train'}: the images are dark: the brightest pixel of {said}" in err) == bool(said)
+
+
+@pytest.fixture
+def trained(data, tmp_path, monkeypatch):
+    """A function that begins a run with options, without learning anything; returns its settings and its images."""
+    import hpa.training.train  # noqa: F401, so that its functions can be replaced
+
+    given = {}
+    monkeypatch.setattr("hpa.training.train.fit", lambda folder, settings, task, model, *rows: given.update(rows=rows))
+    monkeypatch.setattr("hpa.training.train.describe_best", str)
+    (tmp_path / "own.toml").write_text('classes = ["a", "b"]\nchannels = ["dapi", "actin"]\nlabels = "one"\nname = "own"\n')
+    table = "".join(f"{identifier},{'ab'[number % 2]}\n" for number, identifier in enumerate(ids_of(data)))
+    (data / "train.csv").write_text(f"Id,Target\n{table}")
+
+    def train(*options):
+        folders = ["--task", str(tmp_path / "own.toml"), "--data", str(data), "--runs", str(tmp_path / "runs")]
+        if code := train_command.main([*folders, "--name", "r", "--folds", "2", "--size", "16", *options]):
+            return code
+        return read_settings(tmp_path / "runs" / "r" / "base"), given["rows"][0].images[np.arange(12)]
+
+    return train
+
+
+def test_a_run_keeps_the_range_that_was_measured(data, tmp_path, trained, monkeypatch):
+    settings, images = trained()
+    assert settings.intensity_range == measure("train", find_files(data / "train", ids_of(data), TASK))
+    files = find_files(data / "train", ids_of(data), TASK)
+    assert np.array_equal(images, [read_image(each, 16, settings.intensity_range) for each in files])
+    assert len(np.unique(images[..., 0])) > 100
+    monkeypatch.setattr("hpa.training.runs.range_of_training_set", lambda *arguments: 1 / 0)
+    assert trained()[0] == settings
+    assert stage_settings(settings, STAGES["cnn"], {"epochs": 1}, TASK).intensity_range == settings.intensity_range
+
+
+def test_a_run_takes_the_range_that_is_stated(data, trained, capsys):
+    settings, images = trained("--intensity-range", "0:8190,8-bit")
+    assert settings.intensity_range == ((0, 8190), None)
+    assert images[..., 0].max() < 140
+    assert trained("--intensity-range", "0:4095,8-bit") == 2
+    assert "made with other settings (intensity_range [[0, 8190], None], now [[0, 4095], None])" in capsys.readouterr().err
+
+
+def test_predictions_scale_by_the_range_of_each_run(data, tmp_path, monkeypatch, capsys):
+    ranges = [((0, 4095), None), ((0, 65535), None), ((0, 4095), None)]
+    folders = [tmp_path / "runs" / name / "base" for name in "abc"]
+    for folder, each in zip(folders, ranges, strict=True):
+        write_json(folder / "config.json", PRESETS["cells"] | {"size": 16, "task": vars(TASK), "intensity_range": each})
+        (folder / "model.keras").touch()
+    seen = []
+    model = SimpleNamespace(output=np.empty((0, 6)))
+    model.predict_on_batch = lambda images: seen.append(images) or np.zeros((len(images), 6), np.float32)
+    monkeypatch.setattr(predict, "_load", lambda folder: model)
+    save(data / "train", "00", np.full((30, 60), 4095, np.uint16), np.zeros((30, 60), np.uint8))
+    files = find_files(data / "train", ids_of(data), TASK)
+    assert predict.predict_files(folders, files, 1).shape == (3, 12, 6)
+    for images, each in zip(seen, ranges, strict=True):
+        assert np.array_equal(images, [read_image(sample, 16, each) for sample in files])
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(": ")[2].split(":")[0] for line in lines if line.startswith(str(data))] == [
+        "1 of 12 images are not square and are stretched to a square",
+        "the images are dark",
+    ]
+    save(data / "train", "05", np.zeros((60, 60), np.uint8), np.zeros((60, 60), np.uint8))
+    with pytest.raises(BadInput, match="05_dapi.png has 8 bits, but this channel is scaled by 0:4095 of 16"):
+        predict.predict_files(folders, files, 1)

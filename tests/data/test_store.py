@@ -1,7 +1,13 @@
 import errno
 import io
+import itertools
 import os
+import re
 import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,12 +16,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hpa.data import store
-from hpa.data.images import read_image, read_sample
+from hpa.data.images import FULL, read_image, read_sample
 from hpa.data.layout import find_files
-from hpa.data.store import Joined, pack
+from hpa.data.store import Joined, pack, require_room, store_folder
 from hpa.errors import BadInput
 from hpa.tasks import HPA
 
+ROOT = Path(__file__).resolve().parents[2]
 SIZE = 8
 
 
@@ -124,6 +131,71 @@ def test_a_store_that_was_cut_short_is_packed_anew(tmp_path, source, name, kept)
     pack(tmp_path / "store", source, IDS, HPA, SIZE)
     os.truncate(tmp_path / "store" / name, kept)
     assert np.array_equal(pack(tmp_path / "store", source, IDS, HPA, SIZE).images, expected(source))
+
+
+@pytest.mark.parametrize("name", ["images.npy", "stamps.npy", "facts.npy"])
+@pytest.mark.parametrize("change", [lambda array: array[:-1], lambda array: array.astype(np.float32)], ids=["shape", "type"])
+@pytest.mark.parametrize("place", ["store", "store.partial"])
+def test_a_store_of_another_shape_or_type_than_it_says_is_packed_anew(tmp_path, source, name, change, place):
+    pack(tmp_path / "store", source, IDS, HPA, SIZE)
+    (tmp_path / "store").rename(tmp_path / place)
+    np.save(tmp_path / place / name, change(np.load(tmp_path / place / name)))
+    packed = pack(tmp_path / "store", source, IDS, HPA, SIZE)
+    assert packed.images.dtype == np.uint8
+    assert np.array_equal(packed.images, expected(source))
+
+
+def test_what_has_images_of_its_own_has_a_store_of_its_own(tmp_path):
+    tasks = (HPA, replace(HPA, name="own"), replace(HPA, suffixes=("_r", "_g", "_b", "_y")))
+    sources = (tmp_path / "train", tmp_path / "other" / "train", tmp_path / "test")
+    ranges = (None, (FULL,) * 4, ((0, 4095),) * 4)
+    names = [store_folder(tmp_path, *each) for each in itertools.product(sources, tasks, (8, 9), ranges)]
+    assert len(set(names)) == len(names) == 54
+    assert all(re.fullmatch(r"(train|test)-[89]-[0-9a-f]{8}", folder.name) for folder in names)
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert store_folder(tmp_path, tmp_path / "link" / "train", HPA, 8) == store_folder(tmp_path, sources[0], HPA, 8)
+
+
+@pytest.mark.parametrize("name", ["store", "store.partial"])
+def test_a_file_where_the_store_belongs_is_told_before_anything_is_packed(tmp_path, source, decoded, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(BadInput, match=rf"{name} is a file, but a folder belongs there; delete it"):
+        pack(tmp_path / "store", source, IDS, HPA, SIZE)
+    with pytest.raises(BadInput, match=rf"{name} is a file"):
+        require_room({tmp_path / "other": 3, tmp_path / "store": 40}, SIZE, 4)
+    assert decoded == []
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_one_image_that_does_not_fit_into_the_memory_is_refused_before_it_starts(tmp_path, source, decoded, monkeypatch):
+    monkeypatch.setattr(store, "memory", lambda: 500)
+    with pytest.raises(
+        BadInput, match="--size 8: one image of 8 x 8 x 4 takes 0.00 GiB of memory to make, 0.00 GiB are there"
+    ):
+        pack(tmp_path / "store", source, IDS, HPA, SIZE)
+    assert decoded == []
+    monkeypatch.setattr(store, "memory", lambda: 0)  # the system does not say
+    assert len(pack(tmp_path / "store", source, IDS, HPA, SIZE).ids) == 40
+
+
+def test_several_stores_that_do_not_fit_together_are_refused(tmp_path):
+    rows = shutil.disk_usage(tmp_path).free // (1000 * 1000 * 4) // 2
+    require_room({tmp_path / "new" / "a": rows}, 1000, 4)
+    with pytest.raises(OSError, match="GiB are free") as caught:
+        require_room({tmp_path / "new" / name: rows + 1000 for name in "ab"}, 1000, 4)
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_it_needs_no_function_that_linux_alone_has(tmp_path, source):
+    code = (
+        "import os, sys, numpy\nfrom pathlib import Path\n"
+        "del os.pwrite, os.fdatasync, os.sched_getaffinity, os.sysconf\n"
+        "from hpa.data.store import pack\nfrom hpa.tasks import HPA\n"
+        f"pack(Path(sys.argv[1]), Path(sys.argv[2]), numpy.array({IDS[:5].tolist()}), HPA, {SIZE})\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "store"), str(source)]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=60)
+    assert np.array_equal(np.load(tmp_path / "store" / "images.npy"), expected(source, IDS[:5]))
 
 
 def test_who_reads_an_outdated_store_is_not_disturbed(tmp_path, source):

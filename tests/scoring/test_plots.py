@@ -7,6 +7,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
+from hpa.data.augment import for_people
 from hpa.scoring.plots import draw_class_f1, draw_confusion, draw_sheet, draw_sweep, write_figure
 from hpa.tasks import HEP2, HPA
 
@@ -87,7 +88,7 @@ def test_a_sheet_shows_every_image_with_its_caption(count, channels):
         shown = axes.images[0].get_array()
         assert shown.shape == (6, 6, 3)
         if channels == 1:
-            np.testing.assert_array_equal(shown, image.repeat(3, axis=-1))
+            np.testing.assert_array_equal(shown, for_people(image, image))
     places = [axes.get_window_extent() for axes in figure.axes]
     for title, place in zip((axes.title for axes in figure.axes), places, strict=True):
         assert title.get_window_extent().y0 >= place.y1  # above its image
