@@ -1,4 +1,4 @@
-"""What is read, what is refused and with which words; the library that wrote a file is another than the one that reads it."""
+"""What is read, what is refused and with which words; damage is made by hand."""
 
 import io
 import os

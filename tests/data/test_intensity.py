@@ -130,7 +130,7 @@ def test_8_and_16_bits_in_one_channel_are_refused(data, tmp_path, spoilt, reason
 def test_16_bits_after_a_first_image_of_8_are_refused(data, tmp_path):
     save(data / "train", "00", np.zeros((60, 60), np.uint8), np.zeros((60, 60), np.uint8))
     assert range_of_training_set(data, ids_of(data), TASK, tmp_path / "runs") is None
-    with pytest.raises(BadInput, match="id 01: 01_dapi.png has 16 bits, but this channel has 8 in the training set"):
+    with pytest.raises(BadInput, match=r"id 01: 01_dapi.png has 16 bits, but this channel has 8 in the training set"):
         pack(tmp_path / "store", data / "train", ids_of(data), TASK, 60)
 
 
@@ -276,5 +276,5 @@ def test_predictions_scale_by_the_range_of_each_run(data, tmp_path, monkeypatch,
         "the images are dark",
     ]
     save(data / "train", "05", np.zeros((60, 60), np.uint8), np.zeros((60, 60), np.uint8))
-    with pytest.raises(BadInput, match="05_dapi.png has 8 bits, but this channel is scaled by 0:4095 of 16"):
+    with pytest.raises(BadInput, match=r"05_dapi.png has 8 bits, but this channel is scaled by 0:4095 of 16"):
         predict.predict_files(folders, files, 1)

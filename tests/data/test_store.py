@@ -170,7 +170,7 @@ def test_a_file_where_the_store_belongs_is_told_before_anything_is_packed(tmp_pa
 def test_one_image_that_does_not_fit_into_the_memory_is_refused_before_it_starts(tmp_path, source, decoded, monkeypatch):
     monkeypatch.setattr(store, "memory", lambda: 500)
     with pytest.raises(
-        BadInput, match="--size 8: one image of 8 x 8 x 4 takes 0.00 GiB of memory to make, 0.00 GiB are there"
+        BadInput, match=r"--size 8: one image of 8 x 8 x 4 takes 0.00 GiB of memory to make, 0.00 GiB are there"
     ):
         pack(tmp_path / "store", source, IDS, HPA, SIZE)
     assert decoded == []
