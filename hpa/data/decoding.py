@@ -221,7 +221,8 @@ def _decode_tiff(name: str, data: bytes) -> np.ndarray:
 
 def _only_page(name: str, tiff: tifffile.TiffFile) -> tifffile.TiffPage:
     """Return the one page of a TIFF that is neither a smaller copy of another nor a mask."""
-    pages = [page for page in tiff.pages if not (page.is_reduced or page.is_mask)] or [tiff.pages.first]
+    present = map(tiff.pages.__getitem__, range(len(tiff.pages)))  # iteration would not end where pages follow in a circle
+    pages = [page for page in present if not (page.is_reduced or page.is_mask)] or [tiff.pages.first]
     [page, *others] = pages
     images = max(len(pages), int((tiff.imagej_metadata or {}).get("images", 1)))  # ImageJ has large stacks in one page
     if others or images > 1 or page.imagedepth > 1:

@@ -150,6 +150,21 @@ def test_a_stack_that_imagej_has_in_one_page_is_refused(read):
         read(tiff(SMOOTH, description=description, metadata=None))
 
 
+@pytest.mark.parametrize("pages", [1, 2])
+def test_pages_that_follow_in_a_circle_end(read, pages):
+    data = bytearray(tiff(SMOOTH, *[(SMOOTH, {})] * (pages - 1)))
+    first = place = int.from_bytes(data[4:8], "little")
+    for _ in range(pages):
+        after = place + 2 + 12 * int.from_bytes(data[place : place + 2], "little")
+        place = int.from_bytes(data[after : after + 4], "little")
+    data[after : after + 4] = first.to_bytes(4, "little")
+    if pages == 1:
+        assert np.array_equal(read(data), SMOOTH)
+    else:
+        with pytest.raises(BadInput, match=r"a.png holds 2 pages"):
+            read(data)
+
+
 @pytest.mark.parametrize("kind", ["a GIF", "a WebP file", "a JPEG 2000 file", "an AVIF file"])
 def test_other_formats_are_named_whatever_the_suffix_says(read, kind):
     data = {"a GIF": "GIF", "a WebP file": "WEBP", "a JPEG 2000 file": "JPEG2000", "an AVIF file": "AVIF"}[kind]
