@@ -212,8 +212,8 @@ def _decode_tiff(name: str, data: bytes) -> np.ndarray:
         if page.compression not in CHECKED:
             codec = getattr(page.compression, "name", page.compression)
             raise BadInput(f"{name} is a TIFF of the codec {codec}, which is not read; save it uncompressed or with LZW")
-        if not all(page.databytecounts):
-            raise _damaged(name)  # tifffile would fill a piece without bytes with zeros
+        if not all(page.databytecounts) or len(page.dataoffsets) < math.prod(page.chunked):
+            raise _damaged(name)  # tifffile would fill a piece without bytes, or that is not there, with zeros
         if page.compression in WITHOUT_CHECKSUM:
             _require_no_holes(page)
         return _as_grey_or_colour(name, page, page.asarray())
