@@ -4,6 +4,7 @@ Decoded by libraries that raise where OpenCV prints a line and goes on: imagecod
 is not compressed, is left to OpenCV.
 """
 
+import contextlib
 import io
 import logging
 import math
@@ -18,6 +19,7 @@ import imagecodecs
 import numpy as np
 import simplejpeg
 import tifffile
+from PIL import Image, UnidentifiedImageError
 from tifffile import COMPRESSION, PHOTOMETRIC
 
 from hpa.errors import BadInput
@@ -214,8 +216,13 @@ def _decode_tiff(name: str, data: bytes) -> np.ndarray:
             raise BadInput(f"{name} is a TIFF of the codec {codec}, which is not read; save it uncompressed or with LZW")
         if not all(page.databytecounts) or len(page.dataoffsets) < math.prod(page.chunked):
             raise _damaged(name)  # tifffile would fill a piece without bytes, or that is not there, with zeros
+        if any(map(lambda start, length: start + length > len(data), page.dataoffsets, page.databytecounts)):
+            raise _damaged(name)  # cut short
         if page.compression in WITHOUT_CHECKSUM:
             _require_no_holes(page)
+        if page.compression == COMPRESSION.LZW:  # damage may make imagecodecs end the process; libtiff says so to Pillow
+            with contextlib.suppress(UnidentifiedImageError), Image.open(io.BytesIO(data)) as image:
+                image.load()
         return _as_grey_or_colour(name, page, page.asarray())
 
 
