@@ -244,6 +244,15 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_check_only(parser: argparse.ArgumentParser) -> None:
+    """Add `--check-only`."""
+    parser.add_argument(
+        "--check-only",
+        action="store_true",
+        help="train nothing; check settings, tables and run folders as training would before its first epoch",
+    )
+
+
 def require_output(options: argparse.Namespace, path: Path, data: Sequence[Path] = (), option: str = "--out") -> None:
     """Raise BadInput if writing the file `path` would replace something that a command reads.
 

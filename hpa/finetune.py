@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from hpa import command
+from hpa.errors import refuse
 from hpa.training.stages import STAGES, run_name
 
 
@@ -19,20 +20,31 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--stage", required=True, choices=[stage.name for stage in STAGES.values() if stage.start], help="the stage"
     )
+    command.add_check_only(parser)
     return parser
 
 
 def work(options: argparse.Namespace) -> None:
     """Fine-tune."""
     from hpa.training.choice import stage_settings, variant_of
-    from hpa.training.runs import read_settings, read_task_of
+    from hpa.training.runs import read_settings, read_task_of, require_own_name
 
     stage = STAGES[options.stage]
     model = options.model or "gapnet"
-    name = run_name(options.name, model, variant_of(model, options.variant), options.fold or 0)
+    variant = None if options.name else variant_of(model, options.variant)
+    name = run_name(options.name, model, variant, options.fold or 0)
     start = options.runs / name / stage.start
-    task = read_task_of(start)
-    settings = stage_settings(read_settings(start), stage, vars(options), task)
+    task, own = read_task_of(start), read_settings(start)
+    given = {each: getattr(options, each) for each in ("model", "variant", "fold")}
+    differing = [each for each, value in given.items() if value not in (None, getattr(own, each))]
+    refuse(start, [f"was made with {each} {getattr(own, each)}, not --{each} {given[each]}; leave that out" for each in differing])
+    require_own_name(start)
+    settings = stage_settings(own, stage, vars(options), task)
+    if options.check_only:
+        from hpa.training.plan import plan
+
+        print(f"{plan(settings, task, options.data, options.runs, name).folder}: settings and tables fit")
+        return
     with command.quiet_import():
         from hpa.training.train import train
 

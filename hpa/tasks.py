@@ -105,6 +105,14 @@ def read_task(path: Path) -> Task:
     return task
 
 
+def faults_of_task(found: dict) -> list[str]:
+    """Return what is wrong with the fields of a task as JSON has them, all five."""
+    faults = _key_faults(found) or [f"no key {key}" for key in ("name", "suffixes") if key not in found]
+    if faults:
+        return faults
+    return _task_faults(Task(**{key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}))
+
+
 def _key_faults(found: dict) -> list[str]:
     kinds = {"name": str, "labels": str, "classes": list, "channels": list, "suffixes": list}
     faults = []

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpa import command
+from hpa.models.variants import ACTIVATIONS
 from hpa.tasks import Task
 from hpa.training.presets import FOLDS, PRESETS, preset_name
 from hpa.training.stages import (
@@ -63,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--blocks", type=command.positive_integers, metavar="N,N,...", help="residual blocks of each stage of a cellnet")
     add("--kernel", type=command.positive_integer, help="side of a cellnet's kernels in pixels")
     add("--dropout", type=command.share, help="dropout rate of a cellnet")
-    add("--activation", choices=("relu", "mish"), help="activation inside the network")
+    add("--activation", choices=ACTIVATIONS, help="activation inside the network")
     add("--weights", metavar="FILE|imagenet", help="weights to start from, for alexnet and Keras' own networks")
     add("--part", choices=PARTS, help="what learns; the rest is frozen")
     add(
@@ -103,11 +104,13 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE.png",
         help="train nothing; write a picture of the first training sample augmented sixteen ways",
     )
+    command.add_check_only(parser)
     return parser
 
 
 def work(options: argparse.Namespace) -> None:
     """Train, or write the picture of the augmentation."""
+    from hpa.scoring.folds import require_name
     from hpa.training.choice import base_settings
     from hpa.training.runs import with_precision_of
 
@@ -119,8 +122,15 @@ def work(options: argparse.Namespace) -> None:
         show_augmentation(options.show_augmentation, settings, options.task, options.data)
         return
     name = run_name(options.name, settings.model, settings.variant, settings.fold)
+    require_name(name, settings.fold)
     if options.precision is None:
         settings = with_precision_of(options.runs / name / "base", settings)
+    if options.check_only:
+        from hpa.training.plan import plan
+
+        made = plan(settings, options.task, options.data, options.runs, name)
+        print(f"{made.folder}: settings and tables fit")
+        return
     with command.quiet_import():
         from hpa.training.train import train
 

@@ -1,6 +1,7 @@
 # Sourced by the other scripts: lets `hpa COMMAND` run from any folder, in the virtual environment that `set_up` makes.
 # set_up REQUIREMENTS installs only when the text of that file or of requirements.txt has changed since the last time.
-# each_run COMMAND... runs the command for each of the $VARIANTS (all eight by default) and the first $FOLDS folds (one by default).
+# each_run COMMAND... runs the command for each of the $VARIANTS (all eight by default) and the first $FOLDS folds (one by default),
+# after it has checked all of them with --check-only.
 # evaluate_sets DATA RUNS OPTION... evaluates on validation/ and test/, as far as they are there and have labels.
 # as_path PATH prints a path that passes for no option.
 
@@ -50,11 +51,22 @@ as_path() { if [[ $1 = -* ]]; then printf './%s\n' "$1"; else printf '%s\n' "$1"
 hpa() { "$python" -m "hpa.$1" "${@:2}"; }
 
 each_run() {
-    local variant fold
+    local variant fold planned=() run failed=0
     for variant in ${VARIANTS:-0 1 2 3 4 5 6 7}; do
         for ((fold = 0; fold < ${FOLDS:-1}; fold++)); do
-            hpa "$1" --variant "$variant" --fold "$fold" "${@:2}"
+            planned+=("--variant $variant --fold $fold")
         done
+    done
+    if [ "${#planned[@]}" -gt 1 ]; then  # a single run checks all this itself
+        for run in "${planned[@]}"; do
+            # shellcheck disable=SC2086
+            hpa "$1" $run "${@:2}" --check-only >/dev/null || failed=$?
+        done
+        [ "$failed" = 0 ] || { echo "nothing was trained: fix what is said above and run this again" >&2; return "$failed"; }
+    fi
+    for run in "${planned[@]}"; do
+        # shellcheck disable=SC2086
+        hpa "$1" $run "${@:2}"
     done
 }
 

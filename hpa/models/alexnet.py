@@ -11,7 +11,9 @@ import numpy as np
 from keras import layers
 
 from hpa.errors import BadInput, refuse
+from hpa.files import require_plain
 from hpa.models.gapnet import DENSE_PART
+from hpa.models.variants import require_network
 
 SIDE = 224  # pixels, what the dense part's 9216 features need
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # red, green, blue, of pixels in [0, 1]
@@ -48,8 +50,7 @@ def alexnet(size: int, channels: int, classes: int, output: str, activation: str
     Raises:
         BadInput: if the images have neither one nor three channels.
     """
-    if channels not in (1, 3):
-        raise BadInput(f"alexnet takes images of 1 or 3 channels, not {channels}; choose another --model")
+    require_network("alexnet", None, size, channels)
     images = layers.Input((size, size, channels), dtype="uint8")
     x = layers.CenterCrop(SIDE, SIDE)(images) if size >= SIDE else layers.Resizing(SIDE, SIDE)(images)
     if channels == 1:
@@ -122,6 +123,7 @@ def _keras_layout(tensor: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
+    require_plain(path)
     try:
         if path.suffix == ".npz":
             with np.load(path) as file:
@@ -132,7 +134,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
         tensors = torch.load(path, map_location="cpu", weights_only=True)
         return {name: tensor.detach().float().numpy() for name, tensor in tensors.items()}
-    except BadInput:
+    except (BadInput, MemoryError):
         raise
     except ImportError as error:
         mend = "pip install torch, or save the arrays as .npz where torch is installed"

@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import keras
 import numpy as np
 from keras import applications, layers
 
 from hpa.errors import BadInput
+from hpa.files import require_plain
 from hpa.models.alexnet import IMAGENET_DEVIATION, IMAGENET_MEAN
 from hpa.models.gapnet import DENSE_PART
 
@@ -116,13 +118,16 @@ def _pretrained(name: str, size: int, weights: str) -> keras.Model:
         except Exception as error:  # Keras raises no narrower class for a failed download; its text names the address
             mend = "download that file where there is internet and give its path as the weights"
             raise BadInput(f"weights of {name}: {error}; {mend}") from error
+    require_plain(Path(weights))
     model = constructor(weights=None)
     model.set_weights([np.full(weight.shape, np.nan) for weight in model.weights])  # Keras may pass over some silently
     try:
         model.load_weights(weights)
         if not all(np.isfinite(weight).all() for weight in model.get_weights()):
             raise ValueError("it leaves weights without a finite value")
-    except (ValueError, OSError, KeyError) as error:
-        reason = f"{error}".splitlines()[0]
+    except MemoryError:
+        raise
+    except Exception as error:  # Keras meets a damaged or hostile file with whatever its content leads it into
+        reason = (f"{error}".splitlines() or [type(error).__name__])[0]
         raise BadInput(f"{weights}: absent, damaged or not the weights of {name} without its top ({reason})") from error
     return model

@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 
 from hpa.errors import BadInput
+from hpa.files import require_plain
 from hpa.models.alexnet import alexnet, load_state_dict
 from hpa.models.backbones import backbone
 from hpa.models.cellnet import cellnet
@@ -58,17 +59,53 @@ def build(
     return network(VARIANTS[variant], size, channels, classes, output, activation)
 
 
-def load(path: Path, compile: bool = False) -> keras.Model:
+def load(path: Path, compile: bool = False, shape: tuple[int, int, int] | None = None) -> keras.Model:
     """Return a saved network, compiled as it was saved if asked for.
 
+    Args:
+        path: the file; what is in it may be anything.
+        compile: whether to take over optimizer, loss and metrics.
+        shape: side and channels of the images and number of classes that the network must be for; None for any.
+
     Raises:
-        BadInput: if the file cannot be read or is damaged.
+        BadInput: if the file cannot be read, is damaged, or holds no network or one of another shape.
     """
+    require_plain(path)
     try:
         zipfile.ZipFile(path).close()  # Keras says of a file that is no archive that it is absent
-        return keras.saving.load_model(path, custom_objects={"RadialBasis": RadialBasis}, compile=compile)
+        model = keras.saving.load_model(path, custom_objects={"RadialBasis": RadialBasis}, compile=compile)
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror}); train the run, or restore the file") from error
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0]
-        raise BadInput(f"{path}: damaged ({reason}); delete the run folder and train it again") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # Keras meets a damaged or hostile file with whatever its content leads it into
+        raise BadInput(f"{path}: damaged ({_reason(error)}); delete the run folder and train it again") from error
+    if shape:
+        _require_shape(model, path, shape)
+    return model
+
+
+def _reason(error: Exception) -> str:
+    """Return what Keras says of a file in one line, short of the configuration of a layer that it may end in."""
+    line = (str(error).splitlines() or [""])[0].partition("Full object config:")[0].strip()
+    return line or type(error).__name__
+
+
+def _require_shape(model: object, path: Path, shape: tuple[int, int, int]) -> None:
+    """Raise BadInput unless a model takes one batch of such images and returns one row of probabilities for each of them."""
+    size, channels, classes = shape
+    wanted = (size, size, channels)
+    inputs, outputs = ([tuple(each.shape) for each in getattr(model, name, None) or ()] for name in ("inputs", "outputs"))
+    fits = isinstance(model, keras.Model) and len(inputs) == len(outputs) == 1 and len(inputs[0]) == 4
+    fits = fits and all(own in (None, side) for own, side in zip(inputs[0][1:], wanted, strict=True))
+    if not fits or outputs[0] != (None, classes):
+        found = f"from {', '.join(map(str, inputs)) or 'nothing'} to {', '.join(map(str, outputs)) or 'nothing'}"
+        raise BadInput(
+            f"{path}: not the model of this run, which goes from {(None, *wanted)} to {(None, classes)}; this one goes {found}. "
+            "Restore the files of the run folder, or delete it and train again"
+        )
+
+
+def without_training(model: keras.Model) -> keras.Model:
+    """Return a network of the same layers without optimizer, loss and metrics, so that plain Keras can load it when saved."""
+    return keras.Model(model.inputs, model.outputs, name=model.name)

@@ -1,8 +1,9 @@
 """The layer before the last one of a support vector machine with radial basis functions: similarities to its vectors."""
 
-from keras import layers, ops
+from keras import layers, ops, saving
 
 
+@saving.register_keras_serializable("hpa")
 class RadialBasis(layers.Layer):
     """The similarities exp(-|factors * (x - origin) - center|^2) of features x to some centers.
 

@@ -63,6 +63,8 @@ BACKBONES = (
     "mobilenet-v2", "resnet50-v2", "densenet121", "efficientnet-v2-b0", "inception-resnet-v2", "vgg16", "convnext-tiny",
 )  # fmt: skip
 
+ACTIVATIONS = ("relu", "mish")  # inside the networks, by Keras' names
+
 # The networks of `hpa.models.catalog`, and whether they come in the eight variants.
 MODELS = {"gapnet": True, "gapnet-fcn": True} | dict.fromkeys(("parallel-kernels", "cellnet", "alexnet", *BACKBONES), False)
 
@@ -76,3 +78,10 @@ def require_size(model: str, variant: int | None, size: int) -> None:
     if size < smallest:
         named = model if variant is None else f"{model} variant {variant}"
         raise BadInput(f"size {size} is too small for {named}, whose convolutions need at least {smallest} pixels")
+
+
+def require_network(model: str, variant: int | None, size: int, channels: int) -> None:
+    """Raise BadInput if images of `size` pixels and so many channels are not for a network."""
+    require_size(model, variant, size)
+    if model == "alexnet" and channels not in (1, 3):
+        raise BadInput(f"alexnet takes images of 1 or 3 channels, not {channels}; choose another --model")

@@ -7,18 +7,46 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from hpa.errors import refuse
+from hpa.errors import BadInput, refuse
 from hpa.files import read_json
 
 NAME = re.compile("(.*?)(-fold[0-9]+)?(-svm-(?:linear|rbf))?", re.DOTALL)
 # What may differ in the config.json of one run's folds: which one it is, and where and by which machine it was made.
-OWN = {"fold", "start_sha256", "svm", "data", "versions", "precision"}
+OWN = {"fold", "split_sha256", "start_sha256", "svm", "data", "versions", "precision"}
 
 
 def fold_name(name: str, fold: int) -> str:
     """Return the name of another fold of a run: `"0-fold2"` for `"0"` or `"0-fold1"` and fold 2; fold 0 has no suffix."""
     start, _, end = NAME.fullmatch(name).groups("")
     return f"{start}-fold{fold}{end}" if fold else start + end
+
+
+def require_name(name: str, fold: int, kernel: str | None = None) -> None:
+    """Raise BadInput if a run's name ends as that of another fold, or of a support vector machine, does.
+
+    Args:
+        name: as a user gives it; the ending of its own fold may be left out.
+        fold: that the run holds out.
+        kernel: of the support vector machine that is the run's head; None if it has none.
+    """
+    _, given, machine = NAME.fullmatch(name).groups("")
+    if given and fold_name(name, fold) != name:
+        raise BadInput(
+            f"--name {name}: ends in {given}, as the name of another fold does, but the fold here is {fold}; choose a name "
+            "without that ending, the fold is added by itself"
+        )
+    if machine != (f"-svm-{kernel}" if kernel else ""):
+        raise BadInput(f"--name {name}: only the runs that hpa.svm makes end in -svm-<kernel>; choose another name")
+
+
+def run_of(folder: Path) -> str:
+    """Return the name of the run that a run folder `<runs>/<name>/<stage>` belongs to: without its fold, if it is a fold.
+
+    What is a fold is told by its config.json; the name of a folder that says otherwise is a name like any other.
+    """
+    name = folder.parent.name
+    config = _config_of_fold(folder)
+    return fold_name(name, 0) if config and _is_named(folder, config) else name
 
 
 def join_folds(folders: Sequence[Path]) -> dict[str, list[Path]]:
@@ -28,28 +56,25 @@ def join_folds(folders: Sequence[Path]) -> dict[str, list[Path]]:
     origin. Where several folds are among them, the folds of a run are one member, and all of them must be there.
 
     Raises:
-        BadInput: naming every fold that is missing and the command that trains it, and every fold that was made with other
-            settings, another table or another split than the first fold of its run.
+        BadInput: naming every fold that is missing and the command that trains it, every fold that was made with other
+            settings, another table or another split than the first fold of its run, and every folder whose name says
+            another fold than its config.json.
     """
     configs = {folder: config for folder in folders if (config := _config_of_fold(folder))}
     if len({config["fold"] for config in configs.values()}) < 2:
         return {str(folder): [folder] for folder in folders}
     runs: dict[Path, dict[int, Path]] = {}
+    faults = [_name_fault(folder, config["fold"]) for folder, config in configs.items() if not _is_named(folder, config)]
     for folder, config in configs.items():
-        runs.setdefault(_fold_folder(folder, 0), {}).setdefault(config["fold"], folder)
-    used = {folder for run in runs.values() for folder in run.values()}
-    faults = [
-        f"{folder}: holds out fold {config['fold']} as another folder of its run does; delete one of them"
-        for folder, config in configs.items()
-        if folder not in used
-    ]
+        if _is_named(folder, config):
+            runs.setdefault(_run_folder(folder), {}).setdefault(config["fold"], folder)
     for run in runs.values():
         faults += _faults_of_run(run, configs)
     refuse("where several folds are blended, all folds of a run must be there and be made alike", faults)
     members: dict[str, list[Path]] = {}
     for folder in folders:
         if folder in configs:
-            run = _fold_folder(folder, 0)
+            run = _run_folder(folder)
             members[f"{run} ({len(runs[run])} folds)"] = [each for _, each in sorted(runs[run].items())]
         else:
             members[str(folder)] = [folder]
@@ -63,6 +88,19 @@ def _config_of_fold(folder: Path) -> dict | None:
     return config if all(isinstance(config.get(name), int) for name in ("fold", "folds")) else None
 
 
+def _is_named(folder: Path, config: dict) -> bool:
+    """Tell whether the name of a run says which fold its config.json holds out."""
+    return fold_name(folder.parent.name, config["fold"]) == folder.parent.name
+
+
+def _name_fault(folder: Path, fold: int) -> str:
+    return f"{folder}: holds out fold {fold}, and its name says another; rename {folder.parent}, or delete it"
+
+
+def _run_folder(folder: Path) -> Path:
+    return folder.parent.parent / run_of(folder) / folder.name
+
+
 def _fold_folder(folder: Path, fold: int) -> Path:
     return folder.parent.parent / fold_name(folder.parent.name, fold) / folder.name
 
@@ -74,7 +112,10 @@ def _faults_of_run(run: dict[int, Path], configs: dict[Path, dict]) -> list[str]
     faults = []
     for fold in sorted(set(range(wanted["folds"])) - run.keys()):
         folder = _fold_folder(first, fold)
-        if folder.exists():
+        config = _config_of_fold(folder)
+        if config and not _is_named(folder, config):
+            faults.append(f"fold {fold} of {wanted['folds']} is missing, and {_name_fault(folder, config['fold'])}")
+        elif folder.exists():
             faults.append(f"{folder}: fold {fold} of {wanted['folds']} is not named; name all folds, or those of one number")
         else:
             command = _command(wanted, folder, fold)

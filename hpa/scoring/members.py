@@ -14,7 +14,7 @@ import numpy as np
 from hpa.data.tables import id_differences, shown
 from hpa.errors import refuse
 from hpa.scoring.folds import join_folds
-from hpa.scoring.predictions import Predictions, is_made_from, read_predictions
+from hpa.scoring.predictions import Predictions, is_made_from, model_fault, read_predictions
 
 WRITTEN_BY = {"validation.npz": "python -m hpa.train or hpa.finetune", "test.npz": "python -m hpa.predict"}
 
@@ -54,15 +54,17 @@ def read_members(folders: Sequence[Path], test_ids: np.ndarray | None) -> Member
 
     Raises:
         BadInput: if a folder is named twice, folds do not make whole runs or overlap, a file is absent or damaged,
-            `test.npz` was not made by the `model.keras` beside it (see `is_made_from`), or a member has other classes,
-            validation ids or targets than the first one, or other test ids than `test_ids`; member and difference are named.
+            a file was not made by the `model.keras` beside it (see `model_fault` and `is_made_from`), or a member has other
+            classes, validation ids or targets than the first one, or other test ids than `test_ids`; member and difference
+            are named.
     """
     _require_files(folders, test_ids is not None)
     members = join_folds(folders)
     files = {folder / "validation.npz": read_predictions(folder / "validation.npz") for folder in folders}
     with_test = folders if test_ids is not None else []
     test = {folder / "test.npz": read_predictions(folder / "test.npz") for folder in with_test}
-    _refuse([(path, fault) for path, own in test.items() for fault in _model_differences(path, own)])
+    faults = [(path, fault) for path, own in files.items() if (fault := model_fault(path, own))]
+    _refuse(faults + [(path, fault) for path, own in test.items() for fault in _model_differences(path, own)])
 
     (first_path, first), *_ = files.items()
     faults = [(path, "no targets") for path, own in files.items() if own.targets is None]

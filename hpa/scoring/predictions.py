@@ -142,3 +142,15 @@ def is_made_from(source: Path, digest: str | None, path: Path) -> bool:
     if digest:
         return digest == file_digest(source)
     return path.stat().st_mtime_ns >= source.stat().st_mtime_ns
+
+
+def model_fault(path: Path, own: Predictions) -> str | None:
+    """Return what is wrong if predictions were made by another model than the `model.keras` next to their file.
+
+    Those that do not name their model, as of earlier versions, are taken as they are, and so are those without one next to
+    them.
+    """
+    model = path.with_name("model.keras")
+    if not own.model_sha256 or not model.exists() or is_made_from(model, own.model_sha256, path):
+        return None
+    return "made by another model.keras; restore the one that belongs to it, or delete the run folder and train it again"

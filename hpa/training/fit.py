@@ -1,16 +1,18 @@
 """One stage's fit: its validation after every epoch, what it writes then, and how it goes on after an interruption.
 
-At the end of epoch n the run folder gets, in this order, `model.keras` and `validation.npz` if the epoch is the best so
-far, `state-n.keras` (model, optimizer and learning rate), and `history.csv`, whose rows count the finished epochs.
+At the end of epoch n the run folder gets, in this order, `model-n.keras` and `validation-n.npz` if the epoch is the best so
+far, `state-n.keras` (model, optimizer and learning rate), and `history.csv`, whose rows count the finished epochs. Then the
+two become `model.keras` and `validation.npz`, which so are of one epoch, and of one that the history has.
 A process that dies anywhere in between is taken up from the state that the history names. All randomness of an epoch
 comes from the seed and the epoch's number, so what is done again comes out the same.
 """
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -23,9 +25,9 @@ from hpa.data.feed import evaluation_batches, training_batches
 from hpa.data.sampling import class_weights, epoch_size, positive_weights, repeat_factors
 from hpa.data.store import Joined
 from hpa.data.tables import SampleTable
-from hpa.errors import Failure
-from hpa.files import written_whole
-from hpa.models.catalog import load
+from hpa.errors import BadInput, Failure
+from hpa.files import file_digest, written_whole
+from hpa.models.catalog import load, without_training
 from hpa.models.gapnet import DENSE_PART
 from hpa.scoring.predictions import Predictions, write_predictions
 from hpa.tasks import Task
@@ -33,11 +35,12 @@ from hpa.training.averages import averaged
 from hpa.training.losses import NamedLoss
 from hpa.training.monitor import MONITORS, has_stalled, validation_scores
 from hpa.training.optimizers import new_optimizer
-from hpa.training.runs import read_history, write_history
+from hpa.training.runs import model_shape, read_history, write_history
 from hpa.training.stages import Settings
 
 # For the batch statistics of averaged weights; with twice as many HEp-2 cells the validation loss was no lower.
 MEASURED_ROWS = 1024
+BEST = ("model.keras", "validation.npz")  # of the best epoch
 # Counts are summed over the whole epoch; a mean of the batches' F1 would be another, lower number.
 METRICS = {
     "many": lambda: keras.metrics.F1Score(average="macro", threshold=0.5, name="f1"),
@@ -81,6 +84,7 @@ def fit(
         validation: the rows to validate with.
 
     Raises:
+        BadInput: if the state that the history names is missing, damaged or another network's.
         Failure: if the loss is no longer a finite number; the best model so far stays.
     """
     keras.utils.clear_session()  # layers are numbered from 0 again, so that names do not depend on earlier runs
@@ -96,7 +100,10 @@ def fit(
         weights = of_rows if weights is None else weights * of_rows
     steps = math.ceil(epoch_size(factors) / settings.batch_size)
     if done:
-        model = load(_state_file(folder, done), compile=True)
+        state = _state_file(folder, done)
+        if not state.exists():
+            raise BadInput(f"{state}: missing, and history.csv says that it is the last; delete the folder and train again")
+        model = load(state, compile=True, shape=model_shape(settings, task))
         compile_model(model, settings, task, model.optimizer, positives)
     else:
         with computing_in(settings.precision):
@@ -126,6 +133,26 @@ def fit(
         verbose=0,
         callbacks=[Epochs(folder, settings, task, epoch_size(factors), training, validation, validation_loss)],
     )
+
+
+def settle(folder: Path) -> None:
+    """Let the best epoch's model and predictions take the place of those before it; delete those of an unfinished epoch.
+
+    Done once more, after a kill in the middle of it say, it does what is left to do.
+    """
+    done = len(read_history(folder))
+    for epoch, file in sorted((epoch, file) for file, epoch in unsettled(folder).items()):
+        if epoch > done:
+            file.unlink()
+        else:
+            os.replace(file, folder / f"{file.stem.removesuffix(f'-{epoch}')}{file.suffix}")
+
+
+def unsettled(folder: Path) -> dict[Path, int]:
+    """Return the files in a run folder that wait for `settle`, and the epoch of each."""
+    files = [file for name in BEST for file in folder.glob(_of_epoch(name, "*"))]
+    epochs = {file: file.stem.rpartition("-")[2] for file in files}
+    return {file: int(epoch) for file, epoch in epochs.items() if epoch.isdecimal()}
 
 
 @contextmanager
@@ -240,12 +267,14 @@ class Epochs(keras.callbacks.Callback):
             history = read_history(self.folder)
             improved = not len(history) or row[monitor.best] > history[monitor.best].max()
             if improved:
-                _save(self.model, self.folder / "model.keras")
+                best, kept = (self.folder / _of_epoch(name, epoch + 1) for name in BEST)
+                _save(without_training(self.model), best)
                 predictions = Predictions(self.samples.ids, self.task.classes, probabilities, targets, self.task.labels)
-                write_predictions(self.folder / "validation.npz", predictions)
+                write_predictions(kept, replace(predictions, model_sha256=file_digest(best)))
         _save(self.model, _state_file(self.folder, epoch + 1))
         history = pd.concat([history, pd.DataFrame([row])], ignore_index=True)
         write_history(self.folder, history)
+        settle(self.folder)
         _state_file(self.folder, epoch).unlink(missing_ok=True)
         if self.plateau:
             self.plateau.on_epoch_end(epoch, row)
@@ -267,6 +296,10 @@ class Epochs(keras.callbacks.Callback):
                 f"{self.folder}: the {name} is {loss}, training has diverged; {kept}. "
                 "Delete the folder and train again with a lower --learning-rate"
             )
+
+
+def _of_epoch(name: str, epoch: int | str) -> str:
+    return f"{Path(name).stem}-{epoch}{Path(name).suffix}"
 
 
 def _state_file(folder: Path, epochs: int) -> Path:

@@ -26,8 +26,15 @@ from hpa.scoring.predictions import Predictions, is_made_from, read_predictions,
 from hpa.tasks import Task
 from hpa.training.fit import just_in_time
 from hpa.training.monitor import MONITORS, validation_scores
-from hpa.training.runs import read_history, read_settings, read_task_of, require_table
-from hpa.training.sides import divide, pack_sets
+from hpa.training.runs import (
+    model_faults,
+    model_shape,
+    read_history,
+    read_settings,
+    read_task_of,
+    require_table,
+)
+from hpa.training.sides import pack_sets, read_sides
 from hpa.training.views import mean_over_views
 
 BATCH = 64
@@ -177,11 +184,11 @@ def _folder_of(files: Iterable[Path]) -> Path:
 
 
 def _require_models(where: object, folders: Sequence[Path]) -> None:
-    refuse(where, [f"{f}: no model.keras; train it first" for f in folders if not (f / "model.keras").exists()])
+    refuse(where, [f"{folder}: {fault}" for folder in folders for fault in model_faults(folder)])
 
 
 def _load(folder: Path) -> keras.Model:
-    model = load(folder / "model.keras")
+    model = load(folder / "model.keras", shape=model_shape(read_settings(folder), read_task_of(folder)))
     model.compile(jit_compile=just_in_time())
     return model
 
@@ -190,15 +197,19 @@ def _predict_validation(folder: Path, task: Task, data: Path, runs: Path, views:
     """Bring `validation.npz` to these views, and say what they do to the score that training kept the best epoch by."""
     file = folder / "validation.npz"
     predictions = read_predictions(file) if file.exists() else None
-    made_with = (predictions.views, predictions.average) if predictions else (1, "probabilities")
+    made_with = (predictions.views, predictions.average) if predictions else None
+    if not predictions and not (folder / "history.csv").exists():  # no run of hpa.train, which leaves both
+        made_with = (1, "probabilities")
     if made_with != (views, average):
         settings = read_settings(folder)
-        sides = divide(settings, task, data, folder / "split.csv")
+        sides = read_sides(folder, settings, task, data)
         require_table(folder, sides.table)
         samples = sides.table.at(sides.validation)
+        digest = file_digest(folder / "model.keras")
         images = pack_sets(sides, data, runs, task, settings.size, settings.intensity_range)
         probabilities = predict_rows(_load(folder), images, sides.validation, views, str(file), average, task.labels)
-        predictions = Predictions(samples.ids, task.classes, probabilities, samples.targets, task.labels, views, average)
+        how = (task.labels, views, average, digest)
+        predictions = Predictions(samples.ids, task.classes, probabilities, samples.targets, *how)
         write_predictions(file, predictions)
         print(f"{file} is written")
     if views > 1:

@@ -6,6 +6,7 @@ from pathlib import Path
 from hpa.errors import BadInput, refuse
 from hpa.files import read_json
 from hpa.tasks import Task
+from hpa.training.allowed import value_faults
 from hpa.training.stages import Settings
 
 PROCESSOR = Path("/proc/cpuinfo")
@@ -136,11 +137,24 @@ def find_preset(name: str | None, task: Task, runs: Path) -> dict:
         runs: the folder of all runs.
 
     Raises:
-        BadInput: if there is no such preset, or its file does not hold settings.
+        BadInput: if there is no such preset, its file does not hold settings (all faults are named), or presets start from
+            each other in a circle.
     """
-    name = preset_name(name, task)
-    if name in PRESETS:
-        return PRESETS[name]
+    name, found, passed = preset_name(name, task), {}, []
+    while name not in PRESETS:
+        passed.append(name)
+        name, settings = _read_preset(name, runs)
+        if name in passed:
+            circle = " -> ".join([*passed[passed.index(name) :], name])
+            raise BadInput(
+                f"{preset_file(runs, passed[-1])}: presets start from each other ({circle}); delete the file and search again"
+            )
+        found = settings | found
+    return PRESETS[name] | found
+
+
+def _read_preset(name: str, runs: Path) -> tuple[str, dict]:
+    """Return the preset that a search started from, and the settings that it found."""
     file = preset_file(runs, name)
     if not file.exists():
         found = ", ".join(sorted(each.stem for each in file.parent.glob("*.json")))
@@ -150,10 +164,10 @@ def find_preset(name: str | None, task: Task, runs: Path) -> dict:
     start = preset.pop("preset", None)
     if not isinstance(start, str) or start == name:
         raise BadInput(f"{file}: does not name the preset that the search started from; delete the file and search again")
-    refuse(file, [f"no setting {key}; delete the file and search again" for key in preset.keys() - known])
-    return find_preset(start, task, runs) | {
-        key: tuple(value) if isinstance(value, list) else value for key, value in preset.items()
-    }
+    faults = [f"no setting {key}; delete the file and search again" for key in sorted(preset.keys() - known)]
+    faults += [f"{fault}; correct it, or delete the file and search again" for fault in value_faults(preset)]
+    refuse(file, faults)
+    return start, {key: tuple(value) if isinstance(value, list) else value for key, value in preset.items()}
 
 
 def preset_file(runs: Path, name: str) -> Path:

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import platform
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -11,16 +13,20 @@ import numpy as np
 import pandas as pd
 
 from hpa import __version__
-from hpa.data.intensity import range_of_training_set
 from hpa.data.tables import SampleTable
-from hpa.errors import BadInput
-from hpa.files import file_digest, read_json, write_json, written_whole
-from hpa.scoring.folds import fold_name
-from hpa.tasks import Task
+from hpa.errors import BadInput, refuse
+from hpa.files import file_digest, read_json, require_plain, write_json, written_whole
+from hpa.scoring.folds import fold_name, require_name, run_of
+from hpa.scoring.predictions import model_fault, read_predictions
+from hpa.tasks import Task, faults_of_task
+from hpa.training.allowed import value_faults
 from hpa.training.monitor import MONITORS, has_stalled
 from hpa.training.stages import STAGES, Settings
 
 PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "pyimgaug", "opencv-python")
+
+# Settings that runs of earlier versions do not name, and what these runs had.
+ADDED = {"intensity_range": None}
 
 
 def run_folders(runs: Path, names: list[str] | None = None, stage: str = "last", all_folds: bool = True) -> list[Path]:
@@ -30,7 +36,8 @@ def run_folders(runs: Path, names: list[str] | None = None, stage: str = "last",
         runs: the folder of all runs.
         names: the runs to take, such as `["0", "4"]`; all that are present if None.
         stage: a name in `STAGES`, `"last"` for the last stage that a run has, or `"all"`.
-        all_folds: whether `"0"` names the runs `0-fold1`, `0-fold2` and so on too, if they are present.
+        all_folds: whether `"0"` names the runs `0-fold1`, `0-fold2` and so on too, if they are present and their config.json
+            says that they are these folds.
 
     Raises:
         BadInput: if a name or the stage is not there, or nothing is.
@@ -44,7 +51,8 @@ def run_folders(runs: Path, names: list[str] | None = None, stage: str = "last",
     ordered = sorted(present, key=_order)
     chosen = ordered if names is None else names
     if names and all_folds:
-        chosen = dict.fromkeys(each for name in names for each in ordered if name in (each, fold_name(each, 0)))
+        run_of_name = {name: run_of(runs / name / stages[0]) for name, stages in present.items()}
+        chosen = dict.fromkeys(each for name in names for each in ordered if name in (each, run_of_name[each]))
     folders = []
     for name in chosen:
         stages = present[name]
@@ -60,22 +68,37 @@ def run_config(settings: Settings, task: Task, table: SampleTable, start_model: 
     named = [settings.weights, *(each.strip() for each in (settings.groups or "").split(","))]
     files = {name: file_digest(Path(name)) for name in named if name and Path(name).is_file()}
     start = start_model and file_digest(start_model)
-    config = {"task": asdict(task), "table_sha256": table_digest(table), "start_sha256": start, "files_sha256": files}
-    config |= asdict(settings)
-    return json.loads(json.dumps(config))  # tuples become the lists that they are in the file
+    own = settings_config(settings, task)
+    digests = {"table_sha256": table_digest(table), "start_sha256": start, "files_sha256": files}
+    return {"task": own.pop("task")} | digests | own
+
+
+def settings_config(settings: Settings, task: Task) -> dict:
+    """Return the part of `run_config` that is known without the data."""
+    return json.loads(json.dumps({"task": asdict(task)} | asdict(settings)))  # tuples become the lists of the file
 
 
 def require_same_run(folder: Path, config: dict) -> None:
-    """Raise BadInput, naming the differences, if the folder holds a run of another `run_config`."""
+    """Raise BadInput, naming the differences, if the folder holds a run of another `run_config`.
+
+    The digest of split.csv counts only where config.json has one, which it has not from earlier versions.
+    """
     if not (folder / "config.json").exists():
         return
-    made = read_json(folder / "config.json")
+    made = ADDED | {"split_sha256": config.get("split_sha256")} | read_json(folder / "config.json")
     differences = [f"{name} {made.get(name)}, now {value}" for name, value in config.items() if made.get(name) != value]
     if differences:
         raise BadInput(
             f"{folder}: made with other settings ({'; '.join(differences)}); "
             "ask for the same ones, choose another --runs, or delete this folder"
         )
+
+
+def require_own_name(folder: Path) -> None:
+    """Raise BadInput if the name of a run ends as that of another fold, or of a support vector machine, does."""
+    config = _read_config(folder)
+    machine = config.get("svm")
+    require_name(folder.parent.name, read_settings(folder).fold, machine.get("kernel") if isinstance(machine, dict) else None)
 
 
 def require_table(folder: Path, table: SampleTable) -> None:
@@ -93,18 +116,33 @@ def open_run(folder: Path, config: dict, data: Path, preset: str | None = None) 
         write_json(folder / "config.json", {**named, **config, "data": str(data), "versions": versions})
 
 
+@contextmanager
+def opened_run(folder: Path, config: dict, data: Path, preset: str | None = None) -> Iterator[None]:
+    """Do `open_run`, and take it back if the block fails before anything came of it: it would block a corrected command."""
+    new = not (folder / "config.json").exists()
+    open_run(folder, config, data, preset)
+    try:
+        yield
+    except Exception:
+        if new and not any((folder / result).exists() for result in ("history.csv", "trials.csv")):
+            for name in ("config.json", "split.csv"):
+                (folder / name).unlink(missing_ok=True)
+        raise
+
+
 def read_settings(folder: Path) -> Settings:
     """Return the settings that the run in `folder` was made with.
 
     Raises:
-        BadInput: if there is no run, or its config.json lacks a setting.
+        BadInput: if there is no run, or its config.json lacks a setting or holds what none can be (see `ALLOWED`).
     """
-    config = _read_config(folder)
+    config = ADDED | _read_config(folder)
     missing = [name for name in Settings.__dataclass_fields__ if name not in config]
     if missing:
         raise BadInput(
             f"{folder / 'config.json'}: lacks {', '.join(missing)}; this version of hpa.train did not write it; train again"
         )
+    refuse(folder / "config.json", [f"{fault}; restore the file, or train again" for fault in value_faults(config)])
     return Settings(**{name: _with_tuples(config[name]) for name in Settings.__dataclass_fields__})
 
 
@@ -119,11 +157,18 @@ def with_intensity_range(settings: Settings, folder: Path, task: Task, data: Pat
     """Return settings with an intensity range: that which is stated, or else of the run in `folder`, if one was begun, or
     else as measured over the samples `ids` of `train/`.
     """
-    if settings.intensity_range:
-        return settings
-    if (folder / "config.json").exists():
-        return replace(settings, intensity_range=read_settings(folder).intensity_range)
+    if settings.intensity_range or (folder / "config.json").exists():
+        return with_intensity_range_of(folder, settings)
+    from hpa.data.intensity import range_of_training_set  # here, since it loads OpenCV
+
     return replace(settings, intensity_range=range_of_training_set(data, ids, task, runs))
+
+
+def with_intensity_range_of(folder: Path, settings: Settings) -> Settings:
+    """Return settings with the intensity range of the run in `folder`, if one was begun and none is stated."""
+    if settings.intensity_range or not (folder / "config.json").exists():
+        return settings
+    return replace(settings, intensity_range=read_settings(folder).intensity_range)
 
 
 def read_task_of(folder: Path) -> Task:
@@ -132,19 +177,53 @@ def read_task_of(folder: Path) -> Task:
     Raises:
         BadInput: if there is no run, or its config.json does not hold a task.
     """
-    config = _read_config(folder)
-    try:
-        return Task(**{name: _with_tuples(value) for name, value in config["task"].items()})
-    except (KeyError, TypeError, AttributeError) as error:
-        raise BadInput(f"{folder / 'config.json'}: holds no task; this version of hpa.train did not write it") from error
+    file, found = folder / "config.json", _read_config(folder).get("task")
+    if not isinstance(found, dict):
+        raise BadInput(f"{file}: holds no task; this version of hpa.train did not write it")
+    refuse(file, [f"task: {fault}; restore the file, or train again" for fault in faults_of_task(found)])
+    return Task(**{name: _with_tuples(value) for name, value in found.items()})
 
 
 def is_finished(folder: Path) -> bool:
-    """Tell whether there is a run in `folder` and it has all its epochs behind it, or ended early for lack of progress."""
+    """Tell whether there is a run in `folder` and it has all its epochs behind it, or ended early for lack of progress.
+
+    Raises:
+        BadInput: if config.json or history.csv is damaged, or the history has more epochs than the run.
+    """
     if not (folder / "config.json").exists() or (history := read_history(folder)).empty:
         return False
     settings, monitor = read_settings(folder), MONITORS[read_task_of(folder).labels]
+    if len(history) > settings.epochs:
+        raise BadInput(
+            f"{folder / 'history.csv'}: has {len(history)} epochs, and config.json {settings.epochs}; "
+            "restore them, or delete the run folder and train it again"
+        )
     return len(history) == settings.epochs or has_stalled(history[monitor.best], settings.patience)
+
+
+def require_model(folder: Path) -> None:
+    """Raise BadInput unless a finished run has its model.keras and its validation.npz, and this was made by that model."""
+    for name in ("model.keras", "validation.npz"):
+        if not (folder / name).exists():
+            fix = "restore it, or delete the folder and train it again"
+            if name == "validation.npz":
+                fix = f"python -m hpa.predict --runs {folder.parents[1]} --variants {folder.parent.name} writes it"
+            raise BadInput(f"{folder}: is finished, but {name} is missing; {fix}")
+    refuse(folder, model_faults(folder))
+
+
+def model_faults(folder: Path) -> list[str]:
+    """Return what is wrong with a run's model.keras: that it is missing, or that validation.npz was made by another one."""
+    if not (folder / "model.keras").exists():
+        return ["no model.keras; train it first"]
+    file = folder / "validation.npz"
+    fault = file.exists() and model_fault(file, read_predictions(file))
+    return [f"{file.name}: {fault}"] if fault else []
+
+
+def model_shape(settings: Settings, task: Task) -> tuple[int, int, int]:
+    """Return the side and the channels of the images that a run's model takes, and how many classes it tells apart."""
+    return settings.size, len(task.channels), len(task.classes)
 
 
 def describe_best(folder: Path) -> str:
@@ -159,23 +238,37 @@ def table_digest(table: SampleTable) -> str:
     return hashlib.sha256("\n".join(table.ids).encode() + table.targets.tobytes()).hexdigest()
 
 
-def read_history(folder: Path) -> pd.DataFrame:
+def read_history(folder: Path, columns: Collection[str] = ()) -> pd.DataFrame:
     """Return the finished epochs of the run in `folder`, a row each; empty if there are none.
 
+    Args:
+        folder: the run folder.
+        columns: what it must have, besides the epoch and the score that the best epoch is kept by.
+
     Raises:
-        BadInput: if history.csv is damaged.
+        BadInput: if history.csv is damaged or another task's.
     """
     file = folder / "history.csv"
     if not file.exists():
         return pd.DataFrame()
+    require_plain(file)
+    monitors = MONITORS.values()
+    if (folder / "config.json").exists():
+        monitors = [MONITORS[read_task_of(folder).labels]]
     try:
         history = pd.read_csv(file, float_precision="round_trip")
-        scored = any(monitor.best in history for monitor in MONITORS.values())
-        if scored and history["epoch"].tolist() == list(range(1, len(history) + 1)) and history.notna().all(axis=None):
+        sound = [
+            any(monitor.best in history for monitor in monitors),
+            set(columns) <= set(history),
+            history["epoch"].tolist() == list(range(1, len(history) + 1)),
+            all(kind.kind in "iuf" for kind in history.dtypes),
+            np.isfinite(history.to_numpy(np.float64)).all(),
+        ]
+        if all(sound):
             return history
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, KeyError):
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, TypeError, KeyError, OverflowError):
         pass
-    raise BadInput(f"{file}: damaged, not a table of epochs; delete the run folder and train it again")
+    raise BadInput(f"{file}: damaged, not a table of this run's epochs; delete the run folder and train it again")
 
 
 def write_history(folder: Path, history: pd.DataFrame) -> None:

@@ -25,17 +25,25 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import URL
-from sqlalchemy.exc import SQLAlchemyError
 
 from hpa.errors import BadInput, Failure
-from hpa.files import locked, write_json, written_whole
+from hpa.files import locked, require_plain, write_json, written_whole
 from hpa.models.catalog import load
-from hpa.models.variants import MODELS, VARIANTS, require_size
+from hpa.models.variants import ACTIVATIONS, MODELS, VARIANTS, require_size
 from hpa.scoring.plots import write_figure
 from hpa.tasks import Task
+from hpa.training.fit import unsettled
 from hpa.training.monitor import MONITORS
 from hpa.training.presets import preset_file
-from hpa.training.runs import open_run, read_history, require_same_run, run_config, with_intensity_range, with_precision_of
+from hpa.training.runs import (
+    is_finished,
+    opened_run,
+    read_history,
+    require_same_run,
+    run_config,
+    with_intensity_range,
+    with_precision_of,
+)
 from hpa.training.sides import divide
 from hpa.training.stages import CROSSENTROPIES, MIXINGS, Settings
 from hpa.training.train import train
@@ -75,7 +83,7 @@ def space(start: Settings, task: Task) -> Space:
             "last_blocks": IntDistribution(1, 3),
             "kernel": CategoricalDistribution((3, 5)),
             "dropout": FloatDistribution(0, 0.6),
-            "activation": CategoricalDistribution(("relu", "mish")),
+            "activation": CategoricalDistribution(ACTIVATIONS),
         }
     if MODELS[start.model]:
         fitting = tuple(number for number, variant in enumerate(VARIANTS) if start.size >= variant.smallest_size)
@@ -165,9 +173,8 @@ def search(start: Settings, preset: str, task: Task, data: Path, runs: Path, nam
     config["preset"] = preset
     config["space"] = {parameter: json.loads(distribution_to_json(each)) for parameter, each in searched.items()}
     require_same_run(folder, config)
-    with locked(folder / ".lock", wait=False):
-        open_run(folder, config, data)
-        study = _open_study(folder / "study.db")
+    with locked(folder / ".lock", wait=False), opened_run(folder, config, data):
+        study = _open_study(folder / "study.db", searched)
         best = _report(study.trials, start, preset, searched, task, runs, name)
         if len(study.trials) >= trials:
             print(f"{folder} is finished already: {len(study.trials)} trials")
@@ -194,13 +201,15 @@ def _require_within(start: Settings, searched: Space) -> None:
         raise BadInput(f"the setting to start from ({_in_words(own)}) is outside what is searched; take another --preset")
 
 
-def _open_study(path: Path) -> optuna.Study:
+def _open_study(path: Path, searched: Space) -> optuna.Study:
+    require_plain(path)
     try:
         storage = optuna.storages.RDBStorage(str(URL.create("sqlite", database=str(path))))
         study = optuna.create_study(study_name="search", storage=storage, direction="maximize", load_if_exists=True)
-        study.get_trials()
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
+        for number, trial in enumerate(study.get_trials()):
+            _require_own(trial, number, searched)
+    except Exception as error:  # SQLite, SQLAlchemy and Optuna meet a damaged or foreign file with errors of many kinds
+        reason = (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0]
         raise BadInput(
             f"{path}: not a study that can be read ({reason}); "
             "delete it and run the same command again, what was trained is found in the folders of the trials"
@@ -208,12 +217,28 @@ def _open_study(path: Path) -> optuna.Study:
     return study
 
 
+def _require_own(trial: FrozenTrial, number: int, searched: Space) -> None:
+    """Raise ValueError unless a trial of a study is one that `search` added."""
+    sound = [
+        trial.number == number,
+        trial.state in (TrialState.COMPLETE, TrialState.FAIL),
+        trial.distributions == searched,
+        trial.user_attrs.keys() == {"seconds", "parameters"},
+        all(isinstance(each, int | float | None) for each in trial.user_attrs.values()),
+        (trial.state == TrialState.COMPLETE) == (trial.value is not None and math.isfinite(trial.value)),
+    ]
+    if not all(sound):
+        raise ValueError(f"trial {number} is not of this search")
+
+
 def _outcome(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> dict:
     """Train a trial; return its state, score, seconds and number of weights as Optuna's `create_trial` takes them."""
     folder = runs / name / settings.stage
     begun, start = (folder / "config.json").exists(), time.perf_counter()
+    deleted = is_finished(folder) and not (folder / "model.keras").exists() and not unsettled(folder)
     try:
-        train(settings, task, data, runs, name)
+        if not deleted:  # by `_report`, before the study was lost
+            train(settings, task, data, runs, name)
     except Failure as error:
         print(f"failed: {error}", flush=True)
         return {"state": TrialState.FAIL, "user_attrs": {"seconds": None, "parameters": None}}

@@ -4,18 +4,22 @@ Where the data has a `validation` set, that is the validation side and all of `t
 are asked for, one fold of `train` is held out. External sets are only ever learned from.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from hpa.data.external import join, read_external, warn_of_tested
 from hpa.data.intensity import Ranges
 from hpa.data.layout import EXTERNAL
-from hpa.data.splits import copies_of_test, read_groups, read_split, stratified_folds, write_split
+from hpa.data.splits import copies_of_test, read_groups, read_split, stratified_folds
 from hpa.data.store import Joined, pack, require_room, store_folder
 from hpa.data.tables import SampleTable, read_samples
 from hpa.errors import BadInput
+from hpa.files import file_digest, read_json, require_plain, written_whole
+from hpa.scoring.predictions import read_predictions
 from hpa.tasks import Task
 from hpa.training.stages import Settings
 
@@ -79,6 +83,12 @@ def divide(settings: Settings, task: Task, data: Path, split: Path | None = None
     if split:
         fold_of_row = read_split(split, table.ids)
         training, validation = (np.flatnonzero(fold_of_row == number) for number in (settings.fold + 1, settings.fold))
+        for rows, number, purpose in ((training, 1, "learn from"), (validation, 0, "validate with")):
+            if not len(rows):
+                raise BadInput(
+                    f"{split}: no row to {purpose}, which would have the number {settings.fold + number} as its fold; restore "
+                    "the file, or delete the run folder and train it again"
+                )
         return Sides(sets, set_of_row, table, training, validation)
 
     groups = read_groups(settings.groups, table.ids)
@@ -113,12 +123,52 @@ def pack_sets(sides: Sides, data: Path, runs: Path, task: Task, size: int, range
     )
 
 
-def write_sides(path: Path, settings: Settings, sides: Sides) -> None:
-    """Write a CSV of all rows' ids with a number each, as `hpa.data.splits.write_split` does.
+def read_sides(folder: Path, settings: Settings, task: Task, data: Path) -> Sides:
+    """Return the sides of the run in `folder` as its split.csv has them.
+
+    Args:
+        folder: the run folder.
+        settings: of this run, or of one that starts from it.
+        task: what is classified.
+        data: folder of the data.
+
+    Raises:
+        BadInput: as `divide` does, if split.csv is missing or is not the one that config.json names by its digest, or if it
+            has other validation rows than validation.npz.
+    """
+    split, predictions = folder / "split.csv", folder / "validation.npz"
+    again = "restore it, or delete it and run the command that made the run again, which writes it anew"
+    if not split.exists():
+        raise BadInput(f"{split}: missing; run the command that made the run again, which writes it anew")
+    require_plain(split)
+    digest = read_json(folder / "config.json").get("split_sha256")
+    if digest and digest != file_digest(split):
+        raise BadInput(f"{split}: not the split that config.json names, rows were changed; {again}")
+    sides = divide(settings, task, data, split)
+    if predictions.exists():  # all that tells a changed split where an earlier version left no digest
+        own = set(sides.table.ids[sides.validation].tolist())
+        if own != set(read_predictions(predictions).ids.tolist()):
+            raise BadInput(f"{split}: has other validation rows than {predictions.name}, rows were changed; {again}")
+    return sides
+
+
+def split_text(settings: Settings, sides: Sides) -> str:
+    """Return a CSV of all rows' ids with a number each, in the form of `hpa.data.splits.write_split`.
 
     The validation side has the fold held out, the training side the next number, and what is on neither the one after it.
     """
     fold_of_row = np.full(len(sides.table), settings.fold + 2)
     fold_of_row[sides.training] = settings.fold + 1
     fold_of_row[sides.validation] = settings.fold
-    write_split(path, sides.table.ids, fold_of_row)
+    return pd.DataFrame({"Id": sides.table.ids, "fold": fold_of_row}).to_csv(index=False, lineterminator="\n")
+
+
+def split_digest(settings: Settings, sides: Sides) -> str:
+    """Return the SHA-256 of the file that `write_sides` writes."""
+    return hashlib.sha256(split_text(settings, sides).encode()).hexdigest()
+
+
+def write_sides(path: Path, settings: Settings, sides: Sides) -> None:
+    """Write `split_text`, whole or not at all."""
+    with written_whole(path) as temporary:
+        temporary.write_text(split_text(settings, sides), encoding="utf-8", newline="\n")

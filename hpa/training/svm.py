@@ -27,28 +27,33 @@ from sklearn.svm import SVC, LinearSVC
 from tqdm import tqdm
 
 from hpa.data.splits import make_folds
-from hpa.errors import refuse
-from hpa.files import locked, written_whole
+from hpa.errors import BadInput, refuse
+from hpa.files import file_digest, locked, written_whole
 from hpa.models.catalog import load
 from hpa.models.gapnet import DENSE_PART
 from hpa.models.radial_basis import RadialBasis
 from hpa.scoring.predictions import Predictions, write_predictions
 from hpa.training.fit import just_in_time
 from hpa.training.monitor import MONITORS, validation_scores
+from hpa.training.plan import require_finished
 from hpa.training.predict import predict_rows
 from hpa.training.runs import (
     describe_best,
     is_finished,
-    open_run,
+    model_shape,
+    opened_run,
     read_settings,
     read_task_of,
+    require_model,
+    require_own_name,
     require_same_run,
+    require_table,
     run_config,
     write_history,
 )
-from hpa.training.sides import divide, pack_sets, write_sides
+from hpa.training.sides import pack_sets, read_sides, split_digest, write_sides
 from hpa.training.stages import CROSSENTROPIES
-from hpa.training.train import OUTPUTS, require_finished
+from hpa.training.train import OUTPUTS
 
 FOLDS = 5
 # scikit-learn's C for each kernel: the smaller, the stronger the regularisation.
@@ -121,10 +126,12 @@ def replace_head(source: Path, data: Path, runs: Path, kernel: str) -> Path:
     """
     folder = runs / f"{source.parent.name}-svm-{kernel}" / "base"
     own, task = read_settings(source), read_task_of(source)
+    require_own_name(source)
     plain = {"label_smoothing": 0.0, "augmentation": "none", "mixing": "none", "progressive_resizing": 0.0}
     settings = replace(own, stage="base", part="dense", epochs=1, loss=CROSSENTROPIES[task.labels], **plain)
-    sides = divide(own, task, data, source / "split.csv")
-    require_finished(source, sides.table)
+    require_finished(source)
+    sides = read_sides(source, own, task, data)
+    require_table(source, sides.table)
     features_layer = DENSE_PART + FEATURES.get(own.model, "features")
     config = run_config(settings, task, sides.table, source / "model.keras")
     config["svm"] = {
@@ -134,18 +141,22 @@ def replace_head(source: Path, data: Path, runs: Path, kernel: str) -> Path:
         "folds": FOLDS,
         "regularisations": list(REGULARISATIONS[kernel]),
     }
+    config["split_sha256"] = split_digest(settings, sides)
     require_same_run(folder, config)
-    if is_finished(folder):
+    if is_finished(folder) and (folder / "split.csv").exists():
+        read_sides(folder, settings, task, data)
+        require_model(folder)
         print(f"{folder} is finished already: {describe_best(folder)}")
         return folder
     training, validation = (sides.table.at(rows) for rows in (sides.training, sides.validation))
     fold_of_row = make_folds(training, FOLDS, settings.split_seed, settings.groups)
     refuse(data, _class_faults(training.targets, fold_of_row, task.classes))
+    network = load(source / "model.keras", shape=model_shape(settings, task))
+    if features_layer not in [layer.name for layer in network.layers]:
+        raise BadInput(f"{source / 'model.keras'}: has no layer {features_layer}, it is no {own.model}; restore the file")
     images = pack_sets(sides, data, runs, task, settings.size, settings.intensity_range)
-    with locked(folder / ".lock", wait=False):
-        open_run(folder, config, data)
+    with locked(folder / ".lock", wait=False), opened_run(folder, config, data):
         write_sides(folder / "split.csv", settings, sides)
-        network = load(source / "model.keras")
         extractor = keras.Model(network.input, network.get_layer(features_layer).output)
         extractor.compile(jit_compile=just_in_time())
         features = [predict_rows(extractor, images, rows, 1, "features") for rows in (sides.training, sides.validation)]
@@ -155,10 +166,9 @@ def replace_head(source: Path, data: Path, runs: Path, kernel: str) -> Path:
             with_head(extractor, head, task.labels, f"{network.name}_svm").save(temporary)
         logits = [head.logits(each) for each in features]
         probabilities = [softmax(each, axis=1) if task.labels == "one" else expit(each) for each in logits]
-        write_predictions(
-            folder / "validation.npz",
-            Predictions(validation.ids, task.classes, probabilities[1], validation.targets, task.labels),
-        )
+        predictions = Predictions(validation.ids, task.classes, probabilities[1], validation.targets, task.labels)
+        predictions = replace(predictions, model_sha256=file_digest(folder / "model.keras"))
+        write_predictions(folder / "validation.npz", predictions)
         score = MONITORS[task.labels].training
         row = {
             "epoch": 1,

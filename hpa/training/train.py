@@ -5,29 +5,17 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from hpa.data.augment import require_channels
-from hpa.data.tables import SampleTable
-from hpa.errors import BadInput
 from hpa.files import locked
 from hpa.models.catalog import build, load
-from hpa.models.variants import Topology, require_size
+from hpa.models.variants import Topology
 from hpa.tasks import Task
 from hpa.training.curves import write_curves
-from hpa.training.fit import Rows, fit
+from hpa.training.fit import Rows, fit, settle, unsettled
 from hpa.training.monitor import MONITORS
-from hpa.training.runs import (
-    describe_best,
-    is_finished,
-    open_run,
-    read_history,
-    read_settings,
-    require_same_run,
-    require_table,
-    run_config,
-    with_intensity_range,
-)
-from hpa.training.sides import divide, pack_sets, write_sides
-from hpa.training.stages import STAGES, Settings
+from hpa.training.plan import plan
+from hpa.training.runs import describe_best, is_finished, model_shape, opened_run, read_history, require_model
+from hpa.training.sides import pack_sets, write_sides
+from hpa.training.stages import Settings
 
 OUTPUTS = {"one": "softmax", "many": "sigmoid"}
 
@@ -50,44 +38,38 @@ def train(settings: Settings, task: Task, data: Path, runs: Path, name: str, pre
         BadInput: if the tables, the images, the start run or the run folder do not fit the settings.
         Failure: if training diverges.
     """
-    folder = runs / name / settings.stage
-    previous = STAGES[settings.stage].start
-    start = previous and folder.parent / previous
-    if not start:
-        require_size(settings.model, settings.variant, settings.size)
-    require_channels(settings.augmentation, len(task.channels))
-    sides = divide(settings, task, data, start and start / "split.csv")
-    if start:
-        require_finished(start, sides.table)
+    made = plan(settings, task, data, runs, name)
+    folder, settings, sides = made.folder, made.settings, made.sides
+    shape = model_shape(settings, task)
 
     def new_model() -> keras.Model:
-        if start:
-            return load(start / "model.keras")
+        if made.start:
+            return load(made.start / "model.keras", shape=shape)
         return build(
             settings.model,
             settings.variant,
-            settings.size,
-            len(task.channels),
-            len(task.classes),
+            *shape,
             OUTPUTS[task.labels],
             settings.activation,
             settings.filters and Topology(settings.filters, settings.blocks, settings.kernel, settings.dropout),
             settings.weights,
         )
 
-    if not start:
-        settings = with_intensity_range(settings, folder, task, data, runs, sides.sets["train"].ids)
-    config = run_config(settings, task, sides.table, start and start / "model.keras")
-    require_same_run(folder, config)
-    if is_finished(folder) and (folder / "curves.png").exists() and not list(folder.glob("state-*.keras")):
-        print(f"{folder} is finished already: {describe_best(folder)}")
-        return folder
-    if settings.weights and not start and not (folder / "config.json").exists():
-        new_model()  # refuses faulty weights before anything is written
+    if is_finished(folder) and not unsettled(folder):
+        require_model(folder)
+        left = list(folder.glob("state-*.keras"))
+        if not left and (folder / "curves.png").exists() and (folder / "split.csv").exists():
+            print(f"{folder} is finished already: {describe_best(folder)}")
+            return folder
+    if not (folder / "config.json").exists():
+        new_model()  # refuses a faulty model or weights before anything is written
     images = pack_sets(sides, data, runs, task, settings.size, settings.intensity_range)
-    with locked(folder / ".lock", wait=False):
-        open_run(folder, config, data, preset)
+    monitor = MONITORS[task.labels]
+    with locked(folder / ".lock", wait=False), opened_run(folder, made.config, data, preset):
         write_sides(folder / "split.csv", settings, sides)
+        drawn = ("loss", "validation_loss", monitor.training, *monitor.validation)
+        read_history(folder, drawn)  # refuses a damaged one
+        settle(folder)
         try:
             if not is_finished(folder):
                 weights = np.where(sides.external, settings.external_weight, 1).astype(np.float32)
@@ -96,18 +78,10 @@ def train(settings: Settings, task: Task, data: Path, runs: Path, name: str, pre
             for state in folder.glob("state-*.keras"):
                 state.unlink()
         finally:
+            settle(folder)
             history = read_history(folder)
             if len(history):
-                write_curves(folder / "curves.png", history, f"{name} {settings.stage}", MONITORS[task.labels])
+                write_curves(folder / "curves.png", history, f"{name} {settings.stage}", monitor)
     print(f"{folder} is done: {describe_best(folder)}")
     return folder
 
-
-def require_finished(start: Path, table: SampleTable) -> None:
-    """Raise BadInput unless there is a finished run in `start`, trained on this table."""
-    config = read_settings(start)  # refuses a folder without a run
-    if not is_finished(start):
-        raise BadInput(f"{start}: has not all of its {config.epochs} epochs; run its command again first")
-    if not (start / "model.keras").exists():
-        raise BadInput(f"{start}: no model.keras; delete the folder and train it again")
-    require_table(start, table)

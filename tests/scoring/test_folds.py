@@ -189,8 +189,12 @@ SVM = {"svm": {"source": "0/base", "kernel": "rbf"}}
         (
             lambda: change("runs/0-fold2/base", fold=1),
             ["--variants", "0"],
-            ["runs/0-fold2/base: holds out fold 1 as another folder of its run does",
-             "runs/0-fold2/base: fold 2 of 3 is not named"],
+            ["fold 2 of 3 is missing, and runs/0-fold2/base: holds out fold 1, and its name says another; rename runs/0-fold2"],
+        ),
+        (
+            lambda: make_fold(Path("runs/1-fold7/base"), 0, 1),  # as an earlier version let `--name 1-fold7` do
+            [],
+            ["runs/1-fold7/base: holds out fold 0, and its name says another; rename runs/1-fold7, or delete it"],
         ),
         (
             lambda: shutil.copy("runs/0-fold1/base/validation.npz", "runs/0-fold2/base/validation.npz"),

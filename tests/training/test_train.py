@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from importlib.metadata import version
 
 import cv2
@@ -18,8 +19,9 @@ from sklearn.metrics import f1_score
 from hpa import evaluate, finetune, train
 from hpa.data.store import pack, store_folder
 from hpa.data.tables import read_training_table
+from hpa.files import file_digest
 from hpa.models.gapnet import DENSE_PART
-from hpa.scoring.predictions import read_predictions
+from hpa.scoring.predictions import read_predictions, write_predictions
 from hpa.scoring.thresholds import find_thresholds
 from hpa.tasks import HPA
 from hpa.training import fit
@@ -284,9 +286,11 @@ def test_bad_images_leave_no_run_behind(drawn_data, tmp_path, capsys):
 
 def test_a_stage_of_a_base_that_was_trained_again_is_refused(runs, drawn_data, tmp_path, capsys):
     shutil.copytree(runs / "2", tmp_path / "2")
-    keras.saving.load_model(tmp_path / "2" / "base" / "model.keras", compile=False).save(
-        tmp_path / "2" / "base" / "model.keras"
-    )
+    base = tmp_path / "2" / "base"
+    keras.saving.load_model(base / "model.keras", compile=False).save(base / "model.keras")
+    predictions = read_predictions(base / "validation.npz")
+    digest = file_digest(base / "model.keras")
+    write_predictions(base / "validation.npz", replace(predictions, model_sha256=digest))
     assert run(finetune, drawn_data, tmp_path, "--variant", "2", "--stage", "cnn", "--epochs", "1") == 2
     assert "start_sha256" in capsys.readouterr().err
 

@@ -1,0 +1,91 @@
+"""A run as it would be made: all that can be checked before the first epoch, and without loading Keras."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpa.errors import BadInput, refuse
+from hpa.files import require_plain
+from hpa.models.variants import require_network
+from hpa.tasks import Task
+from hpa.training.runs import (
+    is_finished,
+    model_faults,
+    read_settings,
+    require_same_run,
+    require_table,
+    run_config,
+    settings_config,
+    with_intensity_range,
+    with_intensity_range_of,
+)
+from hpa.training.sides import Sides, divide, read_sides, split_digest
+from hpa.training.stages import STAGES, Settings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run whose settings, tables and run folders fit each other.
+
+    Attributes:
+        folder: the run folder.
+        settings: what it is made with, the intensity range that was measured among them.
+        start: the run folder that it starts from; None for a base model.
+        sides: the rows to learn from and to validate with.
+        config: what config.json holds or will hold, see `run_config`.
+    """
+
+    folder: Path
+    settings: Settings
+    start: Path | None
+    sides: Sides
+    config: dict
+
+
+def plan(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> Plan:
+    """Check a run before anything of it is written; arguments are those of `hpa.training.train.train`.
+
+    Raises:
+        BadInput: if the tables, the start run or the run folder do not fit the settings.
+    """
+    from hpa.data.augment import require_channels  # here, since it loads imgaug
+
+    folder = runs / name / settings.stage
+    previous = STAGES[settings.stage].start
+    start = folder.parent / previous if previous else None
+    require_channels(settings.augmentation, len(task.channels))
+    if not start:
+        settings = with_intensity_range_of(folder, settings)
+    require_same_run(folder, settings_config(settings, task))
+    if start:
+        require_finished(start)
+        sides = read_sides(start, settings, task, data)
+        require_table(start, sides.table)
+    else:
+        require_network(settings.model, settings.variant, settings.size, len(task.channels))
+        _require_weights(settings.weights)
+        begun = all((folder / file).exists() for file in ("config.json", "split.csv"))
+        sides = read_sides(folder, settings, task, data) if begun else divide(settings, task, data)
+        settings = with_intensity_range(settings, folder, task, data, runs, sides.sets["train"].ids)
+    config = run_config(settings, task, sides.table, start and start / "model.keras")
+    config["split_sha256"] = split_digest(settings, sides)
+    require_same_run(folder, config)
+    return Plan(folder, settings, start, sides, config)
+
+
+def require_finished(start: Path) -> None:
+    """Raise BadInput unless there is a finished run in `start`, with its own model."""
+    config = read_settings(start)  # refuses a folder without a run
+    if not is_finished(start):
+        raise BadInput(f"{start}: has not all of its {config.epochs} epochs; run its command again first")
+    if not (start / "model.keras").exists():
+        raise BadInput(f"{start}: no model.keras; delete the folder and train it again")
+    refuse(start, model_faults(start))
+
+
+def _require_weights(weights: str | None) -> None:
+    """Raise BadInput if a file of weights is absent or could be read from without end; what is in it Keras tells."""
+    if weights in (None, "imagenet"):
+        return
+    require_plain(Path(weights))
+    if not Path(weights).is_file():
+        raise BadInput(f"--weights {weights}: absent or a folder; name a file of weights")
