@@ -37,7 +37,10 @@ def work(options: argparse.Namespace) -> None:
     task, own = read_task_of(start), read_settings(start)
     given = {each: getattr(options, each) for each in ("model", "variant", "fold")}
     differing = [each for each, value in given.items() if value not in (None, getattr(own, each))]
-    refuse(start, [f"was made with {each} {getattr(own, each)}, not --{each} {given[each]}; leave that out" for each in differing])
+    refuse(
+        start,
+        [f"was made with {each} {getattr(own, each)}, not --{each} {given[each]}; leave that out" for each in differing],
+    )
     require_own_name(start)
     settings = stage_settings(own, stage, vars(options), task)
     if options.check_only:

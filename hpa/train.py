@@ -121,8 +121,9 @@ def work(options: argparse.Namespace) -> None:
         command.require_output(options, options.show_augmentation, data_paths(options.data), "--show-augmentation")
         show_augmentation(options.show_augmentation, settings, options.task, options.data)
         return
+    if options.name:
+        require_name(options.name, settings.fold)
     name = run_name(options.name, settings.model, settings.variant, settings.fold)
-    require_name(name, settings.fold)
     if options.precision is None:
         settings = with_precision_of(options.runs / name / "base", settings)
     if options.check_only:

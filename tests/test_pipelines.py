@@ -223,7 +223,37 @@ def test_views_are_predicted_before_the_blend(paper):
 
 
 def commands_of(lines):
-    return [line.removeprefix("-m hpa.") for line in lines if line.startswith("-m hpa.")]
+    """The commands that were run, without the checks before them; see `checks_of`."""
+    commands = [line.removeprefix("-m hpa.") for line in lines if line.startswith("-m hpa.")]
+    return [each for each in commands if each.startswith("submit") or not each.endswith(" --check-only")]
+
+
+def checks_of(lines):
+    commands = [line.removeprefix("-m hpa.") for line in lines if line.startswith(("-m hpa.train", "-m hpa.finetune"))]
+    return [each.removesuffix(" --check-only") for each in commands if each.endswith(" --check-only")]
+
+
+def test_every_run_is_checked_before_the_first_is_trained(paper):
+    asked = paper("base.sh", "--data", "cells", VARIANTS="2 0", FOLDS="2")
+    runs = [f"train --variant {variant} --fold {fold} --folds 2 --data cells" for variant in (2, 0) for fold in (0, 1)]
+    assert checks_of(asked) == commands_of(asked) == runs
+    assert [line.endswith(" --check-only") for line in asked if "hpa.train" in line] == [True] * 4 + [False] * 4
+    asked = paper("finetune_cnn.sh", VARIANTS="2 0")
+    assert checks_of(asked) == commands_of(asked) == [f"finetune --variant {each} --fold 0 --stage cnn" for each in (2, 0)]
+    assert not checks_of(paper("base.sh", VARIANTS="2"))  # it checks all that itself
+
+
+@needs_venv
+def test_all_faults_of_a_plan_are_told_before_the_first_epoch(drawn_data, tmp_path):
+    options = ["--data", drawn_data, "--runs", tmp_path / "runs", "--size", "80"]
+    code, out, err = run("base.sh", *options, folder=tmp_path, VARIANTS="0 1 5", FOLDS="1")
+    assert (code, out) == (2, "")
+    assert err.splitlines() == [
+        "hpa.train: size 80 is too small for gapnet variant 1, whose convolutions need at least 146 pixels",
+        "hpa.train: size 80 is too small for gapnet variant 5, whose convolutions need at least 111 pixels",
+        "nothing was trained: fix what is said above and run this again",
+    ]
+    assert not (tmp_path / "runs").exists()
 
 
 def test_the_competition_as_a_winner_does_it(paper, tmp_path):

@@ -1,12 +1,13 @@
 """The networks by name, new and saved."""
 
+import json
 import zipfile
 from pathlib import Path
 
 import keras
 
 from hpa.errors import BadInput
-from hpa.files import require_plain
+from hpa.files import require_plain, written_whole
 from hpa.models.alexnet import alexnet, load_state_dict
 from hpa.models.backbones import backbone
 from hpa.models.cellnet import cellnet
@@ -14,6 +15,8 @@ from hpa.models.gapnet import gapnet, gapnet_fcn
 from hpa.models.parallel_kernels import parallel_kernels
 from hpa.models.radial_basis import RadialBasis
 from hpa.models.variants import BACKBONES, VARIANTS, Topology, require_size
+
+DATE = "1980-01-01@00:00:00"  # of every network that is saved, in the form that Keras has
 
 
 def build(
@@ -101,11 +104,30 @@ def _require_shape(model: object, path: Path, shape: tuple[int, int, int]) -> No
     if not fits or outputs[0] != (None, classes):
         found = f"from {', '.join(map(str, inputs)) or 'nothing'} to {', '.join(map(str, outputs)) or 'nothing'}"
         raise BadInput(
-            f"{path}: not the model of this run, which goes from {(None, *wanted)} to {(None, classes)}; this one goes {found}. "
-            "Restore the files of the run folder, or delete it and train again"
+            f"{path}: not the model of this run, which goes from {(None, *wanted)} to {(None, classes)}; this one goes "
+            f"{found}. Restore the files of the run folder, or delete it and train again"
         )
 
 
-def without_training(model: keras.Model) -> keras.Model:
-    """Return a network of the same layers without optimizer, loss and metrics, so that plain Keras can load it when saved."""
-    return keras.Model(model.inputs, model.outputs, name=model.name)
+def save(model: keras.Model, path: Path) -> None:
+    """Write a network without what only training needs: optimizer, loss and metrics.
+
+    So plain Keras can load it, as long as `hpa` is imported. Equal networks give equal bytes.
+    """
+    network = keras.Model(model.input, model.output, name=model.name)  # of the same layers, and not compiled
+    with written_whole(path) as temporary:
+        network.save(temporary)
+        with zipfile.ZipFile(temporary) as archive:
+            contents = {name: archive.read(name) for name in archive.namelist()}
+        contents["metadata.json"] = json.dumps(json.loads(contents["metadata.json"]) | {"date_saved": DATE}).encode()
+        contents["config.json"] = json.dumps(json.loads(contents["config.json"], object_hook=_without_address)).encode()
+        with zipfile.ZipFile(temporary, "w") as archive:
+            for name, content in contents.items():
+                archive.writestr(zipfile.ZipInfo(name), content)  # dated 1980, too
+
+
+def _without_address(config: dict) -> dict:
+    """Return a part of a network's configuration without the memory address by which layers share a number format."""
+    if config.get("class_name") == "DTypePolicy":
+        config.pop("shared_object_id", None)
+    return config

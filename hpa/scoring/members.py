@@ -63,8 +63,8 @@ def read_members(folders: Sequence[Path], test_ids: np.ndarray | None) -> Member
     files = {folder / "validation.npz": read_predictions(folder / "validation.npz") for folder in folders}
     with_test = folders if test_ids is not None else []
     test = {folder / "test.npz": read_predictions(folder / "test.npz") for folder in with_test}
-    faults = [(path, fault) for path, own in files.items() if (fault := model_fault(path, own))]
-    _refuse(faults + [(path, fault) for path, own in test.items() for fault in _model_differences(path, own)])
+    _refuse([(path, fault) for path, own in files.items() if (fault := model_fault(path, own))])
+    _refuse([(path, fault) for path, own in test.items() for fault in _model_differences(path, own)])
 
     (first_path, first), *_ = files.items()
     faults = [(path, "no targets") for path, own in files.items() if own.targets is None]

@@ -27,7 +27,7 @@ from hpa.data.store import Joined
 from hpa.data.tables import SampleTable
 from hpa.errors import BadInput, Failure
 from hpa.files import file_digest, written_whole
-from hpa.models.catalog import load, without_training
+from hpa.models.catalog import load, save
 from hpa.models.gapnet import DENSE_PART
 from hpa.scoring.predictions import Predictions, write_predictions
 from hpa.tasks import Task
@@ -268,7 +268,7 @@ class Epochs(keras.callbacks.Callback):
             improved = not len(history) or row[monitor.best] > history[monitor.best].max()
             if improved:
                 best, kept = (self.folder / _of_epoch(name, epoch + 1) for name in BEST)
-                _save(without_training(self.model), best)
+                save(self.model, best)
                 predictions = Predictions(self.samples.ids, self.task.classes, probabilities, targets, self.task.labels)
                 write_predictions(kept, replace(predictions, model_sha256=file_digest(best)))
         _save(self.model, _state_file(self.folder, epoch + 1))

@@ -147,7 +147,8 @@ def find_preset(name: str | None, task: Task, runs: Path) -> dict:
         if name in passed:
             circle = " -> ".join([*passed[passed.index(name) :], name])
             raise BadInput(
-                f"{preset_file(runs, passed[-1])}: presets start from each other ({circle}); delete the file and search again"
+                f"{preset_file(runs, passed[-1])}: presets start from each other ({circle}); "
+                "delete the file and search again"
             )
         found = settings | found
     return PRESETS[name] | found

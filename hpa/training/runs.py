@@ -98,7 +98,9 @@ def require_own_name(folder: Path) -> None:
     """Raise BadInput if the name of a run ends as that of another fold, or of a support vector machine, does."""
     config = _read_config(folder)
     machine = config.get("svm")
-    require_name(folder.parent.name, read_settings(folder).fold, machine.get("kernel") if isinstance(machine, dict) else None)
+    require_name(
+        folder.parent.name, read_settings(folder).fold, machine.get("kernel") if isinstance(machine, dict) else None
+    )
 
 
 def require_table(folder: Path, table: SampleTable) -> None:

@@ -28,8 +28,8 @@ from tqdm import tqdm
 
 from hpa.data.splits import make_folds
 from hpa.errors import BadInput, refuse
-from hpa.files import file_digest, locked, written_whole
-from hpa.models.catalog import load
+from hpa.files import file_digest, locked
+from hpa.models.catalog import load, save
 from hpa.models.gapnet import DENSE_PART
 from hpa.models.radial_basis import RadialBasis
 from hpa.scoring.predictions import Predictions, write_predictions
@@ -162,8 +162,7 @@ def replace_head(source: Path, data: Path, runs: Path, kernel: str) -> Path:
         features = [predict_rows(extractor, images, rows, 1, "features") for rows in (sides.training, sides.validation)]
         of_validation = features[1], validation.targets
         head = fit_head(features[0], training.targets, task.labels, fold_of_row, kernel, of_validation)
-        with written_whole(folder / "model.keras") as temporary:
-            with_head(extractor, head, task.labels, f"{network.name}_svm").save(temporary)
+        save(with_head(extractor, head, task.labels, f"{network.name}_svm"), folder / "model.keras")
         logits = [head.logits(each) for each in features]
         probabilities = [softmax(each, axis=1) if task.labels == "one" else expit(each) for each in logits]
         predictions = Predictions(validation.ids, task.classes, probabilities[1], validation.targets, task.labels)

@@ -84,4 +84,3 @@ def train(settings: Settings, task: Task, data: Path, runs: Path, name: str, pre
                 write_curves(folder / "curves.png", history, f"{name} {settings.stage}", monitor)
     print(f"{folder} is done: {describe_best(folder)}")
     return folder
-

@@ -1,3 +1,4 @@
+import os
 import sys
 from collections import OrderedDict
 
@@ -201,6 +202,24 @@ def test_a_damaged_or_absent_file(network, tmp_path, suffix, content):
     with pytest.raises(BadInput, match="absent, damaged or not a state dict") as refused:
         load_state_dict(network, path)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["list.npz", "objects.npz", "pipe.npz", "pipe.pth", "folder.npz", "texts.npz"])
+def test_a_hostile_file(network, tmp_path, name):
+    path = tmp_path / name
+    if name.startswith("pipe"):
+        os.mkfifo(path)
+    elif name == "folder.npz":
+        path.mkdir()
+    elif name == "list.npz":
+        with open(path, "wb") as file:
+            np.save(file, np.ones(3))
+    else:
+        value = np.array([{}], object) if name == "objects.npz" else np.array(["a"])
+        np.savez(path, **{"features.0.weight": value})
+    with pytest.raises(BadInput) as refused:
+        load_state_dict(network, path)
+    assert str(refused.value).startswith(f"{path}: ")
 
 
 def test_an_unknown_kind_of_file(network, tmp_path):

@@ -1,3 +1,5 @@
+import os
+import zipfile
 from dataclasses import replace
 from types import SimpleNamespace
 from urllib.error import URLError
@@ -146,6 +148,38 @@ def test_a_wrong_file(stand_in, tmp_path, name, content):
         else:
             other.save_weights(path)
     with pytest.raises(BadInput, match="absent, damaged or not the weights of linear") as refused:
+        backbone("linear", 16, 4, 6, "softmax", str(path))
+    assert str(refused.value).startswith(f"{path}: ")
+    assert "\n" not in str(refused.value)
+
+
+HOSTILE = {
+    "x.keras": lambda path: path.write_bytes(b"no archive"),
+    "half.keras": lambda path: path.write_bytes(b"PK\x03\x04" + bytes(60)),
+    "empty.keras": lambda path: zipfile.ZipFile(path, "w").close(),
+    "null.keras": lambda path: write_archive(path, {"config.json": "null", "metadata.json": "{}", "model.weights.h5": ""}),
+    "folder.h5": lambda path: path.mkdir(),
+    "pipe.h5": lambda path: os.mkfifo(path),
+    "text.txt": lambda path: path.write_text("weights"),
+    "state.pth": lambda path: path.write_bytes(b"\x80\x02."),
+    "arrays.npz": lambda path: np.savez(path, kernel=np.ones(3)),
+    "x.weights.h5": lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(600)),
+    "x.weights.json": lambda path: path.write_text("[null]"),
+    "x.npz": lambda path: np.savez(path, objects=np.array([{}], object)),
+}
+
+
+def write_archive(path, contents):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_is_refused_in_one_line(stand_in, tmp_path, name):
+    path = tmp_path / name
+    HOSTILE[name](path)
+    with pytest.raises(BadInput) as refused:
         backbone("linear", 16, 4, 6, "softmax", str(path))
     assert str(refused.value).startswith(f"{path}: ")
     assert "\n" not in str(refused.value)

@@ -1,10 +1,13 @@
+import json
+import os
 import zipfile
 
+import keras
 import pytest
 
 from hpa.errors import BadInput
-from hpa.models.catalog import build, load
-from hpa.models.variants import VARIANTS, require_size
+from hpa.models.catalog import build, load, save
+from hpa.models.variants import VARIANTS, Topology, require_size
 
 
 @pytest.mark.parametrize("variant", [None, *range(8)])
@@ -39,3 +42,128 @@ def test_a_damaged_model_file(tmp_path):
         archive.writestr("notes.txt", "no model")
     with pytest.raises(BadInput, match=r"model\.keras: damaged \(.*config\.json"):
         load(path)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A saved CellNet for 16 pixels, one channel and three classes."""
+    path = tmp_path_factory.mktemp("saved") / "model.keras"
+    save(build("cellnet", None, 16, 1, 3, "softmax", "relu", Topology((4, 8), (1, 1), 3, 0.3)), path)
+    return path
+
+
+def changed(change, file="config.json"):
+    """Return a function that changes a part of a saved network."""
+
+    def write(source, path):
+        with zipfile.ZipFile(source) as archive:
+            contents = {name: archive.read(name) for name in archive.namelist()}
+        contents[file] = change(contents[file])
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in contents.items():
+                archive.writestr(name, content)
+
+    return write
+
+
+def configured(change):
+    """Return a function that changes the configuration of a saved network."""
+
+    def of_bytes(content):
+        config = json.loads(content)
+        return json.dumps(change(config) or config).encode()
+
+    return changed(of_bytes)
+
+
+def first_convolution(config):
+    return next(layer for layer in config["config"]["layers"] if layer["class_name"] == "Conv2D")
+
+
+def lambda_layer(config):
+    layer = config["config"]["layers"][-1]
+    layer["class_name"] = "Lambda"
+    layer["config"] = {"name": "evil", "function": {"class_name": "__lambda__", "config": {"code": "AAAA"}}}
+
+
+HOSTILE = {
+    "null": changed(lambda content: b"null"),
+    "a list": changed(lambda content: b"[]"),
+    "an empty object": changed(lambda content: b"{}"),
+    "a number": changed(lambda content: b"7"),
+    "no JSON": changed(lambda content: b"{"),
+    "no UTF-8": changed(lambda content: b"\xff\xfe\xff"),
+    "deeply nested": changed(lambda content: b"[" * 100_000),
+    "layers null": configured(lambda config: config["config"].update(layers=None)),
+    "layers of numbers": configured(lambda config: config["config"].update(layers=[1, 2])),
+    "a process as class": configured(
+        lambda config: config.update(module="subprocess", class_name="Popen", config={"args": ["touch", "stolen"]})
+    ),
+    "os.system as activation": configured(
+        lambda config: first_convolution(config)["config"].update(
+            activation={"module": "os", "class_name": "function", "config": "system", "registered_name": "function"}
+        )
+    ),
+    "exec as activation": configured(lambda config: first_convolution(config)["config"].update(activation="exec")),
+    "a lambda": configured(lambda_layer),
+    "unknown class": configured(lambda config: first_convolution(config).update(class_name="Conv9D", registered_name=None)),
+    "negative filters": configured(lambda config: first_convolution(config)["config"].update(filters=-4)),
+    "filters as a text": configured(lambda config: first_convolution(config)["config"].update(filters="4")),
+    "other filters": configured(lambda config: first_convolution(config)["config"].update(filters=5)),
+    "no weights": changed(lambda content: b"", "model.weights.h5"),
+    "half the weights": changed(lambda content: content[: len(content) // 2], "model.weights.h5"),
+    "weights of noise": changed(lambda content: bytes(range(256)) * 64, "model.weights.h5"),
+    "a folder": lambda source, path: path.mkdir(),
+    "a pipe": lambda source, path: os.mkfifo(path),
+    "no archive": lambda source, path: path.write_bytes(source.read_bytes()[:-100]),
+    "damaged inside": lambda source, path: path.write_bytes(source.read_bytes().replace(b"config", b"c0nfig")),
+    "a link to itself": lambda source, path: path.symlink_to(path),
+}
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_a_hostile_model_is_refused_in_one_line(saved, tmp_path, monkeypatch, hostile):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "hostile.keras"
+    HOSTILE[hostile](saved, path)
+    with pytest.raises(BadInput) as caught:
+        load(path, shape=(16, 1, 3))
+    assert str(caught.value).startswith(f"{path}: ")
+    assert len(str(caught.value).splitlines()) == 1
+    assert len(str(caught.value)) < 700
+    assert [file.name for file in tmp_path.iterdir()] in ([], [path.name])
+
+
+@pytest.mark.parametrize("shape", [(16, 1, 4), (16, 2, 3), (16, 4, 28)])
+def test_a_model_for_other_images_or_classes_is_refused(saved, shape):
+    assert load(saved, shape=(16, 1, 3)).count_params() == load(saved, shape=(32, 1, 3)).count_params()  # of any size
+    with pytest.raises(
+        BadInput, match=r"model\.keras: not the model of this run, which goes from \(None, \d+, \d+, \d\) to"
+    ):
+        load(saved, shape=shape)
+
+
+def test_a_model_for_one_size_is_refused_for_another(tmp_path):
+    save(build("gapnet", 2, 48, 4, 28), tmp_path / "model.keras")
+    assert load(tmp_path / "model.keras", shape=(48, 4, 28)).output.shape == (None, 28)
+    with pytest.raises(BadInput, match=r"this one goes from \(None, 48, 48, 4\) to \(None, 28\)"):
+        load(tmp_path / "model.keras", shape=(64, 4, 28))
+
+
+def test_what_is_no_network_is_refused(tmp_path):
+    images = keras.Input((16, 16, 1))
+    twice = keras.Model(images, [keras.layers.Flatten()(images), keras.layers.Flatten()(images)])
+    for model in (twice, keras.Sequential([keras.Input((16, 16, 1)), keras.layers.Rescaling(2.0)])):
+        model.save(tmp_path / "model.keras")
+        with pytest.raises(BadInput, match="not the model of this run"):
+            load(tmp_path / "model.keras", shape=(16, 1, 3))
+
+
+def test_equal_networks_give_equal_bytes_without_what_training_needs(saved, tmp_path, monkeypatch):
+    model = load(saved)
+    model.compile("adamw", loss=lambda truth, found: 0.0, metrics=["accuracy"])
+    monkeypatch.setattr("time.time", lambda: 2e9)
+    save(model, tmp_path / "model.keras")
+    assert (tmp_path / "model.keras").read_bytes() == saved.read_bytes()
+    assert load(tmp_path / "model.keras", compile=True).compiled is False
+    assert model.compiled

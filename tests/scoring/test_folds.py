@@ -189,7 +189,7 @@ SVM = {"svm": {"source": "0/base", "kernel": "rbf"}}
         (
             lambda: change("runs/0-fold2/base", fold=1),
             ["--variants", "0"],
-            ["fold 2 of 3 is missing, and runs/0-fold2/base: holds out fold 1, and its name says another; rename runs/0-fold2"],
+            ["fold 2 of 3 is missing, and runs/0-fold2/base: holds out fold 1, and its name says another"],
         ),
         (
             lambda: make_fold(Path("runs/1-fold7/base"), 0, 1),  # as an earlier version let `--name 1-fold7` do
