@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import sqlite3
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -304,6 +305,67 @@ def test_a_damaged_study(place, trainer, capsys, damage):
     assert len(trainer.asked) == 4  # what was trained is not trained again
     unmeasured = ["seconds", "parameters"]
     pd.testing.assert_frame_equal(trials_of().drop(columns=unmeasured), before.drop(columns=unmeasured), check_exact=True)
+
+
+FOREIGN = {
+    "a folder": lambda study: [study.unlink(), study.mkdir()],
+    "a pipe": lambda study: [study.unlink(), os.mkfifo(study)],
+    "another database": lambda study: [study.unlink(), sqlite3.connect(study).executescript("CREATE TABLE studies (a INTEGER)")],
+    "parameters that are no JSON": lambda study: sqlite3.connect(study).executescript(
+        "UPDATE trial_params SET distribution_json = 'nonsense'"
+    ),
+    "attributes that are no JSON": lambda study: sqlite3.connect(study).executescript(
+        "UPDATE trial_user_attributes SET value_json = 'nonsense'"
+    ),
+    "attributes of other types": lambda study: sqlite3.connect(study).executescript(
+        "UPDATE trial_user_attributes SET value_json = '\"a text\"'"
+    ),
+    "a state unheard of": lambda study: sqlite3.connect(study).executescript("UPDATE trials SET state = 'DONE'"),
+    "a trial at work": lambda study: sqlite3.connect(study).executescript("UPDATE trials SET state = 'RUNNING'"),
+    "parameters of another search": lambda study: sqlite3.connect(study).executescript(
+        "DELETE FROM trial_params WHERE param_name = 'kernel'"
+    ),
+    "a score that is a text": lambda study: sqlite3.connect(study).executescript("UPDATE trial_values SET value = 'good'"),
+    "no score": lambda study: sqlite3.connect(study).executescript("DELETE FROM trial_values"),
+    "another direction": lambda study: sqlite3.connect(study).executescript(
+        "UPDATE study_directions SET direction = 'SIDEWAYS'"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", FOREIGN)
+def test_a_foreign_study_is_refused_in_one_line(place, trainer, capsys, damage):
+    assert run("--trials", 2) == 0
+    study = Path("runs/searches/search/study.db")
+    FOREIGN[damage](study)
+    before = {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file() and path != study}
+    capsys.readouterr()
+    assert run("--trials", 3) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("hpa.search: runs/searches/search/study.db: ")
+    assert len(error.splitlines()) == 1
+    assert {path: path.read_bytes() for path in before} == before
+    assert len(trainer.asked) == 2
+
+
+def test_a_trial_whose_model_was_deleted_is_not_trained_again(place, monkeypatch):
+    """`train` would ask for the model of a finished run."""
+    trained = []
+    monkeypatch.setattr(room, "train", lambda *arguments: trained.append(arguments))
+    settings = settings_of("cells", size=16, epochs=1)
+    folder = Path("runs/searches/search/trial-0/base")
+    open_run(folder, run_config(settings, HEP2, read_samples(Path("data"), "train", HEP2), None), Path("data"))
+    write_history(folder, pd.DataFrame({"epoch": [1], "validation_accuracy": [0.75]}))
+    outcome = room._outcome(settings, HEP2, Path("data"), Path("runs"), "searches/search/trial-0")
+    assert (outcome["value"], outcome["user_attrs"]) == (0.75, {"seconds": None, "parameters": None})
+    assert not trained
+
+
+def test_what_is_refused_before_its_first_trial_does_not_block_a_corrected_search(place, trainer, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(room, "train", lambda *arguments: (_ for _ in ()).throw(BadInput("a damaged image")))
+        assert run("--trials", 1) == 2
+    assert run("--trials", 1, "--rows", "30") == 0
 
 
 @pytest.mark.parametrize(

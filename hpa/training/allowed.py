@@ -1,4 +1,4 @@
-"""What each setting of a run may be: the table by which preset files and config.json are checked, as argparse does options."""
+"""What each setting of a run may be: the table by which preset files and config.json are checked, as options are."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass

@@ -86,7 +86,7 @@ def divide(settings: Settings, task: Task, data: Path, split: Path | None = None
         for rows, number, purpose in ((training, 1, "learn from"), (validation, 0, "validate with")):
             if not len(rows):
                 raise BadInput(
-                    f"{split}: no row to {purpose}, which would have {settings.fold + number} as its fold; restore the file, "
+                    f"{split}: no row to {purpose}, which would have {settings.fold + number} as its fold; restore it, "
                     "or delete the run folder and train it again"
                 )
         return Sides(sets, set_of_row, table, training, validation)
