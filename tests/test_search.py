@@ -310,7 +310,9 @@ def test_a_damaged_study(place, trainer, capsys, damage):
 FOREIGN = {
     "a folder": lambda study: [study.unlink(), study.mkdir()],
     "a pipe": lambda study: [study.unlink(), os.mkfifo(study)],
-    "another database": lambda study: [study.unlink(), sqlite3.connect(study).executescript("CREATE TABLE studies (a INTEGER)")],
+    "another database": lambda study: [
+        study.unlink(), sqlite3.connect(study).executescript("CREATE TABLE studies (a INTEGER)"),
+    ],
     "parameters that are no JSON": lambda study: sqlite3.connect(study).executescript(
         "UPDATE trial_params SET distribution_json = 'nonsense'"
     ),
