@@ -16,7 +16,8 @@ class _ImportedWithKeras:
         """Return the spec of Keras as the other finders do, with a loader that imports the layers after it."""
         if name != "keras":
             return None
-        specs = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
+        others = [finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec")]
+        specs = (finder.find_spec(name, path, target) for finder in others)
         spec = next(filter(None, specs), None)
         if spec:
             load = spec.loader.exec_module

@@ -104,6 +104,8 @@ def fit(
         if not state.exists():
             raise BadInput(f"{state}: missing, and history.csv says that it is the last; delete the folder and train again")
         model = load(state, compile=True, shape=model_shape(settings, task))
+        if not model.compiled:
+            raise BadInput(f"{state}: holds no optimizer, it is no state of a training; delete the folder and train again")
         compile_model(model, settings, task, model.optimizer, positives)
     else:
         with computing_in(settings.precision):

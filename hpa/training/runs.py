@@ -51,8 +51,9 @@ def run_folders(runs: Path, names: list[str] | None = None, stage: str = "last",
     ordered = sorted(present, key=_order)
     chosen = ordered if names is None else names
     if names and all_folds:
-        run_of_name = {name: run_of(runs / name / stages[0]) for name, stages in present.items()}
-        chosen = dict.fromkeys(each for name in names for each in ordered if name in (each, run_of_name[each]))
+        chosen = dict.fromkeys(
+            each for name in names for each in ordered if each == name or _is_fold_of(name, runs / each / present[each][0])
+        )
     folders = []
     for name in chosen:
         stages = present[name]
@@ -296,6 +297,10 @@ def _with_tuples(value: object) -> object:
 
 def _stages(folder: Path) -> list[str]:
     return [stage for stage in STAGES if (folder / stage / "config.json").exists()]
+
+
+def _is_fold_of(name: str, folder: Path) -> bool:
+    return fold_name(folder.parent.name, 0) == name == run_of(folder)
 
 
 def _order(name: str) -> tuple[int, str, int, str]:

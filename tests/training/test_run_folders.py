@@ -19,6 +19,7 @@ from hpa.errors import BadInput, Failure
 from hpa.files import file_digest, read_json, write_json
 from hpa.scoring.predictions import read_predictions, write_predictions
 from hpa.tasks import HEP2, HPA
+from hpa.training import fit
 from hpa.training.fit import settle, unsettled
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -248,6 +249,36 @@ def test_what_a_kill_leaves_of_the_best_epoch_is_settled(tmp_path):
         assert {file.name for file in tmp_path.iterdir()} == {"history.csv", "model.keras", "validation.npz"}
         assert (tmp_path / "model.keras").read_text() == "model-2.keras"
         assert (tmp_path / "validation.npz").read_text() == "validation-2.npz"
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda state: state.unlink(), "state-1.keras: missing, and history.csv says that it is the last"),
+        (lambda state: state.write_bytes(state.read_bytes()[:1000]), "state-1.keras: damaged"),
+        (lambda state: shutil.copy(state.with_name("model.keras"), state), "state-1.keras: holds no optimizer"),
+    ],
+)
+def test_a_run_whose_state_is_lost_or_damaged_does_not_go_on(drawn_cells, tmp_path, monkeypatch, capsys, damage, message):
+    options = ["--task", "hep2", "--data", drawn_cells, "--runs", tmp_path, "--name", "cells", *TINY, "--epochs", "2"]
+    begin = fit.Epochs.on_epoch_begin
+
+    def interrupted(self, epoch, logs=None):
+        if epoch:
+            raise KeyboardInterrupt
+        begin(self, epoch, logs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit.Epochs, "on_epoch_begin", interrupted)
+        assert run(train, *options) == 1
+    damage(tmp_path / "cells" / "base" / "state-1.keras")
+    before = contents(tmp_path)
+    capsys.readouterr()
+    assert run(train, *options) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert contents(tmp_path).keys() == before.keys()
 
 
 @pytest.mark.parametrize("failure", [BadInput("refused"), Failure("diverged"), MemoryError()])

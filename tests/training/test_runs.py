@@ -86,6 +86,17 @@ def test_a_run_is_named_with_all_its_folds(runs, names, all_folds, expected):
     assert [str(folder.relative_to(runs)) for folder in folders] == expected
 
 
+def test_what_is_named_as_a_fold_and_is_none_is_a_run_of_its_own(runs):
+    """And one of which nothing is asked may be damaged."""
+    for name, fold in {"2-fold1": 1, "2-fold3": 0, "2-fold04": 4}.items():
+        make_run(runs / name / "base", replace(SETTINGS, folds=11, fold=fold))
+    make_run(runs / "2-fold5" / "base", replace(SETTINGS, folds=None))
+    (runs / "10" / "base" / "config.json").write_text("null")
+    folders = run_folders(runs, ["2"], "base")
+    assert [str(folder.relative_to(runs)) for folder in folders] == ["2/base", "2-fold1/base"]
+    assert run_folders(runs, ["2-fold3"]) == [runs / "2-fold3" / "base"]
+
+
 def test_no_runs_at_all(tmp_path):
     with pytest.raises(BadInput, match="train one first"):
         run_folders(tmp_path / "absent")
