@@ -18,7 +18,7 @@ from hpa.training.runs import (
     with_intensity_range,
     with_intensity_range_of,
 )
-from hpa.training.sides import Sides, divide, read_sides, split_digest
+from hpa.training.sides import Sides, divide, read_sides, split_digest, validates_as
 from hpa.training.stages import STAGES, Settings
 
 
@@ -65,6 +65,11 @@ def plan(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> P
         _require_weights(settings.weights)
         begun = all((folder / file).exists() for file in ("config.json", "split.csv"))
         sides = read_sides(folder, settings, task, data) if begun else divide(settings, task, data)
+        if not validates_as(folder, sides):
+            raise BadInput(
+                f"{folder / 'split.csv'}: missing, and one that is made anew has other validation rows than validation.npz; "
+                "restore it, or delete the run folder and train again"
+            )
         settings = with_intensity_range(settings, folder, task, data, runs, sides.sets["train"].ids)
     config = run_config(settings, task, sides.table, start and start / "model.keras")
     config["split_sha256"] = split_digest(settings, sides)

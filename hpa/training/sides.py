@@ -136,7 +136,7 @@ def read_sides(folder: Path, settings: Settings, task: Task, data: Path) -> Side
         BadInput: as `divide` does, if split.csv is missing or is not the one that config.json names by its digest, or if it
             has other validation rows than validation.npz.
     """
-    split, predictions = folder / "split.csv", folder / "validation.npz"
+    split = folder / "split.csv"
     again = "restore it, or delete it and run the command that made the run again, which writes it anew"
     if not split.exists():
         raise BadInput(f"{split}: missing; run the command that made the run again, which writes it anew")
@@ -145,11 +145,19 @@ def read_sides(folder: Path, settings: Settings, task: Task, data: Path) -> Side
     if digest and digest != file_digest(split):
         raise BadInput(f"{split}: not the split that config.json names, rows were changed; {again}")
     sides = divide(settings, task, data, split)
-    if predictions.exists():  # all that tells a changed split where an earlier version left no digest
-        own = set(sides.table.ids[sides.validation].tolist())
-        if own != set(read_predictions(predictions).ids.tolist()):
-            raise BadInput(f"{split}: has other validation rows than {predictions.name}, rows were changed; {again}")
+    if not validates_as(folder, sides):
+        raise BadInput(f"{split}: has other validation rows than validation.npz, rows were changed; {again}")
     return sides
+
+
+def validates_as(folder: Path, sides: Sides) -> bool:
+    """Tell whether the validation.npz of a run folder, if there is one, is of the validation side's rows.
+
+    That is all that tells a changed split where an earlier version left no digest of it.
+    """
+    file = folder / "validation.npz"
+    own = set(sides.table.ids[sides.validation].tolist())
+    return not file.exists() or own == set(read_predictions(file).ids.tolist())
 
 
 def split_text(settings: Settings, sides: Sides) -> str:

@@ -199,6 +199,16 @@ def test_a_split_that_was_lost_is_written_again(runs, drawn_cells, capsys):
     assert split.read_bytes() == before[split]
 
 
+def test_a_lost_split_that_cannot_be_made_again_is_told(runs, drawn_cells, capsys):
+    """As if an earlier version had shared out the rows otherwise."""
+    base = runs / "cells" / "base"
+    forget(base)
+    (base / "split.csv").unlink()
+    predictions = read_predictions(base / "validation.npz")
+    write_predictions(base / "validation.npz", replace(predictions, ids=np.array([f"{each}0" for each in predictions.ids])))
+    assert "made anew has other validation rows than validation.npz" in refused("train", drawn_cells, runs, capsys)
+
+
 def test_predictions_that_were_lost_are_made_again(runs, drawn_cells):
     file = runs / "cells" / "base" / "validation.npz"
     before = read_predictions(file)
