@@ -1,6 +1,5 @@
 """Batches for training and evaluation with tf.data; only CellNet's normalisation needs tensorflow itself beside it."""
 
-import os
 from collections.abc import Callable
 
 import cv2
@@ -12,6 +11,7 @@ from hpa.data.images import resized
 from hpa.data.mixing import mix
 from hpa.data.sampling import epoch_items
 from hpa.data.store import Joined
+from hpa.files import cores
 
 SMALL = 0.72  # of the side, and so half of the pixels
 
@@ -106,4 +106,4 @@ def made_ahead(batches: tf.data.Dataset, make: Callable) -> tf.data.Dataset:
     # Nothing here needs tuning, and the tuner's thread has kept a training run up to 44 s after its last epoch.
     options = tf.data.Options()
     options.autotune.enabled = False
-    return batches.map(make, num_parallel_calls=len(os.sched_getaffinity(0))).prefetch(2).with_options(options)
+    return batches.map(make, num_parallel_calls=cores()).prefetch(2).with_options(options)

@@ -18,6 +18,7 @@ from hpa.training.stages import (
 )
 
 LARGEST_SEED = 2**32 - 1  # as far as NumPy's seeds go
+LARGEST_COUNT = 2**31 - 1  # as the options have it
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def _is_interval(value: object) -> bool:
     return sound and 0 <= value[0] < value[1] < 2**16
 
 
-COUNT, SEED = _whole(1), _whole(0, LARGEST_SEED)
+COUNT, SEED = _whole(1, LARGEST_COUNT), _whole(0, LARGEST_SEED)
 COUNTS = Allowed(
     "a list of whole numbers of at least 1",
     lambda value: isinstance(value, list | tuple) and len(value) > 0 and all(map(COUNT.holds, value)),
