@@ -38,8 +38,11 @@ def work(options: argparse.Namespace) -> None:
     from hpa.data.download import download
     from hpa.data.tables import read_training_table
     from hpa.errors import Failure
+    from hpa.files import require_output
     from hpa.tasks import HPA
 
+    for name in ("external.csv", "external-failed.csv"):
+        require_output(options.data / name, [options.table], "to write")
     table = read_training_table(options.table, HPA)
     failed = download(table, options.data, options.base_url, options.rate, options.size)
     print(f"{options.data / 'external'}: {len(table) - len(failed)} of {len(table)} samples are there")

@@ -59,3 +59,13 @@ def test_a_rate_is_above_0(table, rate):
     with pytest.raises(SystemExit) as caught:
         main(["--table", str(table), "--rate", rate])
     assert caught.value.code == 2
+
+
+@pytest.mark.parametrize("name", ["external.csv", "external-failed.csv"])
+def test_a_table_that_would_be_written_over_is_refused(atlas, table, tmp_path, capsys, name):
+    path = table.rename(tmp_path / name)
+    before = path.read_text()
+    assert main(["--table", str(path), "--data", str(tmp_path), "--base-url", atlas.url]) == 2
+    assert "which this command reads" in capsys.readouterr().err
+    assert path.read_text() == before
+    assert atlas.requests == []

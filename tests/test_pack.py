@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hpa import pack
+from hpa import pack, resources
 from hpa.data import store
 from hpa.data.drawn import write_dataset
 from hpa.data.images import read_image, read_sample, write_image
@@ -112,10 +112,10 @@ def test_bad_options_are_2(options):
 def test_a_size_that_nothing_holds_is_refused_at_once(tmp_path, drawn_data, capsys, monkeypatch):
     options = ["--data", str(drawn_data), "--runs", str(tmp_path / "runs"), "--set", "test"]
     assert pack.main([*options, "--size", "100000"]) == 1
-    assert f"hpa.pack: the disk is full ({tmp_path / 'runs/stores'} needs 745.06 GiB, " in capsys.readouterr().err
-    monkeypatch.setattr(store.shutil, "disk_usage", lambda folder: SimpleNamespace(free=10**15))
+    assert f"hpa.pack: the disk is full ({tmp_path / 'runs/stores'} needs 745 GiB, " in capsys.readouterr().err
+    monkeypatch.setattr(resources.shutil, "disk_usage", lambda folder: SimpleNamespace(total=10**15, free=10**15))
     assert pack.main([*options, "--size", "1000000"]) == 2
-    assert "one image of 1000000 x 1000000 x 4 takes 7450.58 GiB of memory to make" in capsys.readouterr().err
+    assert "one image of 1000000 x 1000000 x 4 would need 7,451 GiB of memory" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 

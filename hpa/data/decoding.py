@@ -23,6 +23,7 @@ from PIL import Image, UnidentifiedImageError
 from tifffile import COMPRESSION, PHOTOMETRIC
 
 from hpa.errors import BadInput
+from hpa.resources import require_memory
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 logging.getLogger("tifffile").disabled = True
@@ -60,6 +61,7 @@ WITHOUT_CHECKSUM = {COMPRESSION.LZW, COMPRESSION.PACKBITS, COMPRESSION.JPEG, COM
 HOLE = bytes(64)
 PROGRESSIVE, HUFFMAN_TABLES, START_OF_SCAN, END_OF_BLOCK = 0xC2, 0xC4, 0xDA, 0x00  # marks and a code of a JPEG
 LARGEST = 2**30  # pixels; OpenCV's limit
+SMALL = 2**26  # bytes; for less, nobody asks how much memory is free, which takes a while
 STACKED = {"C": "channels", "Z": "slices", "T": "time points"}  # by tifffile's letters; other axes are pages
 ALPHA = (1, 2)  # kinds of a TIFF's extra samples
 
@@ -91,14 +93,6 @@ def read_channel(file: Path) -> np.ndarray:
     if image.dtype not in (np.uint8, np.uint16):
         raise BadInput(f"{file.name} holds {image.dtype} numbers; save it with 8 or 16 bits")
     return _one_filled_channel(file.name, image[..., :3]) if image.ndim == 3 else image
-
-
-def memory() -> int:
-    """Return how many bytes of memory this machine has; 0 where the system does not say."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
-        return 0
 
 
 def _read(file: Path) -> bytes:
@@ -172,11 +166,11 @@ def _decode_jpeg(name: str, data: bytes) -> np.ndarray:
     _require_fits(name, width, height, bytes_per_pixel=1 if colours == "Gray" else 3)
     if colours not in ("Gray", "YCbCr", "RGB"):
         raise BadInput(f"{name} is a {colours} image; save the one channel as grey")
-    return _decode_whole_jpeg(data, "GRAY" if colours == "Gray" else "BGR")
+    return decode_jpeg(data)
 
 
-def _decode_whole_jpeg(data: bytes, colours: str) -> np.ndarray:
-    """Return a JPEG as [H, W] or [H, W, 3].
+def decode_jpeg(data: bytes) -> np.ndarray:
+    """Return a JPEG as uint8 [H, W] or, if it has colours, [H, W, 3]: blue, green, red.
 
     Raises:
         ValueError: if libjpeg has a warning, or zeros stand where no image has them. The code recovers after a hole, often
@@ -184,8 +178,9 @@ def _decode_whole_jpeg(data: bytes, colours: str) -> np.ndarray:
     """
     if HOLE in data and not _may_have_zeros(data):
         raise ValueError("hole")
-    image = simplejpeg.decode_jpeg(data, colours, strict=True)
-    return image[..., 0] if colours == "GRAY" else image
+    grey = simplejpeg.decode_jpeg_header(data)[2] == "Gray"
+    image = simplejpeg.decode_jpeg(data, "GRAY" if grey else "BGR", strict=True)
+    return image[..., 0] if grey else image
 
 
 def _may_have_zeros(jpeg: bytes) -> bool:
@@ -251,7 +246,7 @@ def _require_no_holes(page: tifffile.TiffPage) -> None:
     tables = (page.jpegtables or JPEG[:2])[: -2 if page.jpegtables else None]  # without the mark that ends them
     for piece, _ in page.parent.filehandle.read_segments(page.dataoffsets, page.databytecounts):
         if page.compression == COMPRESSION.JPEG:  # imagecodecs passes over libjpeg's warnings
-            _decode_whole_jpeg(tables + piece[2:], "GRAY" if page.samplesperpixel == 1 else "BGR")
+            decode_jpeg(tables + piece[2:])
         elif HOLE in piece:
             raise ValueError("hole")
 
@@ -287,14 +282,12 @@ def _one_filled_channel(name: str, image: np.ndarray) -> np.ndarray:
 
 def _require_fits(name: str, width: int, height: int, bytes_per_pixel: int) -> None:
     """Raise BadInput if an image of this size cannot be decoded here, before memory is asked for."""
-    needed, there = width * height * bytes_per_pixel, memory()
+    fix = "cut it into tiles or shrink it"
     if width * height > LARGEST:
-        reason = f"too large to be read: {LARGEST:,} pixels are the most"
-    elif there and needed > there:
-        reason = f"too large for the memory: it needs {needed / 2**30:.1f} GiB, there are {there / 2**30:.1f}"
-    else:
-        return
-    raise BadInput(f"{name} is {width} x {height} pixels, {reason}; cut it into tiles or shrink it")
+        raise BadInput(f"{name} is {width} x {height} pixels, too large to be read: {LARGEST:,} are the most; {fix}")
+    needed = width * height * bytes_per_pixel
+    if needed > SMALL:
+        require_memory(needed, f"{name}, {width} x {height} pixels,", fix)
 
 
 def _several(name: str, what: str) -> BadInput:

@@ -22,6 +22,7 @@ import pandas as pd
 from tqdm import tqdm
 
 import hpa
+from hpa.data.decoding import decode_jpeg
 from hpa.data.images import write_image
 from hpa.data.layout import EXTERNAL
 from hpa.data.tables import SampleTable, concatenate, read_training_table
@@ -101,13 +102,9 @@ def grey_image(body: bytes, colour: str, size: int) -> np.ndarray | None:
 
     A JPEG that is grey itself is taken as it is. Yellow is the mean of red and green.
     """
-    if b"\xff\xd9" not in body[-64:]:  # the end mark; OpenCV would fill up what is cut off with grey
-        return None
     try:
-        image = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        return None
-    if image is None:
+        image = decode_jpeg(body)
+    except (ValueError, IndexError):
         return None
     if image.ndim == 3:
         image = cv2.transform(image, np.array([PARTS[colour]], np.float32))

@@ -109,8 +109,14 @@ def resized(channel: np.ndarray, size: int) -> np.ndarray:
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
-    """Write a grey image, uint8 [H, W], or an RGB one, uint8 [H, W, 3], whole or not at all; the suffix names the format."""
+    """Write a grey image, uint8 [H, W], or an RGB one, uint8 [H, W, 3], whole or not at all; the suffix names the format.
+
+    Raises:
+        BadInput: if that format cannot hold the image.
+    """
     image = np.ascontiguousarray(image[..., ::-1] if image.ndim == 3 else image)
     with written_whole(path) as temporary:
-        # Encoded in memory because OpenCV says nothing when the disk is full.
-        temporary.write_bytes(cv2.imencode(temporary.suffix, image)[1].tobytes())
+        encoded, content = cv2.imencode(temporary.suffix, image)
+        if not encoded:
+            raise BadInput(f"{path}: {temporary.suffix} holds no such picture; let the name end in .png")
+        temporary.write_bytes(content.tobytes())  # by hand, because OpenCV says nothing when the disk is full

@@ -22,12 +22,12 @@ from typing import BinaryIO
 import numpy as np
 from tqdm import tqdm
 
-from hpa.data.decoding import memory
 from hpa.data.images import read_sample
 from hpa.data.intensity import Ranges, remark
 from hpa.data.layout import find_files, stamp
 from hpa.errors import BadInput, refuse
 from hpa.files import cores, locked, read_json, write_json
+from hpa.resources import free_disk, in_gibibytes, require_memory
 from hpa.tasks import Task
 
 # Rows that are made durable together: few enough that a crash costs a second's work, many enough that waiting for the
@@ -105,11 +105,7 @@ def require_room(stores: Mapping[Path, int], size: int, channels: int) -> None:
     image = size * size * channels
     needed = sum(rows * image for folder, rows in stores.items() if not folder.exists() and not _partial(folder).exists())
     _require_disk(next(iter(stores)).parent, needed)
-    if memory() and 2 * image > memory():  # the channels one by one, and stacked
-        raise BadInput(
-            f"--size {size}: one image of {size} x {size} x {channels} takes {2 * image / 2**30:.2f} GiB of memory to make, "
-            f"{memory() / 2**30:.2f} GiB are there; choose a smaller size"
-        )
+    require_memory(2 * image, f"one image of {size} x {size} x {channels}")  # the channels one by one, and stacked
 
 
 def pack(folder: Path, source: Path, ids: np.ndarray, task: Task, size: int, ranges: Ranges | None = None) -> ImageStore:
@@ -162,10 +158,9 @@ def _partial(folder: Path) -> Path:
 
 
 def _require_disk(folder: Path, needed: int) -> None:
-    there = next(each for each in (folder, *folder.absolute().parents) if each.is_dir())
-    free = shutil.disk_usage(there).free
-    if needed > free:
-        raise OSError(errno.ENOSPC, "", f"{folder} needs {needed / 2**30:.2f} GiB, {free / 2**30:.2f} GiB are free")
+    free = free_disk(folder)
+    if free is not None and needed > free:
+        raise OSError(errno.ENOSPC, "", f"{folder} needs {in_gibibytes(needed)}, {in_gibibytes(free)} are free")
 
 
 def _shape(request: dict) -> tuple[int, int, int, int]:

@@ -15,6 +15,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from hpa import resources
 from hpa.data import decoding
 from hpa.data.decoding import read_channel
 from hpa.errors import BadInput
@@ -265,13 +266,14 @@ def test_what_is_no_file_is_not_opened(tmp_path, monkeypatch, make, reason):
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF"])
 def test_an_image_that_is_too_large_for_the_memory_is_told_so(read, monkeypatch, kind):
     data = pil(NOISE, kind)
-    monkeypatch.setattr(decoding, "memory", lambda: 1000)
-    with pytest.raises(BadInput, match=r"a.png is 120 x 160 pixels, too large for the memory: it needs .* GiB"):
+    monkeypatch.setattr(decoding, "SMALL", 0)
+    monkeypatch.setattr(resources, "free_memory", lambda: 1000)
+    with pytest.raises(BadInput, match=r"a.png, 120 x 160 pixels, would need .* GiB of memory, 0.00 GiB are free"):
         read(data)
-    monkeypatch.setattr(decoding, "memory", lambda: 0)  # the system does not say
+    monkeypatch.setattr(resources, "free_memory", lambda: None)  # the system does not say
     assert read(data).shape == NOISE.shape
     monkeypatch.setattr(decoding, "LARGEST", 1000)
-    with pytest.raises(BadInput, match=r"a.png is 120 x 160 pixels, too large to be read: 1,000 pixels are the most"):
+    with pytest.raises(BadInput, match=r"a.png is 120 x 160 pixels, too large to be read: 1,000 are the most"):
         read(data)
 
 

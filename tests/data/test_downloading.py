@@ -88,7 +88,11 @@ def test_a_grey_jpeg_is_taken_as_it_is():
     assert np.abs(grey_image(body, "blue", 512).astype(int) - 90).max() <= 2
 
 
-@pytest.mark.parametrize("body", [b"", b"nothing", b"\xff\xd8\xff\xd9", colour_jpeg(field("a"), "red")[:-700]])
+WHOLE = colour_jpeg(field("a"), "red")
+HOLED = WHOLE[: len(WHOLE) // 2] + bytes(200) + WHOLE[len(WHOLE) // 2 + 200 :]
+
+
+@pytest.mark.parametrize("body", [b"", b"nothing", b"\xff\xd8\xff\xd9", WHOLE[:-700], HOLED])
 def test_what_is_not_a_whole_jpeg(body):
     assert grey_image(body, "red", 512) is None
 

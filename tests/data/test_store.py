@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from hpa import resources
 from hpa.data import store
 from hpa.data.images import FULL, read_image, read_sample
 from hpa.data.layout import find_files
@@ -168,13 +169,11 @@ def test_a_file_where_the_store_belongs_is_told_before_anything_is_packed(tmp_pa
 
 
 def test_one_image_that_does_not_fit_into_the_memory_is_refused_before_it_starts(tmp_path, source, decoded, monkeypatch):
-    monkeypatch.setattr(store, "memory", lambda: 500)
-    with pytest.raises(
-        BadInput, match=r"--size 8: one image of 8 x 8 x 4 takes 0.00 GiB of memory to make, 0.00 GiB are there"
-    ):
+    monkeypatch.setattr(resources, "free_memory", lambda: 500)
+    with pytest.raises(BadInput, match=r"one image of 8 x 8 x 4 would need 0.00 GiB of memory, 0.00 GiB are free"):
         pack(tmp_path / "store", source, IDS, HPA, SIZE)
     assert decoded == []
-    monkeypatch.setattr(store, "memory", lambda: 0)  # the system does not say
+    monkeypatch.setattr(resources, "free_memory", lambda: None)  # the system does not say
     assert len(pack(tmp_path / "store", source, IDS, HPA, SIZE).ids) == 40
 
 
