@@ -382,7 +382,7 @@ def test_what_is_refused_before_its_first_trial_does_not_block_a_corrected_searc
         (["--preset", "nonsense"], "no preset nonsense"),
         (["--preset", "lost"], "lost.json: does not name the preset that the search started from"),
         (["--data", "nowhere"], "nowhere"),
-        (["--rows", "0"], "at least 1"),
+        (["--rows", "0"], "a whole number from 1"),
     ],
 )
 def test_bad_input(place, trainer, capsys, options, message):

@@ -242,7 +242,7 @@ def test_a_run_keeps_the_range_that_was_measured(data, tmp_path, trained, monkey
     files = find_files(data / "train", ids_of(data), TASK)
     assert np.array_equal(images, [read_image(each, 16, settings.intensity_range) for each in files])
     assert len(np.unique(images[..., 0])) > 100
-    monkeypatch.setattr("hpa.training.runs.range_of_training_set", lambda *arguments: 1 / 0)
+    monkeypatch.setattr("hpa.data.intensity.range_of_training_set", lambda *arguments: 1 / 0)
     assert trained()[0] == settings
     assert stage_settings(settings, STAGES["cnn"], {"epochs": 1}, TASK).intensity_range == settings.intensity_range
 

@@ -229,10 +229,10 @@ def test_rows_without_an_image_are_all_named(cells):
 
 
 def test_images_without_a_row_are_all_named(cells):
-    cells.write(*(f"{number}.png" for number in range(20, 32)), "2.jpg")
+    cells.write(*(f"{number}.png" for number in range(20, 32)), "200.jpg")
     lines = cells.fault().splitlines()
     assert lines[0] == f"{cells.images}: 13 faults"
-    assert lines[1] == f"  2.jpg belongs to no row of {cells.table}; add a row or move the file away"
+    assert lines[1] == f"  20.png belongs to no row of {cells.table}; add a row or move the file away"
     assert lines[-1] == "  ... and 3 more"
 
 

@@ -74,7 +74,7 @@ def test_images_are_mapped_and_cannot_be_written_to(tmp_path, source):
 
 def test_nothing_else_is_left_behind(tmp_path, source):
     pack(tmp_path / "stores" / "store", source, IDS[:3], HPA, SIZE)
-    assert sorted(os.listdir(tmp_path / "stores")) == [".store.lock", "store"]
+    assert set(os.listdir(tmp_path / "stores")) - {".store.lock"} == {"store"}  # some systems delete a lock
     assert sorted(os.listdir(tmp_path / "stores" / "store")) == ["facts.npy", "images.npy", "stamps.npy", "store.json"]
 
 
