@@ -4,8 +4,6 @@ They lie in the folder `external/` of the data, in the same layout as `train/`, 
 in folders `external-<any name>/`, each with its own table.
 """
 
-import functools
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from hpa.data.duplicates import name_labels
-from hpa.data.layout import external_sets
+from hpa.data.layout import external_sets, say_once
 from hpa.data.tables import SampleTable, concatenate, first_ids, has_test_set, read_ids, read_samples, shown
 from hpa.errors import BadInput, refuse
 from hpa.tasks import Task
@@ -54,15 +52,10 @@ def warn_of_tested(data: Path, ids: Mapping[str, np.ndarray], task: Task) -> Non
     for name, own in ids.items():
         both = own[np.isin(own, tested)]
         if len(both):
-            _say_once(
+            say_once(
                 f"{data / name}: {len(both)} ids are in the test set too ({first_ids(both)}); if they are the same images, "
                 "take them out of one: a score on the test set would be too good"
             )
-
-
-@functools.cache  # a search divides its rows again and again
-def _say_once(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 def join(sets: dict[str, SampleTable], task: Task) -> SampleTable:

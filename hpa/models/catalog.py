@@ -12,8 +12,8 @@ from hpa.models.alexnet import alexnet, load_state_dict
 from hpa.models.backbones import backbone
 from hpa.models.cellnet import cellnet
 from hpa.models.gapnet import gapnet, gapnet_fcn
+from hpa.models.normalization import BatchNormalization
 from hpa.models.parallel_kernels import parallel_kernels
-from hpa.models.radial_basis import RadialBasis
 from hpa.models.variants import BACKBONES, VARIANTS, Topology, require_size
 
 DATE = "1980-01-01@00:00:00"  # of every network that is saved, in the form that Keras has
@@ -76,7 +76,7 @@ def load(path: Path, compile: bool = False, shape: tuple[int, int, int] | None =
     require_plain(path)
     try:
         zipfile.ZipFile(path).close()  # Keras says of a file that is no archive that it is absent
-        model = keras.saving.load_model(path, custom_objects={"RadialBasis": RadialBasis}, compile=compile)
+        model = keras.saving.load_model(path, compile=compile)
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror}); train the run, or restore the file") from error
     except MemoryError:
@@ -110,9 +110,9 @@ def _require_shape(model: object, path: Path, shape: tuple[int, int, int]) -> No
 
 
 def save(model: keras.Model, path: Path) -> None:
-    """Write a network without what only training needs: optimizer, loss and metrics.
+    """Write a network without what only training needs: optimizer, loss, metrics, and layers that only learn faster.
 
-    So plain Keras can load it, as long as `hpa` is imported. Equal networks give equal bytes.
+    So plain Keras loads it, without this package. Equal networks give equal bytes.
     """
     network = keras.Model(model.input, model.output, name=model.name)  # of the same layers, and not compiled
     with written_whole(path) as temporary:
@@ -120,14 +120,33 @@ def save(model: keras.Model, path: Path) -> None:
         with zipfile.ZipFile(temporary) as archive:
             contents = {name: archive.read(name) for name in archive.namelist()}
         contents["metadata.json"] = json.dumps(json.loads(contents["metadata.json"]) | {"date_saved": DATE}).encode()
-        contents["config.json"] = json.dumps(json.loads(contents["config.json"], object_hook=_without_address)).encode()
+        contents["config.json"] = json.dumps(json.loads(contents["config.json"], object_hook=_plain)).encode()
         with zipfile.ZipFile(temporary, "w") as archive:
             for name, content in contents.items():
                 archive.writestr(zipfile.ZipInfo(name), content)  # dated 1980, too
 
 
-def _without_address(config: dict) -> dict:
-    """Return a part of a network's configuration without the memory address by which layers share a number format."""
+def _plain(config: dict) -> dict:
+    """Return a part of a network's configuration as of Keras' own layers.
+
+    It is without the memory address by which layers share a number format.
+    """
     if config.get("class_name") == "DTypePolicy":
         config.pop("shared_object_id", None)
+    if config.get("registered_name") == keras.saving.get_registered_name(BatchNormalization):
+        config |= {"module": "keras.layers", "registered_name": None}
     return config
+
+
+def to_train(model: keras.Model, name: str) -> keras.Model:
+    """Return a network that `load` gave back with the layers that `build` gave it, `name` being as there."""
+    if name in BACKBONES:  # which have Keras' own
+        return model
+
+    def layer_to_train(layer: keras.Layer) -> keras.Layer:
+        of_images = isinstance(layer, keras.layers.BatchNormalization) and len(layer.output.shape) == 4
+        return (BatchNormalization if of_images else type(layer)).from_config(layer.get_config())
+
+    network = keras.models.clone_model(model, clone_function=layer_to_train)
+    network.set_weights(model.get_weights())
+    return network

@@ -1,33 +1,33 @@
-"""The layer before the last one of a support vector machine with radial basis functions: similarities to its vectors."""
+"""Similarities to the vectors of a support vector machine with radial basis functions, in Keras' own layers."""
 
-from keras import layers, ops, saving
+import keras
+import numpy as np
+from keras import layers
 
 
-@saving.register_keras_serializable("hpa")
-class RadialBasis(layers.Layer):
-    """The similarities exp(-|factors * (x - origin) - center|^2) of features x to some centers.
+def similarities(
+    features: keras.KerasTensor, origin: np.ndarray, factors: np.ndarray, centers: np.ndarray, name: str
+) -> keras.KerasTensor:
+    """Return exp(-|factors * (x - origin) - center|^2) of features x and some centers.
 
-    They are computed in float32, whatever precision the features come in. The weights are, in this order, origin and factors
-    [features] and centers [centers, features].
+    They are computed in float32, whatever precision the features come in.
+
+    Args:
+        features: [B, features].
+        origin: array [features].
+        factors: array [features].
+        centers: array [centers, features].
+        name: what the names of the layers begin with.
+
+    Returns:
+        float32 [B, centers].
     """
-
-    def __init__(self, centers: int, dtype: str = "float32", **options) -> None:
-        super().__init__(dtype=dtype, **options)
-        self.count = centers
-
-    def build(self, input_shape: tuple[int | None, int]) -> None:
-        """Make the weights for features [B, features]."""
-        features = input_shape[-1]
-        self.origin = self.add_weight((features,), name="origin")
-        self.factors = self.add_weight((features,), name="factors")
-        self.centers = self.add_weight((self.count, features), name="centers")
-
-    def call(self, inputs):
-        """Return float32 [B, centers] from features [B, features]."""
-        scaled = self.factors * (inputs - self.origin)
-        squares = ops.sum(scaled**2, axis=1, keepdims=True) + ops.sum(self.centers**2, axis=1)
-        return ops.exp(2 * ops.matmul(scaled, ops.transpose(self.centers)) - squares)
-
-    def get_config(self) -> dict:
-        """Return what the layer is made with."""
-        return super().get_config() | {"centers": self.count}
+    made = {"dtype": "float32"}
+    x = layers.Rescaling(1.0, (-origin).tolist(), name=f"{name}_centered", **made)(features)
+    x = layers.Rescaling(factors.tolist(), name=f"{name}_scaled", **made)(x)
+    products = layers.Dense(len(centers), name=f"{name}_products", **made)
+    y = products(x)  # 2 x.c - |c|^2
+    products.set_weights([2 * centers.T, -np.sum(centers**2, axis=1)])
+    squares = layers.Dot(axes=1, name=f"{name}_squares", **made)([x, x])  # |x|^2
+    y = layers.Subtract(name=f"{name}_exponents", **made)([y, squares])
+    return layers.Activation("exponential", name=name, **made)(y)

@@ -31,7 +31,7 @@ from hpa.errors import BadInput, refuse
 from hpa.files import file_digest, locked
 from hpa.models.catalog import load, save
 from hpa.models.gapnet import DENSE_PART
-from hpa.models.radial_basis import RadialBasis
+from hpa.models.radial_basis import similarities
 from hpa.scoring.predictions import Predictions, write_predictions
 from hpa.training.fit import just_in_time
 from hpa.training.monitor import MONITORS, validation_scores
@@ -65,7 +65,7 @@ FEATURES = {"alexnet": "dense_3", "parallel-kernels": "dense_1"}
 
 @dataclass(frozen=True)
 class Basis:
-    """The weights of a `RadialBasis`, which makes similarities to support vectors of features.
+    """What makes similarities to support vectors of features, see `hpa.models.radial_basis`.
 
     Attributes:
         origin, factors: float64 arrays [features].
@@ -188,9 +188,7 @@ def with_head(extractor: keras.Model, head: Head, labels: str, name: str) -> ker
     """Return the network of the features [B, features] with a head on them."""
     x = extractor.output
     if head.basis:
-        similarities = RadialBasis(len(head.basis.centers), name=f"{DENSE_PART}similarities")
-        x = similarities(x)
-        similarities.set_weights([head.basis.origin, head.basis.factors, head.basis.centers])
+        x = similarities(x, head.basis.origin, head.basis.factors, head.basis.centers, f"{DENSE_PART}similarities")
     dense = layers.Dense(len(head.bias), name=f"{DENSE_PART}svm")
     x = dense(x)
     dense.set_weights([head.kernel, head.bias])

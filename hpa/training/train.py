@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from hpa.files import locked
-from hpa.models.catalog import build, load
+from hpa.models.catalog import build, load, to_train
 from hpa.models.variants import Topology
 from hpa.tasks import Task
 from hpa.training.curves import write_curves
@@ -44,7 +44,7 @@ def train(settings: Settings, task: Task, data: Path, runs: Path, name: str, pre
 
     def new_model() -> keras.Model:
         if made.start:
-            return load(made.start / "model.keras", shape=shape)
+            return to_train(load(made.start / "model.keras", shape=shape), settings.model)
         return build(
             settings.model,
             settings.variant,

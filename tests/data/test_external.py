@@ -7,9 +7,8 @@ import pytest
 from train_settings import train_settings
 
 from hpa import pack
-from hpa.data import external
 from hpa.data.external import join, read_external, warn_of_tested
-from hpa.data.layout import EXTERNAL
+from hpa.data.layout import EXTERNAL, say_once
 from hpa.data.tables import SampleTable, read_training_table
 from hpa.errors import BadInput
 from hpa.tasks import HEP2, HPA
@@ -130,6 +129,6 @@ def test_training_and_packing_tell_it(drawn_cells, tmp_path, capsys):
     said = f"{data / 'train'}: 1 ids are in the test set too ({taken.stem}); "
     divide(train_settings("--task", "hep2", "--data", data, "--runs", tmp_path), HEP2, data)
     assert said in capsys.readouterr().err
-    external._say_once.cache_clear()
+    say_once.cache_clear()
     assert pack.main(["--task", "hep2", "--data", str(data), "--runs", str(tmp_path / "runs"), "--size", "16"]) == 0
     assert said in capsys.readouterr().err

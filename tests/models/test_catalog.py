@@ -3,10 +3,11 @@ import os
 import zipfile
 
 import keras
+import numpy as np
 import pytest
 
 from hpa.errors import BadInput
-from hpa.models.catalog import build, load, save
+from hpa.models.catalog import build, load, save, to_train
 from hpa.models.variants import VARIANTS, Topology, require_size
 
 
@@ -167,3 +168,18 @@ def test_equal_networks_give_equal_bytes_without_what_training_needs(saved, tmp_
     assert (tmp_path / "model.keras").read_bytes() == saved.read_bytes()
     assert load(tmp_path / "model.keras", compile=True).compiled is False
     assert model.compiled
+
+
+@pytest.mark.parametrize("model", ["gapnet", "gapnet-fcn", "parallel-kernels", "cellnet", "mobilenet-v2"])
+def test_what_is_saved_in_keras_layers_is_trained_in_those_that_it_was_built_of(tmp_path, model):
+    topology = Topology((4, 8), (1, 1), 3, 0.2) if model == "cellnet" else None
+    built = build(model, 2 if model.startswith("gapnet") else None, 96, 1, 3, topology=topology)
+    save(built, tmp_path / "model.keras")
+    loaded = load(tmp_path / "model.keras")
+    assert {type(layer).__module__.split(".")[0] for layer in loaded.layers} == {"keras"}
+    trained = to_train(loaded, model)
+    assert [(type(layer), layer.name) for layer in trained.layers] == [(type(layer), layer.name) for layer in built.layers]
+    images = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 1), np.uint8)
+    expected = built.predict(images, verbose=0)
+    for network in (loaded, trained):
+        np.testing.assert_array_equal(network.predict(images, verbose=0), expected)

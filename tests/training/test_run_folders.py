@@ -423,14 +423,14 @@ def test_a_plan_is_checked_without_keras_and_writes_nothing(runs, drawn_cells):
 PLAIN_KERAS = """
 import json, sys
 import numpy as np
-import hpa
-assert "keras" not in sys.modules
+sys.modules["hpa"] = None  # as where this package is not installed
 import keras
 for model, images, predictions in json.loads(sys.argv[1]):
     loaded = keras.saving.load_model(model)
     assert not loaded.compiled
     found = loaded.predict(np.load(images), verbose=0)
-    assert np.abs(found - np.load(predictions)["probabilities"]).max() < 1e-6, model
+    rounding = 1e-5 if "svm" in model else 1e-6  # what a support vector machine predicts is computed with 64 bits
+    assert np.abs(found - np.load(predictions)["probabilities"]).max() < rounding, model
 """
 
 
