@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from hpa.data.tables import read_training_table  # noqa: E402
+from hpa.files import cores  # noqa: E402
 from hpa.scoring.folds import fold_name  # noqa: E402
 from hpa.scoring.members import read_members  # noqa: E402
 from hpa.scoring.metrics import macro_f1  # noqa: E402
@@ -166,7 +167,7 @@ def main() -> None:
     hpa("pack", "--data", data, "--runs", runs, "--size", SIZE)
     jobs = [(number, seed, 0) for number in range(len(RECIPES)) for seed in SEEDS]
     jobs += [(list(RECIPES).index(FOLDED), seed, fold) for seed in SEEDS for fold in range(1, FOLDS)]
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for (number, seed, fold), _ in zip(jobs, pool.map(lambda job: train(data, runs, *job), jobs), strict=True):
             print(f"trained: {list(RECIPES)[number]}, seed {seed}, fold {fold}", flush=True)
     hpa("predict", "--data", data, "--runs", runs)

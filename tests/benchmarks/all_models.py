@@ -8,7 +8,6 @@ shifted weights, with a basic bootstrap interval of 95 %. Thresholds and weights
 """
 
 import argparse
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pandas as pd
 from ablation import hpa
 
 from hpa.data.tables import read_sample_submission, read_training_table
+from hpa.files import cores
 from hpa.models.variants import VARIANTS
 from hpa.scoring.blend import blend_members, member_f1
 from hpa.scoring.members import read_members
@@ -50,7 +50,7 @@ def main() -> None:
 
     hpa("draw", "--out", data, "--train", FIELDS, "--test", TEST_FIELDS, "--size", SIZE)
     hpa("pack", "--data", data, "--runs", runs, "--size", SIZE)
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         list(pool.map(train, range(len(VARIANTS))))
     hpa("predict", "--data", data, "--runs", runs, "--stage", "all")
 

@@ -20,6 +20,7 @@ from hpa.data.drawn import write_dataset  # noqa: E402
 from hpa.data.feed import training_batches  # noqa: E402
 from hpa.data.store import pack  # noqa: E402
 from hpa.data.tables import read_training_table  # noqa: E402
+from hpa.files import cores  # noqa: E402
 from hpa.models.catalog import build  # noqa: E402
 from hpa.tasks import HPA  # noqa: E402
 from hpa.training.fit import compile_model  # noqa: E402
@@ -62,9 +63,7 @@ def main() -> None:
             for _ in range(STEPS):
                 model.train_on_batch(images, targets)
             rates["training"].append(STEPS * SETTINGS.batch_size / (time.perf_counter() - start))
-        print(
-            f"{len(os.sched_getaffinity(0))} cores, {SETTINGS.size} px, median of {REPEATS}, load {os.getloadavg()[0]:.1f}"
-        )
+        print(f"{cores()} cores, {SETTINGS.size} px, median of {REPEATS}, load {os.getloadavg()[0]:.1f}")
         for label, each in rates.items():
             print(f"{label:>24}: {statistics.median(each):6.1f} images/s ({min(each):.1f} to {max(each):.1f})")
         ratios = [fed / trained for fed, trained in zip(rates["the feed, augmented"], rates["training"], strict=True)]

@@ -8,7 +8,6 @@ less. The seconds of a row that was stopped are those after its last start; thos
 """
 
 import argparse
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 from ablation import hpa
 
+from hpa.files import cores
 from hpa.training.runs import read_history
 
 BUDGET = ["--rows", "1500", "--epochs", "6"]
@@ -62,7 +62,7 @@ def main() -> None:
 
     hpa("pack", *where, "--task", "hep2", "--set", "train")
     for names in (["search", *ROWS], MACHINES):
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             list(pool.map(make, names))
     rows = []
     for name in (*ROWS, *MACHINES, "search"):

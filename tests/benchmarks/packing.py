@@ -22,13 +22,14 @@ sys.path.insert(0, str(ROOT))
 
 from hpa.data.drawn import write_dataset  # noqa: E402
 from hpa.data.store import pack  # noqa: E402
+from hpa.files import cores  # noqa: E402
 from hpa.tasks import HPA  # noqa: E402
 
 SIZE = 256
 SAMPLES = 400
 SINGLE = 100  # samples for the slow way
 REPEATS = 5
-CORES = len(os.sched_getaffinity(0))
+CORES = cores()
 
 
 def link_samples(folder: Path) -> tuple[list[Path], np.ndarray]:
