@@ -103,9 +103,9 @@ def require_room(stores: Mapping[Path, int], size: int, channels: int) -> None:
     places = [place for folder in stores for place in (folder, _partial(folder))]
     refuse("--runs", [f"{place} is a file, but a folder belongs there; delete it" for place in places if place.is_file()])
     image = size * size * channels
-    require_memory(2 * image, f"one image of {size} x {size} x {channels}")  # the channels one by one, and stacked
     needed = sum(rows * image for folder, rows in stores.items() if not folder.exists() and not _partial(folder).exists())
     _require_disk(next(iter(stores)).parent, needed)
+    require_memory(2 * image, f"one image of {size} x {size} x {channels}")  # the channels one by one, and stacked
 
 
 def pack(folder: Path, source: Path, ids: np.ndarray, task: Task, size: int, ranges: Ranges | None = None) -> ImageStore:

@@ -188,7 +188,7 @@ def test_several_stores_that_do_not_fit_together_are_refused(tmp_path):
 def test_it_needs_no_function_that_linux_alone_has(tmp_path, source):
     code = (
         "import os, sys, numpy\nfrom pathlib import Path\n"
-        "del os.pwrite, os.fdatasync, os.sched_getaffinity, os.sysconf\n"
+        "del os.pwrite, os.fdatasync, os.sched_getaffinity\n"
         "from hpa.data.store import pack\nfrom hpa.tasks import HPA\n"
         f"pack(Path(sys.argv[1]), Path(sys.argv[2]), numpy.array({IDS[:5].tolist()}), HPA, {SIZE})\n"
     )
