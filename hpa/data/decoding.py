@@ -211,7 +211,8 @@ def _decode_tiff(name: str, data: bytes) -> np.ndarray:
             raise BadInput(f"{name} is a TIFF of the codec {codec}, which is not read; save it uncompressed or with LZW")
         if not all(page.databytecounts) or len(page.dataoffsets) < math.prod(page.chunked):
             raise _damaged(name)  # tifffile would fill a piece without bytes, or that is not there, with zeros
-        if any(map(lambda start, length: start + length > len(data), page.dataoffsets, page.databytecounts)):
+        pieces = zip(page.dataoffsets, page.databytecounts, strict=False)
+        if any(start + length > len(data) for start, length in pieces):
             raise _damaged(name)  # cut short
         if page.compression in WITHOUT_CHECKSUM:
             _require_no_holes(page)

@@ -127,10 +127,15 @@ def share_table(targets: np.ndarray, fold_of_row: np.ndarray, classes: Sequence[
     return table.assign(ideal=ideal, **{"worst deviation": np.abs(counts - ideal[:, None]).max(axis=1)})
 
 
+def split_text(ids: np.ndarray, fold_of_row: np.ndarray) -> str:
+    """Return a CSV with the columns `Id` and `fold`."""
+    return pd.DataFrame({"Id": ids, "fold": fold_of_row}).to_csv(index=False, lineterminator="\n")
+
+
 def write_split(path: Path, ids: np.ndarray, fold_of_row: np.ndarray) -> None:
-    """Write a CSV with the columns `Id` and `fold`, whole or not at all."""
+    """Write the `split_text`, whole or not at all."""
     with written_whole(path) as temporary:
-        pd.DataFrame({"Id": ids, "fold": fold_of_row}).to_csv(temporary, index=False, lineterminator="\n")
+        temporary.write_text(split_text(ids, fold_of_row), encoding="utf-8", newline="\n")
 
 
 def read_split(path: Path, ids: np.ndarray) -> np.ndarray:

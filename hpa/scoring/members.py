@@ -54,7 +54,7 @@ def read_members(folders: Sequence[Path], test_ids: np.ndarray | None) -> Member
 
     Raises:
         BadInput: if a folder is named twice, folds do not make whole runs or overlap, a file is absent or damaged,
-            a file was not made by the `model.keras` beside it (see `model_fault` and `is_made_from`), or a member has other
+            a file was not made by the `model.keras` next to it (see `model_fault` and `is_made_from`), or a member has other
             classes, validation ids or targets than the first one, or other test ids than `test_ids`; member and difference
             are named.
     """

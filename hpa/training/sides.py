@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from hpa.data.external import join, read_external, warn_of_tested
 from hpa.data.intensity import Ranges
 from hpa.data.layout import EXTERNAL
-from hpa.data.splits import copies_of_test, read_groups, read_split, stratified_folds
+from hpa.data.splits import copies_of_test, read_groups, read_split, split_text, stratified_folds, write_split
 from hpa.data.store import Joined, pack, require_room, store_folder
 from hpa.data.tables import SampleTable, read_samples
 from hpa.errors import BadInput
-from hpa.files import file_digest, read_json, require_plain, written_whole
+from hpa.files import file_digest, read_json, require_plain
 from hpa.scoring.predictions import read_predictions
 from hpa.tasks import Task
 from hpa.training.stages import Settings
@@ -160,23 +159,21 @@ def validates_as(folder: Path, sides: Sides) -> bool:
     return not file.exists() or own == set(read_predictions(file).ids.tolist())
 
 
-def split_text(settings: Settings, sides: Sides) -> str:
-    """Return a CSV of all rows' ids with a number each, in the form of `hpa.data.splits.write_split`.
-
-    The validation side has the fold held out, the training side the next number, and what is on neither the one after it.
-    """
-    fold_of_row = np.full(len(sides.table), settings.fold + 2)
-    fold_of_row[sides.training] = settings.fold + 1
-    fold_of_row[sides.validation] = settings.fold
-    return pd.DataFrame({"Id": sides.table.ids, "fold": fold_of_row}).to_csv(index=False, lineterminator="\n")
-
-
 def split_digest(settings: Settings, sides: Sides) -> str:
     """Return the SHA-256 of the file that `write_sides` writes."""
-    return hashlib.sha256(split_text(settings, sides).encode()).hexdigest()
+    return hashlib.sha256(split_text(sides.table.ids, _side_of_row(settings, sides)).encode()).hexdigest()
 
 
 def write_sides(path: Path, settings: Settings, sides: Sides) -> None:
-    """Write `split_text`, whole or not at all."""
-    with written_whole(path) as temporary:
-        temporary.write_text(split_text(settings, sides), encoding="utf-8", newline="\n")
+    """Write a CSV of all rows' ids with a number each, as `hpa.data.splits.write_split` does.
+
+    The validation side has the fold held out, the training side the next number, and what is on neither the one after it.
+    """
+    write_split(path, sides.table.ids, _side_of_row(settings, sides))
+
+
+def _side_of_row(settings: Settings, sides: Sides) -> np.ndarray:
+    side_of_row = np.full(len(sides.table), settings.fold + 2)
+    side_of_row[sides.training] = settings.fold + 1
+    side_of_row[sides.validation] = settings.fold
+    return side_of_row

@@ -61,7 +61,7 @@ def train(settings: Settings, task: Task, data: Path, runs: Path, name: str, pre
         if not left and (folder / "curves.png").exists() and (folder / "split.csv").exists():
             print(f"{folder} is finished already: {describe_best(folder)}")
             return folder
-    if not (folder / "config.json").exists():
+    if (made.start or settings.weights) and not (folder / "config.json").exists():
         new_model()  # refuses a faulty model or weights before anything is written
     images = pack_sets(sides, data, runs, task, settings.size, settings.intensity_range)
     monitor = MONITORS[task.labels]
