@@ -17,8 +17,8 @@ from typing import NoReturn
 from hpa import files
 from hpa.errors import BadInput, Failure
 from hpa.models.variants import MODELS, VARIANTS
+from hpa.settings import LOSSES, STAGES, parse_loss
 from hpa.tasks import HPA, TASKS, Task, read_task
-from hpa.training.stages import LOSSES, STAGES, parse_loss
 
 BACKENDS = ("tensorflow", "jax", "torch")  # those that Keras trains with
 

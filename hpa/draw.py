@@ -37,21 +37,21 @@ def build_parser() -> argparse.ArgumentParser:
 
 def work(options: argparse.Namespace) -> None:
     """Write the data set or the picture."""
-    from hpa.data import drawn, drawn_cells
+    from hpa.drawn import fields, hep2
 
     size = options.size or SIZES[options.task]
     if options.contact_sheet:
-        drawing = drawn_cells if options.task == HEP2.name else drawn
+        drawing = hep2 if options.task == HEP2.name else fields
         drawing.contact_sheet(options.contact_sheet, size, options.seed)
         print(f"{options.contact_sheet}: the {len(TASKS[options.task].classes)} classes at {size} pixels")
     elif options.task == HEP2.name:
         counts = options.train, options.validation or 200, options.test
-        drawn_cells.write_cells(options.out, *counts, size, options.seed)
+        hep2.write_cells(options.out, *counts, size, options.seed)
         print("{}: {} training, {} validation and {} test cells of {} pixels".format(options.out, *counts, size))
     elif options.validation:
         raise BadInput(f"--validation is for --task {HEP2.name}; the competition has no validation set")
     else:
-        drawn.write_dataset(options.out, options.train, options.test, size, options.seed)
+        fields.write_dataset(options.out, options.train, options.test, size, options.seed)
         print(f"{options.out}: {options.train} training and {options.test} test fields of {size} pixels")
 
 

@@ -79,10 +79,10 @@ def work(options: argparse.Namespace) -> None:
     if options.out.suffix != ".csv":
         raise BadInput(f"--out {options.out}: the name of a submission ends in .csv")
     from hpa.data.layout import data_paths
+    from hpa.runs.folder import run_folders
     from hpa.scoring.blend import blend_members
     from hpa.scoring.members import read_members
     from hpa.scoring.saved_thresholds import saved_choice
-    from hpa.training.runs import run_folders
 
     for path in (options.out, options.out.with_suffix(".json")):
         command.require_output(options, path, data_paths(options.data))
@@ -141,9 +141,9 @@ def _task_of_members(options: argparse.Namespace, folders: Sequence[Path]) -> Ta
     Raises:
         BadInput: if `--task` has other classes than the first member, which all others are compared with.
     """
+    from hpa.runs.folder import read_task_of
     from hpa.scoring.predictions import read_predictions
     from hpa.tasks import TASKS
-    from hpa.training.runs import read_task_of
 
     file = folders[0] / "validation.npz"
     if not file.is_file():  # `read_members` says all that is missing

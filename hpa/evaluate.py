@@ -60,7 +60,7 @@ def work(options: argparse.Namespace) -> None:
     for name in WRITTEN:
         command.require_output(options, out / name, [options.data, table_beside(options.data)])
     with command.quiet_import():
-        from hpa.training.predict import common_task, predict_files
+        from hpa.inference.predict import common_task, predict_files
 
     task = common_task(options.run)
     table = read_labelled(options.data, task, options.table)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from hpa import command
 from hpa.errors import refuse
-from hpa.training.stages import STAGES, run_name
+from hpa.settings import STAGES, run_name
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -26,8 +26,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def work(options: argparse.Namespace) -> None:
     """Fine-tune."""
+    from hpa.runs.folder import read_settings, read_task_of, require_own_name
     from hpa.training.choice import stage_settings, variant_of
-    from hpa.training.runs import read_settings, read_task_of, require_own_name
 
     stage = STAGES[options.stage]
     model = options.model or "gapnet"

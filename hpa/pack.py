@@ -37,10 +37,10 @@ def work(options: argparse.Namespace) -> None:
     """Pack the stores `<runs>/stores/<set>-<size>-<digits>`."""
     from hpa.data.external import read_external, warn_of_tested
     from hpa.data.layout import find_files
+    from hpa.data.partition import has_validation_set
     from hpa.data.store import pack, require_room, store_folder
     from hpa.data.tables import has_test_set, read_ids, read_samples
     from hpa.training.presets import find_preset
-    from hpa.training.sides import has_validation_set
 
     task, ids = options.task, {}
     size = options.size or find_preset(None, task, options.runs)["size"]

@@ -30,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def work(options: argparse.Namespace) -> None:
     """Predict."""
-    from hpa.training.runs import run_folders
+    from hpa.runs.folder import run_folders
 
     folders = run_folders(options.runs, options.variants, options.stage)
     if (options.images is None) != (options.out is None):
@@ -42,7 +42,7 @@ def work(options: argparse.Namespace) -> None:
         predict_folder(folders, options.images, options.out, options.views, options.average)
         return
     with command.quiet_import():
-        from hpa.training.predict import predict
+        from hpa.inference.predict import predict
 
     predict(folders, options.data, options.runs, options.views, options.average)
 
@@ -57,7 +57,7 @@ def predict_folder(folders: Sequence[Path], images: Path, out: Path, views: int,
     from hpa.scoring.predictions import Predictions
 
     with command.quiet_import():
-        from hpa.training.predict import common_task, predict_files
+        from hpa.inference.predict import common_task, predict_files
 
     task = common_task(folders)
     ids = list_ids(images, task)

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from hpa import command
 from hpa.errors import BadInput
+from hpa.settings import LOSSES, STAGES
 from hpa.training.presets import FOLDS, PRESETS, preset_file, preset_name
-from hpa.training.stages import LOSSES, STAGES
 
 
 def build_parser() -> argparse.ArgumentParser:

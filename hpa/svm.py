@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from hpa import command
-from hpa.training.stages import STAGES
+from hpa.settings import STAGES
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -28,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def work(options: argparse.Namespace) -> None:
     """Fit the support vector machine."""
-    from hpa.training.runs import run_folders
+    from hpa.runs.folder import run_folders
 
     [source] = run_folders(options.runs, [options.name], options.stage, all_folds=False)
     with command.quiet_import():

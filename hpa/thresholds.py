@@ -51,12 +51,12 @@ def work(options: argparse.Namespace) -> None:
     from itertools import compress
 
     from hpa.files import require_output
+    from hpa.runs.folder import run_folders
     from hpa.scoring.comparison import compare_thresholds, write_table
     from hpa.scoring.members import read_members
     from hpa.scoring.saved_thresholds import NAME, read_shares, write_thresholds
     from hpa.scoring.thresholds import find_thresholds
     from hpa.scoring.weights import blend
-    from hpa.training.runs import run_folders
 
     folders = options.run or run_folders(options.runs, options.variants, options.stage)
     if options.shares:

@@ -6,9 +6,7 @@ from pathlib import Path
 
 from hpa import command
 from hpa.models.variants import ACTIVATIONS
-from hpa.tasks import Task
-from hpa.training.presets import FOLDS, PRESETS, preset_name
-from hpa.training.stages import (
+from hpa.settings import (
     AUGMENTATIONS,
     MIXINGS,
     OPTIMIZERS,
@@ -19,6 +17,8 @@ from hpa.training.stages import (
     Settings,
     run_name,
 )
+from hpa.tasks import Task
+from hpa.training.presets import FOLDS, PRESETS, preset_name
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -110,9 +110,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def work(options: argparse.Namespace) -> None:
     """Train, or write the picture of the augmentation."""
-    from hpa.scoring.folds import require_name
+    from hpa.runs.folder import with_precision_of
+    from hpa.settings import require_name
     from hpa.training.choice import base_settings
-    from hpa.training.runs import with_precision_of
 
     settings = base_settings(options.preset, vars(options), options.task, options.data, options.runs)
     if options.show_augmentation:

@@ -10,8 +10,8 @@ from hypothesis import settings
 from kaggle_server import Kaggle
 from PIL import Image
 
-from hpa.data.drawn import write_dataset
-from hpa.data.drawn_cells import write_cells
+from hpa.drawn.fields import write_dataset
+from hpa.drawn.hep2 import write_cells
 from hpa.tasks import HPA
 
 # How long a test takes depends on what else the machine does.

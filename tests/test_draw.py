@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from hpa.data.drawn import write_tiles
 from hpa.data.tables import read_labelled, read_training_table
 from hpa.draw import main
+from hpa.drawn.fields import write_tiles
 from hpa.tasks import HEP2, HPA
 
 

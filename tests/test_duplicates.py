@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from hpa.data.splits import read_groups
+from hpa.data.groups import read_groups
 from hpa.duplicates import main
 from hpa.tasks import HPA
 

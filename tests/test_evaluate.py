@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from hpa import evaluate, predict, thresholds
+from hpa.runs.folder import read_task_of
 from hpa.scoring.predictions import Predictions, write_predictions
 from hpa.tasks import HEP2, HPA
-from hpa.training.runs import read_task_of
 
 ROOT = Path(__file__).resolve().parents[1]
 TRUTH = [0, 0, 1, 2, 3, 3, 4, 5]  # classes of the cells 00..07; every cell is as bright as 30 times its number
@@ -57,7 +57,7 @@ def networks(monkeypatch):
         return read_task_of(folders[0])
 
     module = SimpleNamespace(predict_files=predict_files, common_task=common_task)
-    monkeypatch.setitem(sys.modules, "hpa.training.predict", module)
+    monkeypatch.setitem(sys.modules, "hpa.inference.predict", module)
     return asked
 
 
@@ -221,7 +221,7 @@ def fields(place, monkeypatch, write_samples):
         predict_files=lambda folders, files, views, average: np.full((len(folders), len(files), 28), 0.1, np.float32),
         common_task=lambda folders: read_task_of(folders[0]),
     )
-    monkeypatch.setitem(sys.modules, "hpa.training.predict", module)
+    monkeypatch.setitem(sys.modules, "hpa.inference.predict", module)
     return ids
 
 

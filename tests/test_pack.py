@@ -13,11 +13,11 @@ import pytest
 
 from hpa import pack, resources
 from hpa.data import store
-from hpa.data.drawn import write_dataset
 from hpa.data.images import read_image, read_sample, write_image
 from hpa.data.layout import find_files
 from hpa.data.store import store_folder
 from hpa.data.tables import read_sample_submission, read_training_table
+from hpa.drawn.fields import write_dataset
 from hpa.tasks import HEP2, HPA
 
 ROOT = Path(__file__).resolve().parents[1]

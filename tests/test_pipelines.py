@@ -20,7 +20,7 @@ from alexnet_weights import WEIGHTS
 from kaggle_server import CREATE, DOWNLOAD, KEY, PUT, START, environment
 
 from hpa import demo
-from hpa.data.drawn import write_dataset
+from hpa.drawn.fields import write_dataset
 from hpa.models.alexnet import STATE_DICT_LAYERS
 from hpa.tasks import HPA
 

@@ -23,12 +23,12 @@ from hpa.data.tables import read_samples
 from hpa.errors import BadInput, Failure
 from hpa.files import locked
 from hpa.models.variants import VARIANTS
+from hpa.runs.folder import is_finished, open_run, read_history, read_settings, run_config, run_folders, write_history
+from hpa.settings import Settings
 from hpa.tasks import HEP2, HPA
 from hpa.training import fit
 from hpa.training import search as room
 from hpa.training.presets import PRESETS, find_preset
-from hpa.training.runs import is_finished, open_run, read_history, read_settings, run_config, run_folders, write_history
-from hpa.training.stages import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONS = ["--task", "hep2", "--data", "data", "--size", "16", "--epochs", "2", "--rows", "40"]

@@ -1,8 +1,8 @@
 """What `hpa.train` settles on, without training."""
 
 from hpa import train
+from hpa.settings import Settings
 from hpa.training.choice import base_settings
-from hpa.training.stages import Settings
 
 
 def train_settings(*options: object) -> Settings:

@@ -1,111 +1,21 @@
-"""Folds of a multi-label table: every class, every label set and the rows themselves shared out evenly.
-
-Rows with the same labels are interchangeable, so what is shared out are label sets (the label-set view of Sechidis,
-Tsoumakas and Vlahavas, "On the Stratification of Multi-Label Data", ECML PKDD 2011). Each fold gets its whole part of
-every label set; only what division leaves over is free. Those rows are dealt at random and then moved between folds, one
-or two label sets at a time, while that lowers the squared deviation of the class counts from their ideal share. Groups of
-rows that stay together are shared out in the same way: those with the same number of rows of every class are
-interchangeable.
-"""
+"""Folds of a table, and the CSV of a split: ids with the number of a fold."""
 
 from collections.abc import Sequence
-from itertools import combinations
-from math import isqrt
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from threadpoolctl import threadpool_limits
 
-from hpa.data.tables import SampleTable, id_differences, read_columns, shown
-from hpa.errors import BadInput, refuse
+from hpa.data.groups import read_groups
+from hpa.data.stratify import stratified_folds
+from hpa.data.tables import SampleTable, id_differences, read_columns, repeated_faults, shown
+from hpa.errors import refuse
 from hpa.files import written_whole
-
-DEALS = 10  # the first deal is enough for large tables; a few of some dozen rows need up to five
-CANDIDATES = 200  # label sets whose pairs are tried together
-TOLERANCE = 1e-6  # a smaller gain may be one of rounding, and could be made again and again
-
-
-def stratified_folds(targets: np.ndarray, folds: int, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
-    """Share the rows of a table out over `folds` folds; holding one fold out gives a train/validation split.
-
-    Guaranteed without groups: a label set with m rows has m / folds of them in each fold, rounded down or up; so has each
-    class where no row has two. Fold sizes are rounded shares too, and a class with a single row is never in fold 0: holding
-    out fold 0 trains on it. (The latter wins where such rows are too many for both; no fold is ever empty.)
-    Sought, and reached on tables of real size: each class has its rounded share in each fold too.
-
-    With groups, what is shared out evenly are those with the same number of rows of every class; fold sizes count like one
-    more class. What is sought is a small chi-square, so that a rare class is in every fold if it has groups enough.
-
-    Args:
-        targets: uint8 array [n, classes] of 0 and 1.
-        folds: number of folds, at least 2.
-        seed: at least 0; the same table and seed give the same folds.
-        groups: integer array [n], the group of every row, all of whose rows go to one fold; None for single rows.
-
-    Returns:
-        int64 array [n], the fold of every row.
-
-    Raises:
-        BadInput: if there are fewer than two folds, fewer rows or groups than folds, or the seed is negative.
-    """
-    if folds < 2:
-        raise BadInput(f"a split needs at least 2 folds, found {folds}")
-    if seed < 0:
-        raise BadInput(f"the seed of a split must be at least 0, found {seed}")
-    counted = np.column_stack([targets, np.ones(len(targets), np.uint8)]).astype(np.int64)  # the last counts rows
-    unit_of_row = np.arange(len(targets))
-    if groups is not None:
-        unit_of_row = np.unique(groups, return_inverse=True)[1]
-        counted = pd.DataFrame(counted).groupby(unit_of_row).sum().to_numpy()
-    if len(counted) < folds:
-        what = "rows" if groups is None else "groups"
-        raise BadInput(f"{len(counted)} {what} cannot fill {folds} folds; ask for fewer folds")
-    with threadpool_limits(1, "blas"):  # the matrices are so small that threads only wait for each other: 10 times as long
-        return _unit_folds(counted, folds, np.random.default_rng(seed))[unit_of_row]
 
 
 def make_folds(table: SampleTable, folds: int, seed: int, groups: str | None) -> np.ndarray:
     """Share a table out over folds, int64 [n]; whole groups (see `read_groups`) if there are any, else single rows."""
     return stratified_folds(table.targets, folds, seed, read_groups(groups, table.ids))
-
-
-def read_groups(groups: str | None, ids: np.ndarray) -> np.ndarray | None:
-    """Return the group of every row, int64 [n], or None if there are no groups.
-
-    Args:
-        groups: None, or one of these, or several parted by commas, in which case rows that any of them joins are together:
-            `"antibodies"`, for ids such as `<antibody>_<plate>_<well>_<field>`: the part before the first underscore;
-            `"neighbours-<n>"`, for ranges of n neighbouring ids, where ids are numbers: cells of one specimen have
-            neighbouring ids, so a split by ranges keeps most specimens on one side; or a CSV with the columns `Id` and
-            `group`, such as `hpa.duplicates` writes, where there is also a `set`: rows that it does not name are groups of
-            their own.
-        ids: str array [n].
-
-    Raises:
-        BadInput: if no id has an antibody, ids are not numbers where ranges are asked for, or the file cannot be read,
-            names an id twice, or names rows but none of these (of other sets than train and validation it may).
-    """
-    if groups is None:
-        return None
-    first, *others = (_read_grouping(each.strip(), ids) for each in groups.split(","))
-    for other in others:
-        count = first.max() + other.max() + 2
-        graph = coo_array((np.ones(len(ids), bool), (first, first.max() + 1 + other)), (count, count))
-        first = connected_components(graph, directed=False)[1][first].astype(np.int64)
-    return first
-
-
-def copies_of_test(groups: str | None, ids: np.ndarray) -> np.ndarray:
-    """Tell which ids, str array [n], have a copy in the test set by a CSV among the groups (see `read_groups`): bool [n]."""
-    found = np.zeros(len(ids), bool)
-    for grouping in groups.split(",") if groups else ():
-        if not _is_rule(grouping.strip()) and "set" in (frame := _read_table(grouping.strip())):
-            tested = frame["set"] == "test"
-            found |= np.isin(ids, frame["Id"][~tested & frame["group"].isin(frame["group"][tested])])
-    return found
 
 
 def share_table(targets: np.ndarray, fold_of_row: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
@@ -150,7 +60,7 @@ def read_split(path: Path, ids: np.ndarray) -> np.ndarray:
     """
     frame = read_columns(path, ["Id", "fold"])
     unsound = ~frame["fold"].str.fullmatch("[0-9]{1,9}")
-    faults = _repeated_faults(frame["Id"])
+    faults = repeated_faults(frame["Id"])
     faults += [
         f"line {row + 2}: fold '{shown(fold)}' is not a whole number from 0" for row, fold in frame["fold"][unsound].items()
     ]
@@ -158,147 +68,3 @@ def read_split(path: Path, ids: np.ndarray) -> np.ndarray:
     faults += [f"{each}; {mend}" for each in id_differences(frame["Id"].unique(), ids, "the table")]
     refuse(path, faults)
     return frame.set_index("Id")["fold"].loc[ids].astype(np.int64).to_numpy()
-
-
-def _read_grouping(grouping: str, ids: np.ndarray) -> np.ndarray:
-    """Return the group of every row, int64 [n] from 0, of one part of what `read_groups` takes."""
-    if grouping == "antibodies":
-        if not any("_" in identifier for identifier in ids.tolist()):
-            raise BadInput(f"--groups {grouping}: no id has the form <antibody>_<plate>_<well>_<field>; leave it out")
-        return np.unique([identifier.partition("_")[0] for identifier in ids.tolist()], return_inverse=True)[1]
-    span = grouping.removeprefix("neighbours-")
-    if span != grouping:
-        unsound = [identifier for identifier in ids.tolist() if not identifier.isdecimal()]
-        refuse(f"--groups {grouping}", [f"id {shown(each)} is not a number, so it has no neighbours" for each in unsound])
-        if not span.isdecimal() or not int(span):
-            raise BadInput(f"--groups {grouping}: expected neighbours-<how many ids a range has>, as in neighbours-300")
-        return np.unique([int(identifier) // int(span) for identifier in ids.tolist()], return_inverse=True)[1]
-    frame = _read_table(grouping)
-    if "set" in frame:
-        frame = frame[frame["set"] != "test"]  # an id may mean another sample there
-    expected = frame[frame["set"].isin(("train", "validation"))] if "set" in frame else frame
-    if (len(expected) or "set" not in frame) and not np.isin(ids, frame["Id"]).any():
-        raise BadInput(f"--groups {grouping}: names none of the ids, the first of which is {shown(ids[0])}")
-    refuse(grouping, _repeated_faults(frame["Id"]))
-    group_of_row = pd.factorize(frame.set_index("Id")["group"].reindex(ids))[0].astype(np.int64)  # -1 for an id without
-    alone = group_of_row < 0
-    group_of_row[alone] = group_of_row.max() + 1 + np.arange(np.count_nonzero(alone))
-    return group_of_row
-
-
-def _repeated_faults(ids: pd.Series) -> list[str]:
-    """Say which ids, with rows from 0 as index, stand there twice."""
-    repeated = ids[ids.duplicated()]
-    return [f"line {row + 2}: id {shown(each)} is here twice; keep one of them" for row, each in repeated.items()]
-
-
-def _is_rule(grouping: str) -> bool:
-    return grouping == "antibodies" or grouping.startswith("neighbours-")
-
-
-def _read_table(grouping: str) -> pd.DataFrame:
-    return read_columns(Path(grouping), ["Id", "group", "set"], ["Id", "group"], may_be_empty=True)
-
-
-def _unit_folds(counted: np.ndarray, folds: int, generator: np.random.Generator) -> np.ndarray:
-    """Share out units, which are rows or groups of rows.
-
-    Args:
-        counted: int64 array [units, classes + 1], how many rows of each class a unit has, and how many in all.
-        folds: number of folds, at most that of units.
-        generator: deals.
-
-    Returns:
-        int64 array [units], the fold of every unit.
-    """
-    kinds, kind_of_unit, units = np.unique(counted, axis=0, return_inverse=True, return_counts=True)
-    trained = _kinds_kept_from_fold_0(kinds, units, folds)
-    ideal = units @ kinds / folds
-    if counted[:, -1].max() == 1:  # single rows: fold sizes can be even, and shall be: no gain in classes is to outdo them
-        weights = np.ones(kinds.shape[1])
-        weights[-1] = isqrt(2 * len(counted) * (kinds.shape[1] - 1)) + 1
-    else:  # Pearson's chi-square, in which a fold without any row of a rare class outdoes small gains in common ones
-        weights = 1 / np.sqrt(np.maximum(ideal, 1))
-    smallest = np.inf
-    for _ in range(DEALS):
-        extra = _deal(units % folds, kinds[:, -1], trained, folds, generator)
-        _balance(extra, kinds * weights, trained)
-        shares = units[:, None] // folds + extra  # [kinds, folds]
-        deviation = (np.abs(shares.T @ kinds - ideal) * weights)[:, :-1].max()
-        if deviation < smallest:
-            smallest, best = deviation, shares
-        if smallest < 1:
-            break
-    shuffled = generator.permutation(len(counted))
-    units_by_kind = shuffled[np.argsort(kind_of_unit[shuffled], kind="stable")]
-    fold_of_unit = np.empty(len(counted), np.int64)
-    fold_of_unit[units_by_kind] = np.repeat(np.tile(np.arange(folds), len(kinds)), best.ravel())
-    return fold_of_unit
-
-
-def _kinds_kept_from_fold_0(kinds: np.ndarray, units: np.ndarray, folds: int) -> np.ndarray:
-    """Return bool [kinds]: those with a class that no other unit has, short of what would leave fold 0 empty."""
-    single = (kinds[:, units @ (kinds > 0) == 1] > 0).any(axis=1)
-    rows = units * kinds[:, -1]
-    return single & (np.cumsum(rows * single) <= rows.sum() - rows.sum() // folds)
-
-
-def _deal(
-    left_over: np.ndarray, sizes: np.ndarray, trained: np.ndarray, folds: int, generator: np.random.Generator
-) -> np.ndarray:
-    """Give each kind's `left_over` units (int [kinds]), of `sizes` rows, to as many of the folds that are smallest so far.
-
-    Kinds that are `trained` (bool [kinds]) come first and go past fold 0, so that the others can make up for it.
-
-    Returns:
-        bool array [kinds, folds], true where the fold gets one unit more than its whole part.
-    """
-    extra = np.zeros((len(left_over), folds), bool)
-    size = np.zeros(folds, np.int64)
-    order = generator.permutation(len(left_over))
-    for kind in order[np.argsort(~trained[order], kind="stable")]:
-        smallest = np.lexsort((generator.random(folds), size))
-        if trained[kind]:
-            smallest = smallest[smallest != 0]
-        chosen = smallest[: left_over[kind]]
-        extra[kind, chosen] = True
-        size[chosen] += sizes[kind]
-    return extra
-
-
-def _balance(extra: np.ndarray, counted: np.ndarray, trained: np.ndarray) -> None:
-    """Move units in `extra` between folds until no move of one or two kinds between two folds evens them out more.
-
-    What is lowered is the sum, over the columns of `counted` and the folds, of the squared deviation from the ideal. For two
-    folds that is |d|^2 / 2 and a constant, where d is the difference of their counts: flipping a kind that only one of them
-    has, of signed counts x, lowers |d|^2 by 4 (d.x - x.x), and flipping y as well by 4 (d.y - y.y - 2 x.y) more. Two folds
-    are tried again only if one of them has changed since.
-    """
-    folds = extra.shape[1]
-    changes, tried = np.zeros(folds, np.int64), np.full((folds, folds), -1)  # moves, of two folds when last tried
-    improved = True
-    while improved:
-        improved = False
-        for one, other in combinations(range(folds), 2):
-            if changes[one] + changes[other] == tried[one, other]:
-                continue
-            sign = extra[:, one].astype(float) - extra[:, other]
-            movable = np.flatnonzero((sign != 0) & ~(trained & (one == 0)))
-            difference = sign @ counted
-            signed = sign[movable, None] * counted[movable]
-            square = (signed**2).sum(axis=1)
-            while len(movable):
-                gain = signed @ difference - square
-                best = np.argsort(-gain, kind="stable")[:CANDIDATES]
-                gain_of_pair = gain[best, None] + gain[best] - 2 * signed[best] @ signed[best].T
-                np.fill_diagonal(gain_of_pair, gain[best])
-                pair = np.unravel_index(gain_of_pair.argmax(), gain_of_pair.shape)
-                if gain_of_pair[pair] < TOLERANCE:
-                    break
-                flipped = np.unique(best[list(pair)])
-                difference -= 2 * signed[flipped].sum(axis=0)
-                signed[flipped] *= -1
-                extra[np.ix_(movable[flipped], [one, other])] ^= True
-                changes[[one, other]] += 1
-                improved = True
-            tried[one, other] = changes[one] + changes[other]

@@ -355,3 +355,9 @@ def _describe_missing_table(folder: Path, beside: Path, task: Task) -> str:
 def _describe_classes(task: Task) -> str:
     named = "" if len(task.classes) > 10 else f" or {', '.join(task.classes)}"
     return f"class numbers are 0 to {len(task.classes) - 1}{named}"
+
+
+def repeated_faults(ids: pd.Series) -> list[str]:
+    """Say which ids, with rows from 0 as index, stand there twice."""
+    repeated = ids[ids.duplicated()]
+    return [f"line {row + 2}: id {shown(each)} is here twice; keep one of them" for row, each in repeated.items()]

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from hpa.data.splits import stratified_folds
+from hpa.data.stratify import stratified_folds
 from hpa.errors import BadInput
 from hpa.files import written_whole
 from hpa.scoring.blend import member_f1

@@ -3,40 +3,15 @@
 The folds of the run `0` are the runs `0`, `0-fold1`, `0-fold2` and so on; what each is made with is in its config.json.
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from hpa.errors import BadInput, refuse
+from hpa.errors import refuse
 from hpa.files import read_json
+from hpa.settings import fold_name
 
-NAME = re.compile("(.*?)(-fold[0-9]+)?(-svm-(?:linear|rbf))?", re.DOTALL)
 # What may differ in the config.json of one run's folds: which one it is, and where and by which machine it was made.
 OWN = {"fold", "split_sha256", "start_sha256", "svm", "data", "versions", "precision"}
-
-
-def fold_name(name: str, fold: int) -> str:
-    """Return the name of another fold of a run: `"0-fold2"` for `"0"` or `"0-fold1"` and fold 2; fold 0 has no suffix."""
-    start, _, end = NAME.fullmatch(name).groups("")
-    return f"{start}-fold{fold}{end}" if fold else start + end
-
-
-def require_name(name: str, fold: int, kernel: str | None = None) -> None:
-    """Raise BadInput if a run's name ends as that of another fold, or of a support vector machine, does.
-
-    Args:
-        name: as a user gives it; the ending of its own fold may be left out.
-        fold: that the run holds out.
-        kernel: of the support vector machine that is the run's head; None if it has none.
-    """
-    _, given, machine = NAME.fullmatch(name).groups("")
-    if given and fold_name(name, fold) != name:
-        raise BadInput(
-            f"--name {name}: ends in {given}, as the name of another fold does, but the fold here is {fold}; choose a name "
-            "without that ending, the fold is added by itself"
-        )
-    if machine != (f"-svm-{kernel}" if kernel else ""):
-        raise BadInput(f"--name {name}: only the runs that hpa.svm makes end in -svm-<kernel>; choose another name")
 
 
 def run_of(folder: Path) -> str:

@@ -1,1 +1,1 @@
-"""Stages, losses, the fit with its callbacks, run folders and resume."""
+"""Presets, losses, optimizers, the fit with its callbacks, SVM heads and search."""

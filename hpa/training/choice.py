@@ -5,12 +5,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from hpa.data.intensity import stated_range
+from hpa.data.partition import has_validation_set
 from hpa.errors import BadInput
 from hpa.models.variants import BACKBONES, MODELS
+from hpa.settings import SMOOTHED, Settings, Stage, parse_loss, require_loss
 from hpa.tasks import Task
 from hpa.training.presets import FOLDS, find_preset
-from hpa.training.sides import has_validation_set
-from hpa.training.stages import SMOOTHED, Settings, Stage, parse_loss, require_loss
 
 TOPOLOGY = ("filters", "blocks", "kernel", "dropout")
 NAMES = tuple(field.name for field in fields(Settings))

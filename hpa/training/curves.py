@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from hpa.runs.monitor import Monitor
 from hpa.scoring.plots import write_figure
-from hpa.training.monitor import Monitor
 
 
 def write_curves(path: Path, history: pd.DataFrame, title: str, monitor: Monitor) -> None:

@@ -27,16 +27,16 @@ from hpa.data.store import Joined
 from hpa.data.tables import SampleTable
 from hpa.errors import BadInput, Failure
 from hpa.files import file_digest, written_whole
-from hpa.models.catalog import load, save
+from hpa.models.catalog import just_in_time, load, save
 from hpa.models.gapnet import DENSE_PART
+from hpa.runs.folder import model_shape, read_history, write_history
+from hpa.runs.monitor import MONITORS, has_stalled, validation_scores
 from hpa.scoring.predictions import Predictions, write_predictions
+from hpa.settings import Settings
 from hpa.tasks import Task
 from hpa.training.averages import averaged
 from hpa.training.losses import NamedLoss
-from hpa.training.monitor import MONITORS, has_stalled, validation_scores
 from hpa.training.optimizers import new_optimizer
-from hpa.training.runs import model_shape, read_history, write_history
-from hpa.training.stages import Settings
 
 # For the batch statistics of averaged weights; with twice as many HEp-2 cells the validation loss was no lower.
 MEASURED_ROWS = 1024
@@ -172,14 +172,6 @@ def freeze(model: keras.Model, part: str) -> None:
     """Let only the `part` ("all", "convolutional" or "dense") of a network learn; takes effect when it is compiled."""
     for layer in model.layers:
         layer.trainable = part == "all" or (part == "dense") == layer.name.startswith(DENSE_PART)
-
-
-def just_in_time() -> str | bool:
-    """Return the `jit_compile` setting for this machine.
-
-    On two CPU cores the compiler made a training step of variant 0 about six times slower; a GPU is left to Keras.
-    """
-    return "auto" if keras.distribution.list_devices("gpu") else False
 
 
 def compile_model(

@@ -6,7 +6,7 @@ from functools import partial
 import keras
 from keras import ops
 
-from hpa.training.stages import parse_loss
+from hpa.settings import parse_loss
 
 # The asymmetric loss' exponent and margin for negatives; positives have no exponent: the paper's choice for MS-COCO.
 FOCUS, MARGIN = 4, 0.05
@@ -92,7 +92,7 @@ LOSS_FUNCTIONS = {
 
 @keras.saving.register_keras_serializable("hpa")
 class NamedLoss(keras.losses.Loss):
-    """A loss, or the blend of two, as `hpa.training.stages.parse_loss` reads it.
+    """A loss, or the blend of two, as `hpa.settings.parse_loss` reads it.
 
     It takes weights of rows by itself, since the soft F1 of a batch is more than a mean over its rows.
     """

@@ -3,7 +3,7 @@
 import keras
 from keras.optimizers.schedules import CosineDecay
 
-from hpa.training.stages import Settings
+from hpa.settings import Settings
 
 OPTIMIZERS = {
     "adam": keras.optimizers.Adam,

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpa.data.partition import Partition, make_partition, split_digest
 from hpa.errors import BadInput, refuse
 from hpa.files import require_plain
 from hpa.models.variants import require_network
-from hpa.tasks import Task
-from hpa.training.runs import (
+from hpa.runs.folder import (
     is_finished,
     model_faults,
     read_settings,
@@ -18,8 +18,9 @@ from hpa.training.runs import (
     with_intensity_range,
     with_intensity_range_of,
 )
-from hpa.training.sides import Sides, divide, read_sides, split_digest, validates_as
-from hpa.training.stages import STAGES, Settings
+from hpa.runs.split import read_partition, validates_as
+from hpa.settings import STAGES, Settings
+from hpa.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,14 @@ class Plan:
         folder: the run folder.
         settings: what it is made with, the intensity range that was measured among them.
         start: the run folder that it starts from; None for a base model.
-        sides: the rows to learn from and to validate with.
+        partition: the rows to learn from and to validate with.
         config: what config.json holds or will hold, see `run_config`.
     """
 
     folder: Path
     settings: Settings
     start: Path | None
-    sides: Sides
+    partition: Partition
     config: dict
 
 
@@ -58,23 +59,23 @@ def plan(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> P
     require_same_run(folder, settings_config(settings, task))
     if start:
         require_finished(start)
-        sides = read_sides(start, settings, task, data)
-        require_table(start, sides.table)
+        partition = read_partition(start, settings, task, data)
+        require_table(start, partition.table)
     else:
         require_network(settings.model, settings.variant, settings.size, len(task.channels))
         _require_weights(settings.weights)
         begun = all((folder / file).exists() for file in ("config.json", "split.csv"))
-        sides = read_sides(folder, settings, task, data) if begun else divide(settings, task, data)
-        if not validates_as(folder, sides):
+        partition = read_partition(folder, settings, task, data) if begun else make_partition(settings, task, data)
+        if not validates_as(folder, partition):
             raise BadInput(
                 f"{folder / 'split.csv'}: missing, and one that is made anew has other validation rows than validation.npz; "
                 "restore it, or delete the run folder and train again"
             )
-        settings = with_intensity_range(settings, folder, task, data, runs, sides.sets["train"].ids)
-    config = run_config(settings, task, sides.table, start and start / "model.keras")
-    config["split_sha256"] = split_digest(settings, sides)
+        settings = with_intensity_range(settings, folder, task, data, runs, partition.sets["train"].ids)
+    config = run_config(settings, task, partition.table, start and start / "model.keras")
+    config["split_sha256"] = split_digest(settings, partition)
     require_same_run(folder, config)
-    return Plan(folder, settings, start, sides, config)
+    return Plan(folder, settings, start, partition, config)
 
 
 def require_finished(start: Path) -> None:

@@ -3,11 +3,11 @@
 from dataclasses import fields
 from pathlib import Path
 
+from hpa.allowed import value_faults
 from hpa.errors import BadInput, refuse
 from hpa.files import read_json
+from hpa.settings import Settings
 from hpa.tasks import Task
-from hpa.training.allowed import value_faults
-from hpa.training.stages import Settings
 
 PROCESSOR = Path("/proc/cpuinfo")
 FOLDS = 5  # of a base model on data without a validation set of its own, if nothing is said

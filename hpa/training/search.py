@@ -26,16 +26,12 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import URL
 
+from hpa.data.partition import make_partition
 from hpa.errors import BadInput, Failure
 from hpa.files import locked, require_plain, write_json, written_whole
 from hpa.models.catalog import load
 from hpa.models.variants import ACTIVATIONS, MODELS, VARIANTS, require_size
-from hpa.scoring.plots import write_figure
-from hpa.tasks import Task
-from hpa.training.fit import unsettled
-from hpa.training.monitor import MONITORS
-from hpa.training.presets import preset_file
-from hpa.training.runs import (
+from hpa.runs.folder import (
     is_finished,
     opened_run,
     read_history,
@@ -44,8 +40,12 @@ from hpa.training.runs import (
     with_intensity_range,
     with_precision_of,
 )
-from hpa.training.sides import divide
-from hpa.training.stages import CROSSENTROPIES, MIXINGS, Settings
+from hpa.runs.monitor import MONITORS
+from hpa.scoring.plots import write_figure
+from hpa.settings import CROSSENTROPIES, MIXINGS, Settings
+from hpa.tasks import Task
+from hpa.training.fit import unsettled
+from hpa.training.presets import preset_file
 from hpa.training.train import train
 
 Space = dict[str, BaseDistribution]
@@ -167,9 +167,9 @@ def search(start: Settings, preset: str, task: Task, data: Path, runs: Path, nam
     _require_within(start, searched)
     folder = runs / "searches" / name
     start = with_precision_of(folder, start)
-    sides = divide(start, task, data)
-    start = with_intensity_range(start, folder, task, data, runs, sides.sets["train"].ids)
-    config = run_config(start, task, sides.table, None)
+    partition = make_partition(start, task, data)
+    start = with_intensity_range(start, folder, task, data, runs, partition.sets["train"].ids)
+    config = run_config(start, task, partition.table, None)
     config["preset"] = preset
     config["space"] = {parameter: json.loads(distribution_to_json(each)) for parameter, each in searched.items()}
     require_same_run(folder, config)

@@ -26,18 +26,15 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from tqdm import tqdm
 
+from hpa.data.partition import pack_sets, split_digest, write_partition
 from hpa.data.splits import make_folds
 from hpa.errors import BadInput, refuse
 from hpa.files import file_digest, locked
-from hpa.models.catalog import load, save
+from hpa.inference.predict import predict_rows
+from hpa.models.catalog import just_in_time, load, save
 from hpa.models.gapnet import DENSE_PART
 from hpa.models.radial_basis import similarities
-from hpa.scoring.predictions import Predictions, write_predictions
-from hpa.training.fit import just_in_time
-from hpa.training.monitor import MONITORS, validation_scores
-from hpa.training.plan import require_finished
-from hpa.training.predict import predict_rows
-from hpa.training.runs import (
+from hpa.runs.folder import (
     describe_best,
     is_finished,
     model_shape,
@@ -51,8 +48,11 @@ from hpa.training.runs import (
     run_config,
     write_history,
 )
-from hpa.training.sides import pack_sets, read_sides, split_digest, write_sides
-from hpa.training.stages import CROSSENTROPIES
+from hpa.runs.monitor import MONITORS, validation_scores
+from hpa.runs.split import read_partition
+from hpa.scoring.predictions import Predictions, write_predictions
+from hpa.settings import CROSSENTROPIES
+from hpa.training.plan import require_finished
 from hpa.training.train import OUTPUTS
 
 FOLDS = 5
@@ -130,10 +130,10 @@ def replace_head(source: Path, data: Path, runs: Path, kernel: str) -> Path:
     plain = {"label_smoothing": 0.0, "augmentation": "none", "mixing": "none", "progressive_resizing": 0.0}
     settings = replace(own, stage="base", part="dense", epochs=1, loss=CROSSENTROPIES[task.labels], **plain)
     require_finished(source)
-    sides = read_sides(source, own, task, data)
-    require_table(source, sides.table)
+    partition = read_partition(source, own, task, data)
+    require_table(source, partition.table)
     features_layer = DENSE_PART + FEATURES.get(own.model, "features")
-    config = run_config(settings, task, sides.table, source / "model.keras")
+    config = run_config(settings, task, partition.table, source / "model.keras")
     config["svm"] = {
         "source": f"{source.parent.name}/{source.name}",
         "features": features_layer,
@@ -141,25 +141,27 @@ def replace_head(source: Path, data: Path, runs: Path, kernel: str) -> Path:
         "folds": FOLDS,
         "regularisations": list(REGULARISATIONS[kernel]),
     }
-    config["split_sha256"] = split_digest(settings, sides)
+    config["split_sha256"] = split_digest(settings, partition)
     require_same_run(folder, config)
     if is_finished(folder) and (folder / "split.csv").exists():
-        read_sides(folder, settings, task, data)
+        read_partition(folder, settings, task, data)
         require_model(folder)
         print(f"{folder} is finished already: {describe_best(folder)}")
         return folder
-    training, validation = (sides.table.at(rows) for rows in (sides.training, sides.validation))
+    training, validation = (partition.table.at(rows) for rows in (partition.training, partition.validation))
     fold_of_row = make_folds(training, FOLDS, settings.split_seed, settings.groups)
     refuse(data, _class_faults(training.targets, fold_of_row, task.classes))
     network = load(source / "model.keras", shape=model_shape(settings, task))
     if features_layer not in [layer.name for layer in network.layers]:
         raise BadInput(f"{source / 'model.keras'}: has no layer {features_layer}, it is no {own.model}; restore the file")
-    images = pack_sets(sides, data, runs, task, settings.size, settings.intensity_range)
+    images = pack_sets(partition, data, runs, task, settings.size, settings.intensity_range)
     with locked(folder / ".lock", wait=False), opened_run(folder, config, data):
-        write_sides(folder / "split.csv", settings, sides)
+        write_partition(folder / "split.csv", settings, partition)
         extractor = keras.Model(network.input, network.get_layer(features_layer).output)
         extractor.compile(jit_compile=just_in_time())
-        features = [predict_rows(extractor, images, rows, 1, "features") for rows in (sides.training, sides.validation)]
+        features = [
+            predict_rows(extractor, images, rows, 1, "features") for rows in (partition.training, partition.validation)
+        ]
         of_validation = features[1], validation.targets
         head = fit_head(features[0], training.targets, task.labels, fold_of_row, kernel, of_validation)
         save(with_head(extractor, head, task.labels, f"{network.name}_svm"), folder / "model.keras")

@@ -5,17 +5,17 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from hpa.data.partition import pack_sets, write_partition
 from hpa.files import locked
 from hpa.models.catalog import build, load, to_train
 from hpa.models.variants import Topology
+from hpa.runs.folder import describe_best, is_finished, model_shape, opened_run, read_history, require_model
+from hpa.runs.monitor import MONITORS
+from hpa.settings import Settings
 from hpa.tasks import Task
 from hpa.training.curves import write_curves
 from hpa.training.fit import Rows, fit, settle, unsettled
-from hpa.training.monitor import MONITORS
 from hpa.training.plan import plan
-from hpa.training.runs import describe_best, is_finished, model_shape, opened_run, read_history, require_model
-from hpa.training.sides import pack_sets, write_sides
-from hpa.training.stages import Settings
 
 OUTPUTS = {"one": "softmax", "many": "sigmoid"}
 
@@ -39,7 +39,7 @@ def train(settings: Settings, task: Task, data: Path, runs: Path, name: str, pre
         Failure: if training diverges.
     """
     made = plan(settings, task, data, runs, name)
-    folder, settings, sides = made.folder, made.settings, made.sides
+    folder, settings, partition = made.folder, made.settings, made.partition
     shape = model_shape(settings, task)
 
     def new_model() -> keras.Model:
@@ -63,18 +63,18 @@ def train(settings: Settings, task: Task, data: Path, runs: Path, name: str, pre
             return folder
     if (made.start or settings.weights) and not (folder / "config.json").exists():
         new_model()  # refuses a faulty model or weights before anything is written
-    images = pack_sets(sides, data, runs, task, settings.size, settings.intensity_range)
+    images = pack_sets(partition, data, runs, task, settings.size, settings.intensity_range)
     monitor = MONITORS[task.labels]
     with locked(folder / ".lock", wait=False), opened_run(folder, made.config, data, preset):
-        write_sides(folder / "split.csv", settings, sides)
+        write_partition(folder / "split.csv", settings, partition)
         drawn = ("loss", "validation_loss", monitor.training, *monitor.validation)
         read_history(folder, drawn)  # refuses a damaged one
         settle(folder)
         try:
             if not is_finished(folder):
-                weights = np.where(sides.external, settings.external_weight, 1).astype(np.float32)
-                training = Rows(images, sides.table, sides.training, None if (weights == 1).all() else weights)
-                fit(folder, settings, task, new_model, training, Rows(images, sides.table, sides.validation))
+                weights = np.where(partition.external, settings.external_weight, 1).astype(np.float32)
+                training = Rows(images, partition.table, partition.training, None if (weights == 1).all() else weights)
+                fit(folder, settings, task, new_model, training, Rows(images, partition.table, partition.validation))
             for state in folder.glob("state-*.keras"):
                 state.unlink()
         finally:

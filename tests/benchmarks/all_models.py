@@ -22,9 +22,9 @@ from hpa.scoring.blend import blend_members, member_f1
 from hpa.scoring.members import read_members
 from hpa.scoring.metrics import macro_f1, resampled_macro_f1
 from hpa.scoring.rules import WEIGHTS
+from hpa.settings import STAGES
 from hpa.tasks import HPA
 from hpa.training.presets import fastest_precision
-from hpa.training.stages import STAGES
 
 FIELDS, TEST_FIELDS, SIZE = 1200, 1000, 148
 EPOCHS = {"base": 8, "cnn": 2, "dnn": 1, "dnn2": 1}

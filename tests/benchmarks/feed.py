@@ -16,16 +16,16 @@ import keras
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from hpa.data.drawn import write_dataset  # noqa: E402
 from hpa.data.feed import training_batches  # noqa: E402
 from hpa.data.store import pack  # noqa: E402
 from hpa.data.tables import read_training_table  # noqa: E402
+from hpa.drawn.fields import write_dataset  # noqa: E402
 from hpa.files import cores  # noqa: E402
 from hpa.models.catalog import build  # noqa: E402
+from hpa.settings import Settings  # noqa: E402
 from hpa.tasks import HPA  # noqa: E402
 from hpa.training.fit import compile_model  # noqa: E402
 from hpa.training.presets import REPORT  # noqa: E402
-from hpa.training.stages import Settings  # noqa: E402
 
 SETTINGS = Settings(**REPORT | {"variant": 0, "batch_size": 16})
 ROWS = 192

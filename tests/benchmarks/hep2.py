@@ -16,7 +16,7 @@ import pandas as pd
 from ablation import hpa
 
 from hpa.files import cores
-from hpa.training.runs import read_history
+from hpa.runs.folder import read_history
 
 BUDGET = ["--rows", "1500", "--epochs", "6"]
 COMMON = ["--task", "hep2", *BUDGET, "--batch-size", "16", "--averaging", "0.98"]

@@ -16,10 +16,10 @@ sys.path.insert(0, str(ROOT))
 
 from hpa.models.catalog import build  # noqa: E402
 from hpa.models.normalization import BatchNormalization  # noqa: E402
+from hpa.settings import PRECISIONS, Settings  # noqa: E402
 from hpa.tasks import HPA  # noqa: E402
 from hpa.training.fit import compile_model, computing_in  # noqa: E402
 from hpa.training.presets import REPORT  # noqa: E402
-from hpa.training.stages import PRECISIONS, Settings  # noqa: E402
 
 SIZES = {80: 32, 256: 16}  # and the images in a step
 STEPS = 3

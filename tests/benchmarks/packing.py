@@ -20,8 +20,8 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from hpa.data.drawn import write_dataset  # noqa: E402
 from hpa.data.store import pack  # noqa: E402
+from hpa.drawn.fields import write_dataset  # noqa: E402
 from hpa.files import cores  # noqa: E402
 from hpa.tasks import HPA  # noqa: E402
 

@@ -9,10 +9,10 @@ from train_settings import train_settings
 from hpa import pack
 from hpa.data.external import join, read_external, warn_of_tested
 from hpa.data.layout import EXTERNAL, say_once
+from hpa.data.partition import make_partition
 from hpa.data.tables import SampleTable, read_training_table
 from hpa.errors import BadInput
 from hpa.tasks import HEP2, HPA
-from hpa.training.sides import divide
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_training_and_packing_tell_it(drawn_cells, tmp_path, capsys):
     there = next(file for file in (data / "test").rglob("*.png"))
     shutil.copy(taken, there.with_name(taken.name))
     said = f"{data / 'train'}: 1 ids are in the test set too ({taken.stem}); "
-    divide(train_settings("--task", "hep2", "--data", data, "--runs", tmp_path), HEP2, data)
+    make_partition(train_settings("--task", "hep2", "--data", data, "--runs", tmp_path), HEP2, data)
     assert said in capsys.readouterr().err
     say_once.cache_clear()
     assert pack.main(["--task", "hep2", "--data", str(data), "--runs", str(tmp_path / "runs"), "--size", "16"]) == 0

@@ -18,13 +18,13 @@ from hpa.data.layout import find_files, list_ids
 from hpa.data.store import pack, store_folder
 from hpa.errors import BadInput
 from hpa.files import write_json
+from hpa.inference import predict
+from hpa.runs.folder import read_settings
+from hpa.settings import STAGES
 from hpa.tasks import HEP2, HPA
-from hpa.training import predict
 from hpa.training.choice import base_settings, stage_settings
 from hpa.training.presets import PRESETS
-from hpa.training.runs import read_settings
 from hpa.training.search import OF_THE_SEARCH
-from hpa.training.stages import STAGES
 
 TASK = replace(HEP2, name="own", channels=("dapi", "actin"), suffixes=("_dapi", "_actin"))
 

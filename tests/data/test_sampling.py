@@ -15,7 +15,7 @@ from hpa.data.sampling import (
     positive_weights,
     repeat_factors,
 )
-from hpa.training.stages import WEIGHTINGS
+from hpa.settings import WEIGHTINGS
 
 FACTORS = arrays(np.float64, st.integers(1, 30), elements=st.floats(1, 6))
 

@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from hpa.data.splits import copies_of_test, make_folds, read_groups, read_split, share_table, stratified_folds, write_split
+from hpa.data.groups import copies_of_test, read_groups
+from hpa.data.splits import make_folds, read_split, share_table, write_split
+from hpa.data.stratify import stratified_folds
 from hpa.data.tables import SampleTable, read_training_table
 from hpa.errors import BadInput
 from hpa.tasks import HPA

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score
 
-from hpa.data.splits import stratified_folds
+from hpa.data.stratify import stratified_folds
 from hpa.errors import BadInput
 from hpa.scoring import comparison
 from hpa.scoring.blend import blend_members

@@ -10,9 +10,10 @@ from sklearn.metrics import f1_score
 from hpa import ensemble
 from hpa.errors import BadInput
 from hpa.files import read_json, write_json
-from hpa.scoring.folds import fold_name, join_folds
+from hpa.scoring.folds import join_folds
 from hpa.scoring.members import read_members
 from hpa.scoring.predictions import Predictions, write_predictions
+from hpa.settings import fold_name
 from hpa.tasks import HPA
 
 FOLDS, ROWS, CLASSES = 3, 90, len(HPA.classes)

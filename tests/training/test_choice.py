@@ -2,9 +2,9 @@ import pytest
 from train_settings import train_settings
 
 from hpa import train
+from hpa.settings import STAGES
 from hpa.tasks import HEP2
 from hpa.training.choice import stage_settings
-from hpa.training.stages import STAGES
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 import cv2
 import pandas as pd
 
+from hpa.runs.monitor import MONITORS
 from hpa.training.curves import write_curves
-from hpa.training.monitor import MONITORS
 
 
 def test_curves_are_a_picture_that_follows_the_history(tmp_path):

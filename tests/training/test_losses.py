@@ -5,8 +5,8 @@ import tensorflow as tf
 from sklearn.metrics import f1_score
 
 from hpa.errors import BadInput
+from hpa.settings import LOSSES, parse_loss
 from hpa.training.losses import LOSS_FUNCTIONS, NamedLoss, soft_f1
-from hpa.training.stages import LOSSES, parse_loss
 
 POSITIVE_WEIGHTS = [0.5, 1.0, 3.0, 20.0, 7.0]
 

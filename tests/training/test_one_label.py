@@ -14,15 +14,15 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from hpa import ensemble, evaluate, predict, train
 from hpa.data.images import read_image, write_image
 from hpa.data.layout import find_files
+from hpa.data.partition import make_partition, write_partition
 from hpa.data.store import pack
 from hpa.data.tables import read_samples
+from hpa.inference.predict import predict_files
+from hpa.inference.tta import VIEWS, mean_over_views, view
 from hpa.scoring.predictions import read_predictions
 from hpa.tasks import HEP2, read_task
 from hpa.training import fit
-from hpa.training.predict import predict_files
 from hpa.training.presets import PRESETS
-from hpa.training.sides import divide, write_sides
-from hpa.training.views import VIEWS, mean_over_views, view
 
 TINY = ["--task", "hep2", "--size", "32", "--filters", "4,8", "--blocks", "1,1", "--batch-size", "16", "--epochs", "2"]
 
@@ -289,19 +289,19 @@ def test_copies_of_validation_cells_are_left_out(drawn_cells, tmp_path):
     groups = tmp_path / "copies.csv"
     groups.write_text(f"Id,group\n{train_ids[3]},7\n{validation_ids[0]},7\n{train_ids[4]},8\n{train_ids[5]},8\n")
     settings = fit.Settings(**fit_settings(groups=str(groups)))
-    sides = divide(settings, HEP2, drawn_cells)
-    assert sorted(set(train_ids) - set(sides.table.ids[sides.training])) == [train_ids[3]]
-    assert len(sides.validation) == len(validation_ids)
+    partition = make_partition(settings, HEP2, drawn_cells)
+    assert sorted(set(train_ids) - set(partition.table.ids[partition.training])) == [train_ids[3]]
+    assert len(partition.validation) == len(validation_ids)
 
 
 def test_a_split_is_read_back_also_where_not_all_rows_are_learned_from(drawn_cells, tmp_path):
     settings = fit.Settings(**fit_settings(folds=3, fold=1, rows=20))
-    sides = divide(settings, HEP2, drawn_cells)
-    assert len(sides.training) == 20
-    write_sides(tmp_path / "split.csv", settings, sides)
-    again = divide(settings, HEP2, drawn_cells, tmp_path / "split.csv")
-    assert again.training.tolist() == sides.training.tolist()
-    assert again.validation.tolist() == sides.validation.tolist()
-    given = divide(fit.Settings(**fit_settings()), HEP2, drawn_cells)
-    write_sides(tmp_path / "given.csv", settings, given)
+    partition = make_partition(settings, HEP2, drawn_cells)
+    assert len(partition.training) == 20
+    write_partition(tmp_path / "split.csv", settings, partition)
+    again = make_partition(settings, HEP2, drawn_cells, tmp_path / "split.csv")
+    assert again.training.tolist() == partition.training.tolist()
+    assert again.validation.tolist() == partition.validation.tolist()
+    given = make_partition(fit.Settings(**fit_settings()), HEP2, drawn_cells)
+    write_partition(tmp_path / "given.csv", settings, given)
     assert (pd.read_csv(tmp_path / "given.csv")["fold"] == 1).sum() == len(given.validation)

@@ -2,10 +2,10 @@ import keras
 import numpy as np
 import pytest
 
+from hpa.settings import OPTIMIZERS as NAMES
+from hpa.settings import Settings
 from hpa.training.optimizers import OPTIMIZERS, new_optimizer
 from hpa.training.presets import REPORT
-from hpa.training.stages import OPTIMIZERS as NAMES
-from hpa.training.stages import Settings
 
 STEPS, EPOCHS, RATE = 10, 5, 0.5
 

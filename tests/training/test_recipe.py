@@ -9,12 +9,12 @@ import pytest
 
 from hpa import train
 from hpa.data.tables import read_samples
+from hpa.runs.folder import is_finished
+from hpa.runs.monitor import has_stalled
+from hpa.settings import Settings
 from hpa.tasks import HEP2
 from hpa.training import fit
-from hpa.training.monitor import has_stalled
 from hpa.training.presets import PRESETS, REPORT
-from hpa.training.runs import is_finished
-from hpa.training.stages import Settings
 
 OPTIONS = [
     "--task", "hep2", "--size", "32", "--filters", "4", "--blocks", "1", "--batch-size", "30", "--epochs", "9",

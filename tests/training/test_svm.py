@@ -24,20 +24,20 @@ from sklearn.svm import SVC, LinearSVC
 
 from hpa import svm as command
 from hpa.data.layout import find_files
+from hpa.data.partition import make_partition, write_partition
 from hpa.data.splits import make_folds
+from hpa.inference.predict import predict_files
 from hpa.models.alexnet import STATE_DICT_LAYERS
 from hpa.models.catalog import build
 from hpa.models.gapnet import DENSE_PART
 from hpa.models.variants import Topology
+from hpa.runs.folder import describe_best, is_finished, open_run, run_config, write_history
+from hpa.runs.monitor import MONITORS
 from hpa.scoring.predictions import read_predictions
+from hpa.settings import Settings
 from hpa.tasks import Task
 from hpa.training import svm
-from hpa.training.monitor import MONITORS
-from hpa.training.predict import predict_files
 from hpa.training.presets import PRESETS
-from hpa.training.runs import describe_best, is_finished, open_run, run_config, write_history
-from hpa.training.sides import divide, write_sides
-from hpa.training.stages import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("lying", "standing", "dotted")
@@ -85,9 +85,9 @@ def write_data(folder, labels, rows):
 
 def make_run(folder, network, labels, data):
     """Write the run folder of a network as if trained: the machine does not ask how well it was."""
-    sides = divide(SETTINGS[labels], TASKS[labels], data)
-    open_run(folder, run_config(SETTINGS[labels], TASKS[labels], sides.table, None), data)
-    write_sides(folder / "split.csv", SETTINGS[labels], sides)
+    partition = make_partition(SETTINGS[labels], TASKS[labels], data)
+    open_run(folder, run_config(SETTINGS[labels], TASKS[labels], partition.table, None), data)
+    write_partition(folder / "split.csv", SETTINGS[labels], partition)
     network.save(folder / "model.keras")
     write_history(folder, pd.DataFrame([{"epoch": 1, MONITORS[labels].best: 0.25}]))
 
@@ -136,12 +136,14 @@ class Rows:
 
 
 @pytest.fixture(scope="module")
-def sides(network, places):
+def partition(network, places):
     """For each kind of task: the training rows, the validation rows, and the folds of the cross-validation."""
     extractor = keras.Model(network.input, network.get_layer(f"{DENSE_PART}features").output)
     found = {}
     for labels, place in places.items():
-        both = divide(SETTINGS[labels], TASKS[labels], place / "data", place / "runs" / "cells" / "base" / "split.csv")
+        both = make_partition(
+            SETTINGS[labels], TASKS[labels], place / "data", place / "runs" / "cells" / "base" / "split.csv"
+        )
         of_both = both.training, both.validation
         samples = [both.table.at(rows) for rows in of_both]
         folders = [place / "data" / both.set_of_row[rows[0]] for rows in of_both]
@@ -171,8 +173,8 @@ def reference(kernel, regularisation):
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_one_label_is_what_scikit_learn_predicts(places, sides, kernel):
-    training, validation, _ = sides["one"]
+def test_one_label_is_what_scikit_learn_predicts(places, partition, kernel):
+    training, validation, _ = partition["one"]
     fitted = reference(kernel, history(places["one"], kernel)["regularisation"])
     fitted.fit(training.features, training.targets.argmax(axis=1))
     probabilities = validation.probabilities[kernel]
@@ -205,8 +207,8 @@ def cross_validated(machine, training, folds):
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_one_label_is_calibrated_by_the_temperature_of_the_least_softened_log_loss(places, sides, kernel):
-    training, validation, folds = sides["one"]
+def test_one_label_is_calibrated_by_the_temperature_of_the_least_softened_log_loss(places, partition, kernel):
+    training, validation, folds = partition["one"]
     machine = reference(kernel, history(places["one"], kernel)["regularisation"])
     classes, probabilities = training.targets.argmax(axis=1), validation.probabilities[kernel]
     scale = SCALES[np.argmin(softened_losses(cross_validated(machine, training, folds), training.targets))]
@@ -218,8 +220,8 @@ def test_one_label_is_calibrated_by_the_temperature_of_the_least_softened_log_lo
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_many_labels_are_calibrated_as_by_platt(places, sides, kernel):
-    training, validation, folds = sides["many"]
+def test_many_labels_are_calibrated_as_by_platt(places, partition, kernel):
+    training, validation, folds = partition["many"]
     machine = reference(kernel, history(places["many"], kernel)["regularisation"])
     for number in range(3):
         expected = CalibratedClassifierCV(machine, method="sigmoid", cv=PredefinedSplit(folds), ensemble=False)
@@ -228,8 +230,8 @@ def test_many_labels_are_calibrated_as_by_platt(places, sides, kernel):
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_the_regularisation_of_the_least_validation_loss_is_taken(places, sides, kernel):
-    training, validation, folds = sides["one"]
+def test_the_regularisation_of_the_least_validation_loss_is_taken(places, partition, kernel):
+    training, validation, folds = partition["one"]
     of_training, of_validation = {}, {}
     for each in svm.REGULARISATIONS[kernel]:
         machine = reference(kernel, each)
@@ -247,7 +249,7 @@ def test_the_regularisation_of_the_least_validation_loss_is_taken(places, sides,
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("labels", TASKS)
-def test_the_run_folder_is_like_any_other(places, sides, labels, kernel):
+def test_the_run_folder_is_like_any_other(places, partition, labels, kernel):
     folder = machine_of(places[labels], kernel)
     assert {file.name for file in folder.iterdir() if not file.name.startswith(".")} == {
         "config.json", "history.csv", "model.keras", "split.csv", "validation.npz",
@@ -259,7 +261,7 @@ def test_the_run_folder_is_like_any_other(places, sides, labels, kernel):
     assert config["versions"]["scikit-learn"] == version("scikit-learn")
     assert is_finished(folder)
 
-    training, validation, _ = sides[labels]
+    training, validation, _ = partition[labels]
     written = read_predictions(folder / "validation.npz")
     np.testing.assert_allclose(written.probabilities, validation.probabilities[kernel], atol=1e-5)
     np.testing.assert_array_equal(written.targets, validation.targets)
@@ -275,7 +277,7 @@ def test_the_run_folder_is_like_any_other(places, sides, labels, kernel):
         assert f"accuracy {right.mean():.4f}" in describe_best(folder)
 
 
-def test_a_process_that_knows_nothing_of_machines_predicts_with_them(places, sides):
+def test_a_process_that_knows_nothing_of_machines_predicts_with_them(places, partition):
     place, folder = places["one"], machine_of(places["one"], "rbf")
     options = ["--run", str(folder), "--data", str(place / "data" / "validation"), "--out", str(place / "evaluation")]
     done = subprocess.run(

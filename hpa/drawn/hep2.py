@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.random import Generator, default_rng
 
-from hpa.data.cells import DIRECTIONS, Cell, Field, blurred, dots, field_of, filled, noise
-from hpa.data.drawn import check, claimed, draw_missing, photons, write_table, write_tiles
-from hpa.data.patterns import endoplasmic_reticulum, golgi_apparatus, nuclear_membrane
+from hpa.drawn.cells import DIRECTIONS, Cell, Field, blurred, dots, field_of, filled, noise
+from hpa.drawn.fields import check, claimed, draw_missing, photons, write_table, write_tiles
+from hpa.drawn.patterns import endoplasmic_reticulum, golgi_apparatus, nuclear_membrane
 from hpa.errors import BadInput
 from hpa.files import cores
 from hpa.tasks import HEP2

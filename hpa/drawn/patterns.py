@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from hpa.data.cells import Cell, Field, blurred, circumferences, discs, dots, noise, strokes
+from hpa.drawn.cells import Cell, Field, blurred, circumferences, discs, dots, noise, strokes
 
 
 def cytoplasm(field: Field) -> np.ndarray:

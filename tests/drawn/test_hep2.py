@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.random import default_rng
 from sklearn.ensemble import RandomForestClassifier
 
-from hpa.data import drawn_cells as cells
 from hpa.data.tables import read_labelled, read_training_table
+from hpa.drawn import hep2 as cells
 from hpa.errors import BadInput
 from hpa.tasks import HEP2
 
@@ -134,7 +134,7 @@ def contents(folder):
 
 
 def test_same_seed_same_files_and_what_is_missing_is_completed(drawn_cells, tmp_path, monkeypatch):
-    monkeypatch.setattr("hpa.data.drawn.cores", lambda: 1)
+    monkeypatch.setattr("hpa.drawn.fields.cores", lambda: 1)
     folder = tmp_path / "again"
     cells.write_cells(folder, train=60, validation=24, test=24, size=32, seed=0)
     assert contents(folder) == contents(drawn_cells)

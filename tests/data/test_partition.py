@@ -6,12 +6,12 @@ import pytest
 
 from hpa.data.images import read_image
 from hpa.data.layout import EXTERNAL
+from hpa.data.partition import make_partition, write_partition
 from hpa.errors import BadInput
+from hpa.settings import Settings
 from hpa.tasks import HPA
 from hpa.train import main
 from hpa.training.presets import PRESETS
-from hpa.training.sides import divide, write_sides
-from hpa.training.stages import Settings
 
 
 def settings(**changed):
@@ -35,25 +35,25 @@ def data(tmp_path):
 
 @pytest.mark.parametrize("fold", range(4))
 def test_external_rows_are_learned_from_and_never_validated_with(data, fold):
-    sides = divide(settings(fold=fold), HPA, data)
-    assert sides.set_of_row.tolist() == ["train"] * 40 + ["external"] * 3
-    assert (sides.validation < 40).all()
-    assert sorted([*sides.training, *sides.validation]) == list(range(43))
-    without = divide(settings(fold=fold, external_weight=0.0), HPA, data)
-    assert without.validation.tolist() == sides.validation.tolist()
-    assert without.training.tolist() == [row for row in sides.training if row < 40]
+    partition = make_partition(settings(fold=fold), HPA, data)
+    assert partition.set_of_row.tolist() == ["train"] * 40 + ["external"] * 3
+    assert (partition.validation < 40).all()
+    assert sorted([*partition.training, *partition.validation]) == list(range(43))
+    without = make_partition(settings(fold=fold, external_weight=0.0), HPA, data)
+    assert without.validation.tolist() == partition.validation.tolist()
+    assert without.training.tolist() == [row for row in partition.training if row < 40]
 
 
 def test_what_shares_an_antibody_with_the_validation_side_is_not_learned_from(data):
     left_out = []
     for fold in range(4):
-        sides = divide(settings(fold=fold, groups="antibodies"), HPA, data)
-        antibodies = np.array([each.split("_")[0] for each in sides.table.ids])
-        assert not set(antibodies[sides.training]) & set(antibodies[sides.validation])
-        if 40 not in sides.training:
+        partition = make_partition(settings(fold=fold, groups="antibodies"), HPA, data)
+        antibodies = np.array([each.split("_")[0] for each in partition.table.ids])
+        assert not set(antibodies[partition.training]) & set(antibodies[partition.validation])
+        if 40 not in partition.training:
             left_out.append(fold)
-        assert {41, 42} <= set(sides.training)
-        assert ("3" in antibodies[sides.validation]) == (40 not in sides.training)
+        assert {41, 42} <= set(partition.training)
+        assert ("3" in antibodies[partition.validation]) == (40 not in partition.training)
     assert len(left_out) == 1
 
 
@@ -67,41 +67,41 @@ def test_an_external_copy_of_a_test_image_is_not_learned_from(data, tmp_path):
 
 
 def learned_from(data, fold, groups):
-    sides = divide(settings(fold=fold, groups=groups), HPA, data)
-    return sides.table.ids[sides.training].tolist()
+    partition = make_partition(settings(fold=fold, groups=groups), HPA, data)
+    return partition.table.ids[partition.training].tolist()
 
 
 def test_several_external_sets(data, tmp_path):
     (data / "external-mine").mkdir()
     (data / "external-mine.csv").write_text("Id,Target\n90_1_A1_1,5\n91_1_A1_1,6 7\n")
-    sides = divide(settings(), HPA, data)
-    assert list(sides.sets) == ["train", "external", "external-mine"]
-    assert np.flatnonzero(sides.external).tolist() == [40, 41, 42, 43, 44]
-    assert {43, 44} <= set(sides.training)
+    partition = make_partition(settings(), HPA, data)
+    assert list(partition.sets) == ["train", "external", "external-mine"]
+    assert np.flatnonzero(partition.external).tolist() == [40, 41, 42, 43, 44]
+    assert {43, 44} <= set(partition.training)
     (data / "external-mine.csv").write_text("Id,Target\n50_2_B1_1,0\n")
     with pytest.raises(BadInput, match="id 50_2_B1_1 is in two of them with other labels"):
-        divide(settings(), HPA, data)
+        make_partition(settings(), HPA, data)
 
 
 def test_later_stages_take_the_sides_that_were_written(data, tmp_path):
     chosen = settings(fold=1, groups="antibodies", rows=20)
-    sides = divide(chosen, HPA, data)
-    write_sides(tmp_path / "split.csv", chosen, sides)
-    again = divide(settings(fold=1), HPA, data, tmp_path / "split.csv")
-    assert again.training.tolist() == sides.training.tolist()
-    assert again.validation.tolist() == sides.validation.tolist()
+    partition = make_partition(chosen, HPA, data)
+    write_partition(tmp_path / "split.csv", chosen, partition)
+    again = make_partition(settings(fold=1), HPA, data, tmp_path / "split.csv")
+    assert again.training.tolist() == partition.training.tolist()
+    assert again.validation.tolist() == partition.validation.tolist()
     with pytest.raises(BadInput, match="3_2_B1_1"):
-        divide(settings(fold=1, external_weight=0.0), HPA, data, tmp_path / "split.csv")
+        make_partition(settings(fold=1, external_weight=0.0), HPA, data, tmp_path / "split.csv")
 
 
 def test_an_id_of_the_training_or_the_test_set_is_refused(data):
     table = data / "external.csv"
     table.write_text("Id,Target\n0_1_A1_1,4\n3_9_Z1_1,0\n")
     with pytest.raises(BadInput, match="id 3_9_Z1_1 is also in the test set"):
-        divide(settings(), HPA, data)
+        make_partition(settings(), HPA, data)
     table.write_text("Id,Target\n0_1_A1_1,4\n")
     with pytest.raises(BadInput, match="train and external: id 0_1_A1_1 is in two of them with other labels"):
-        divide(settings(), HPA, data)
+        make_partition(settings(), HPA, data)
 
 
 def test_a_run_gets_the_images_and_weights_of_both_sets(data, tmp_path, write_samples, monkeypatch):

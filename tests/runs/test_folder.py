@@ -10,10 +10,7 @@ from hpa import finetune
 from hpa.data.augment import POLICIES
 from hpa.data.tables import SampleTable
 from hpa.errors import BadInput
-from hpa.scoring.folds import fold_name
-from hpa.tasks import HPA
-from hpa.training.presets import REPORT
-from hpa.training.runs import (
+from hpa.runs.folder import (
     describe_best,
     is_finished,
     open_run,
@@ -24,7 +21,9 @@ from hpa.training.runs import (
     run_folders,
     write_history,
 )
-from hpa.training.stages import AUGMENTATIONS, STAGES, Settings, run_name
+from hpa.settings import AUGMENTATIONS, STAGES, Settings, fold_name, run_name
+from hpa.tasks import HPA
+from hpa.training.presets import REPORT
 
 SETTINGS = Settings(**REPORT | {"variant": 0, "size": 128, "folds": 5, "epochs": 2, "batch_size": 16})
 TABLE = SampleTable(np.array(["a", "b"]), np.eye(2, 28, dtype=np.uint8))

@@ -4,7 +4,6 @@ import re
 from dataclasses import dataclass
 
 from hpa.errors import BadInput
-from hpa.scoring.folds import fold_name
 
 # What each name stands for is written where it is carried out (losses, fit, augment, mixing); these lists are here so
 # that the option parser need not load those.
@@ -26,6 +25,7 @@ AUGMENTATIONS = (
 )  # fmt: skip
 MIXINGS = ("none", "mix-up", "cutmix", "mosaic")
 PRECISIONS = ("float32", "mixed_bfloat16")  # Keras' names
+NAME = re.compile("(.*?)(-fold[0-9]+)?(-svm-(?:linear|rbf))?", re.DOTALL)
 PARTS = ("all", "convolutional", "dense")
 
 
@@ -180,9 +180,33 @@ def require_loss(loss: str, labels: str) -> None:
 def run_name(given: str | None, model: str, variant: int | None, fold: int) -> str:
     """Return the name of a run's folder: what is given, or else the variant, with the model unless it is GapNet.
 
-    Folds but the first have their number in it, as `hpa.scoring.folds` joins them.
+    Folds but the first have their number in it, as `fold_name` says.
     """
     parts = [] if model == "gapnet" else [model]
     parts += [] if variant is None else [str(variant)]
     name = given or "-".join(parts)
     return fold_name(name, fold) if fold else name
+
+
+def fold_name(name: str, fold: int) -> str:
+    """Return the name of another fold of a run: `"0-fold2"` for `"0"` or `"0-fold1"` and fold 2; fold 0 has no suffix."""
+    start, _, end = NAME.fullmatch(name).groups("")
+    return f"{start}-fold{fold}{end}" if fold else start + end
+
+
+def require_name(name: str, fold: int, kernel: str | None = None) -> None:
+    """Raise BadInput if a run's name ends as that of another fold, or of a support vector machine, does.
+
+    Args:
+        name: as a user gives it; the ending of its own fold may be left out.
+        fold: that the run holds out.
+        kernel: of the support vector machine that is the run's head; None if it has none.
+    """
+    _, given, machine = NAME.fullmatch(name).groups("")
+    if given and fold_name(name, fold) != name:
+        raise BadInput(
+            f"--name {name}: ends in {given}, as the name of another fold does, but the fold here is {fold}; choose a name "
+            "without that ending, the fold is added by itself"
+        )
+    if machine != (f"-svm-{kernel}" if kernel else ""):
+        raise BadInput(f"--name {name}: only the runs that hpa.svm makes end in -svm-<kernel>; choose another name")

@@ -13,20 +13,19 @@ from hpa import ensemble
 from hpa import predict as command
 from hpa.data.images import read_channel, read_image, write_image
 from hpa.data.layout import find_files
+from hpa.data.partition import make_partition, write_partition
 from hpa.data.store import pack, store_folder
 from hpa.data.tables import read_sample_submission
 from hpa.files import file_digest, read_json, write_json
+from hpa.inference import predict
 from hpa.models.catalog import build
-from hpa.scoring.folds import fold_name
+from hpa.runs.folder import run_config, write_history
+from hpa.runs.monitor import validation_scores
 from hpa.scoring.members import read_members
 from hpa.scoring.predictions import read_predictions, write_predictions
+from hpa.settings import Settings, fold_name
 from hpa.tasks import HEP2, HPA
-from hpa.training import predict
-from hpa.training.monitor import validation_scores
 from hpa.training.presets import REPORT
-from hpa.training.runs import run_config, write_history
-from hpa.training.sides import divide, write_sides
-from hpa.training.stages import Settings
 
 
 def make_run(folder, variant, size=48, fold=0):
@@ -199,10 +198,10 @@ def test_folds_and_views_from_the_models_to_the_blend(drawn_data, tmp_path, caps
     for fold in (0, 1):
         folder = runs / fold_name("2", fold) / "base"
         settings = make_run(folder, 2, fold=fold)
-        sides = divide(settings, HPA, drawn_data)
-        write_json(folder / "config.json", run_config(settings, HPA, sides.table, None))
-        write_sides(folder / "split.csv", settings, sides)
-        samples = sides.table.at(sides.validation)
+        partition = make_partition(settings, HPA, drawn_data)
+        write_json(folder / "config.json", run_config(settings, HPA, partition.table, None))
+        write_partition(folder / "split.csv", settings, partition)
+        samples = partition.table.at(partition.validation)
         images = np.stack([read_image(each, 48) for each in find_files(drawn_data / "train", samples.ids, HPA)])
         model = keras.saving.load_model(folder / "model.keras", compile=False)
         single, mirrored = (model.predict(each, verbose=0).astype(float) for each in (images, images[:, :, ::-1]))
@@ -247,7 +246,7 @@ def test_a_run_of_another_table_cannot_be_predicted_with_other_views(drawn_data,
     """Its split would hold out other rows."""
     folder = tmp_path / "runs" / "2" / "base"
     settings = make_run(folder, 2)
-    write_sides(folder / "split.csv", settings, divide(settings, HPA, drawn_data))
+    write_partition(folder / "split.csv", settings, make_partition(settings, HPA, drawn_data))
     shutil.copytree(drawn_data, tmp_path / "data")
     table = pd.read_csv(drawn_data / "train.csv")
     table[1:].to_csv(tmp_path / "data" / "train.csv", index=False)

@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import gmean
 
 from hpa import command
+from hpa.inference.tta import AVERAGES, VIEWS, mean_over_views, view
 from hpa.scoring.predictions import HOW
-from hpa.training.views import AVERAGES, VIEWS, mean_over_views, view
 
 
 class Corners:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from hpa.errors import BadInput
 from hpa.models.variants import ACTIVATIONS, MODELS, VARIANTS
-from hpa.training.stages import (
+from hpa.settings import (
     AUGMENTATIONS,
     MIXINGS,
     OPTIMIZERS,

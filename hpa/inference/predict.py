@@ -17,16 +17,14 @@ from tqdm import tqdm
 
 from hpa.data.images import read_sample
 from hpa.data.intensity import Ranges, remark
+from hpa.data.partition import pack_sets
 from hpa.data.store import ImageStore, pack, store_folder
 from hpa.data.tables import has_test_set, read_ids
 from hpa.errors import BadInput, refuse
 from hpa.files import cores, file_digest, locked
-from hpa.models.catalog import load
-from hpa.scoring.predictions import Predictions, is_made_from, read_predictions, write_predictions
-from hpa.tasks import Task
-from hpa.training.fit import just_in_time
-from hpa.training.monitor import MONITORS, validation_scores
-from hpa.training.runs import (
+from hpa.inference.tta import mean_over_views
+from hpa.models.catalog import just_in_time, load
+from hpa.runs.folder import (
     model_faults,
     model_shape,
     read_history,
@@ -34,8 +32,10 @@ from hpa.training.runs import (
     read_task_of,
     require_table,
 )
-from hpa.training.sides import pack_sets, read_sides
-from hpa.training.views import mean_over_views
+from hpa.runs.monitor import MONITORS, validation_scores
+from hpa.runs.split import read_partition
+from hpa.scoring.predictions import Predictions, is_made_from, read_predictions, write_predictions
+from hpa.tasks import Task
 
 BATCH = 64
 
@@ -202,12 +202,12 @@ def _predict_validation(folder: Path, task: Task, data: Path, runs: Path, views:
         made_with = (1, "probabilities")
     if made_with != (views, average):
         settings = read_settings(folder)
-        sides = read_sides(folder, settings, task, data)
-        require_table(folder, sides.table)
-        samples = sides.table.at(sides.validation)
+        partition = read_partition(folder, settings, task, data)
+        require_table(folder, partition.table)
+        samples = partition.table.at(partition.validation)
         digest = file_digest(folder / "model.keras")
-        images = pack_sets(sides, data, runs, task, settings.size, settings.intensity_range)
-        probabilities = predict_rows(_load(folder), images, sides.validation, views, str(file), average, task.labels)
+        images = pack_sets(partition, data, runs, task, settings.size, settings.intensity_range)
+        probabilities = predict_rows(_load(folder), images, partition.validation, views, str(file), average, task.labels)
         how = (task.labels, views, average, digest)
         predictions = Predictions(samples.ids, task.classes, probabilities, samples.targets, *how)
         write_predictions(file, predictions)

@@ -6,9 +6,9 @@ import pytest
 from train_settings import train_settings
 
 from hpa import train
-from hpa.training.allowed import ALLOWED, value_faults
+from hpa.allowed import ALLOWED, value_faults
+from hpa.settings import Settings
 from hpa.training.presets import PRESETS
-from hpa.training.stages import Settings
 
 # Values at and beyond the bounds, and of other types.
 VALUES = (

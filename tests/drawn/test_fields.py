@@ -14,9 +14,9 @@ import pytest
 from numpy.random import default_rng
 from sklearn.ensemble import RandomForestClassifier
 
-from hpa.data import drawn
-from hpa.data.patterns import PATTERNS
 from hpa.data.tables import read_sample_submission, read_training_table
+from hpa.drawn import fields as drawn
+from hpa.drawn.patterns import PATTERNS
 from hpa.errors import BadInput
 from hpa.tasks import HPA
 
@@ -256,7 +256,7 @@ def test_a_finished_drawing_is_left_alone(dataset):
 DIES_AT_THE_30TH_FILE = """
 import itertools, os, signal, sys
 import cv2
-from hpa.data.drawn import write_dataset
+from hpa.drawn.fields import write_dataset
 
 calls, encode = itertools.count(1), cv2.imencode
 

@@ -13,15 +13,15 @@ import numpy as np
 import pandas as pd
 
 from hpa import __version__
+from hpa.allowed import value_faults
 from hpa.data.tables import SampleTable
 from hpa.errors import BadInput, refuse
 from hpa.files import file_digest, read_json, require_plain, write_json, written_whole
-from hpa.scoring.folds import fold_name, require_name, run_of
+from hpa.runs.monitor import MONITORS, has_stalled
+from hpa.scoring.folds import run_of
 from hpa.scoring.predictions import model_fault, read_predictions
+from hpa.settings import STAGES, Settings, fold_name, require_name
 from hpa.tasks import Task, faults_of_task
-from hpa.training.allowed import value_faults
-from hpa.training.monitor import MONITORS, has_stalled
-from hpa.training.stages import STAGES, Settings
 
 PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "pyimgaug", "opencv-python")
 

@@ -1,4 +1,4 @@
-"""The two sides of a run: the rows that it learns from and those that it is validated with.
+"""The two partition of a run: the rows that it learns from and those that it is validated with.
 
 Where the data has a `validation` set, that is the validation side and all of `train` is learned from. Else, or where folds
 are asked for, one fold of `train` is held out. External sets are only ever learned from.
@@ -11,23 +11,23 @@ from pathlib import Path
 import numpy as np
 
 from hpa.data.external import join, read_external, warn_of_tested
+from hpa.data.groups import copies_of_test, read_groups
 from hpa.data.intensity import Ranges
 from hpa.data.layout import EXTERNAL
-from hpa.data.splits import copies_of_test, read_groups, read_split, split_text, stratified_folds, write_split
+from hpa.data.splits import read_split, split_text, write_split
 from hpa.data.store import Joined, pack, require_room, store_folder
+from hpa.data.stratify import stratified_folds
 from hpa.data.tables import SampleTable, read_samples
 from hpa.errors import BadInput
-from hpa.files import file_digest, read_json, require_plain
-from hpa.scoring.predictions import read_predictions
+from hpa.settings import Settings
 from hpa.tasks import Task
-from hpa.training.stages import Settings
 
 OWN = ("train", "validation")
 
 
 @dataclass(frozen=True)
-class Sides:
-    """Which rows of some labelled sets are on which side; they count on from set to set.
+class Partition:
+    """Which rows of some labelled sets are learned from and which are validated with; rows are counted on from set to set.
 
     Attributes:
         sets: the samples of each set, under the name of its folder.
@@ -54,20 +54,21 @@ def has_validation_set(data: Path) -> bool:
     return (data / "validation").is_dir()
 
 
-def divide(settings: Settings, task: Task, data: Path, split: Path | None = None) -> Sides:
-    """Return the training and the validation side of a run.
+def make_partition(settings: Settings, task: Task, data: Path, split: Path | None = None) -> Partition:
+    """Return the training and the validation rows of a run.
 
-    Rows of a group (`settings.groups`) are on one side: those of `train` in one fold, and what has a row of its group on
-    the validation side is not learned from. Nor are external rows that have a copy in the test set by these groups.
+    Rows of a group (`settings.groups`) stay together: those of `train` in one fold, and a row whose group has a validation
+    row is not learned from. Nor are external rows that have a copy in the test set by these groups.
 
     Args:
         settings: give folds, fold, seed of the split, groups, rows, and whether to learn from external sets.
         task: what is classified.
         data: folder of the data.
-        split: a split.csv that `write_sides` wrote for this fold, whose sides are taken in place of new ones.
+        split: a split.csv that `write_partition` wrote for this fold, whose rows are taken instead of a new partition.
 
     Raises:
-        BadInput: if a table, the groups or the split is faulty, an id is in two sets, or a side is empty.
+        BadInput: if a table, the groups or the split is faulty, an id is in two sets, or no row is left to learn from or to
+            validate with.
     """
     sets = {"train": read_samples(data, "train", task)}
     if settings.folds is None:
@@ -88,7 +89,7 @@ def divide(settings: Settings, task: Task, data: Path, split: Path | None = None
                     f"{split}: no row to {purpose}, which would have {settings.fold + number} as its fold; restore it, "
                     "or delete the run folder and train it again"
                 )
-        return Sides(sets, set_of_row, table, training, validation)
+        return Partition(sets, set_of_row, table, training, validation)
 
     groups = read_groups(settings.groups, table.ids)
     held_out = set_of_row == "validation"
@@ -106,74 +107,37 @@ def divide(settings: Settings, task: Task, data: Path, split: Path | None = None
     for rows, purpose in ((training, "learn from"), (validation, "validate with")):
         if not len(rows):
             raise BadInput(f"{data}: no row is left to {purpose}; give more rows, or other --folds, --fold or --groups")
-    return Sides(sets, set_of_row, table, training, validation)
+    return Partition(sets, set_of_row, table, training, validation)
 
 
 def _is_external(set_of_row: np.ndarray) -> np.ndarray:
     return ~np.isin(set_of_row, OWN)
 
 
-def pack_sets(sides: Sides, data: Path, runs: Path, task: Task, size: int, ranges: Ranges | None) -> Joined:
+def pack_sets(partition: Partition, data: Path, runs: Path, task: Task, size: int, ranges: Ranges | None) -> Joined:
     """Return the images of all rows, uint8 [n, size, size, channels], packed set by set; see `pack`."""
-    folders = {name: store_folder(runs, data / name, task, size, ranges) for name in sides.sets}
-    require_room({folder: len(sides.sets[name]) for name, folder in folders.items()}, size, len(task.channels))
+    folders = {name: store_folder(runs, data / name, task, size, ranges) for name in partition.sets}
+    require_room({folder: len(partition.sets[name]) for name, folder in folders.items()}, size, len(task.channels))
     return Joined(
-        [pack(folders[name], data / name, table.ids, task, size, ranges).images for name, table in sides.sets.items()]
+        [pack(folders[name], data / name, table.ids, task, size, ranges).images for name, table in partition.sets.items()]
     )
 
 
-def read_sides(folder: Path, settings: Settings, task: Task, data: Path) -> Sides:
-    """Return the sides of the run in `folder` as its split.csv has them.
-
-    Args:
-        folder: the run folder.
-        settings: of this run, or of one that starts from it.
-        task: what is classified.
-        data: folder of the data.
-
-    Raises:
-        BadInput: as `divide` does, if split.csv is missing or is not the one that config.json names by its digest, or if it
-            has other validation rows than validation.npz.
-    """
-    split = folder / "split.csv"
-    again = "restore it, or delete it and run the command that made the run again, which writes it anew"
-    if not split.exists():
-        raise BadInput(f"{split}: missing; run the command that made the run again, which writes it anew")
-    require_plain(split)
-    digest = read_json(folder / "config.json").get("split_sha256")
-    if digest and digest != file_digest(split):
-        raise BadInput(f"{split}: not the split that config.json names, rows were changed; {again}")
-    sides = divide(settings, task, data, split)
-    if not validates_as(folder, sides):
-        raise BadInput(f"{split}: has other validation rows than validation.npz, rows were changed; {again}")
-    return sides
+def split_digest(settings: Settings, partition: Partition) -> str:
+    """Return the SHA-256 of the file that `write_partition` writes."""
+    return hashlib.sha256(split_text(partition.table.ids, _part_of_row(settings, partition)).encode()).hexdigest()
 
 
-def validates_as(folder: Path, sides: Sides) -> bool:
-    """Tell whether the validation.npz of a run folder, if there is one, is of the validation side's rows.
-
-    That is all that tells a changed split where an earlier version left no digest of it.
-    """
-    file = folder / "validation.npz"
-    own = set(sides.table.ids[sides.validation].tolist())
-    return not file.exists() or own == set(read_predictions(file).ids.tolist())
-
-
-def split_digest(settings: Settings, sides: Sides) -> str:
-    """Return the SHA-256 of the file that `write_sides` writes."""
-    return hashlib.sha256(split_text(sides.table.ids, _side_of_row(settings, sides)).encode()).hexdigest()
-
-
-def write_sides(path: Path, settings: Settings, sides: Sides) -> None:
+def write_partition(path: Path, settings: Settings, partition: Partition) -> None:
     """Write a CSV of all rows' ids with a number each, as `hpa.data.splits.write_split` does.
 
-    The validation side has the fold held out, the training side the next number, and what is on neither the one after it.
+    Validation rows have the number of the fold that is held out, training rows the next number, all others the one after it.
     """
-    write_split(path, sides.table.ids, _side_of_row(settings, sides))
+    write_split(path, partition.table.ids, _part_of_row(settings, partition))
 
 
-def _side_of_row(settings: Settings, sides: Sides) -> np.ndarray:
-    side_of_row = np.full(len(sides.table), settings.fold + 2)
-    side_of_row[sides.training] = settings.fold + 1
-    side_of_row[sides.validation] = settings.fold
-    return side_of_row
+def _part_of_row(settings: Settings, partition: Partition) -> np.ndarray:
+    part_of_row = np.full(len(partition.table), settings.fold + 2)
+    part_of_row[partition.training] = settings.fold + 1
+    part_of_row[partition.validation] = settings.fold
+    return part_of_row

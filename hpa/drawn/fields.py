@@ -17,9 +17,9 @@ import pandas as pd
 from numpy.random import Generator, default_rng
 from tqdm import tqdm
 
-from hpa.data.cells import Field, blurred, filled, grow_field, noise, strokes
 from hpa.data.images import write_image
-from hpa.data.patterns import PATTERNS, cytoplasm, endoplasmic_reticulum, microtubules
+from hpa.drawn.cells import Field, blurred, filled, grow_field, noise, strokes
+from hpa.drawn.patterns import PATTERNS, cytoplasm, endoplasmic_reticulum, microtubules
 from hpa.errors import BadInput
 from hpa.files import cores, locked, read_json, write_json, written_whole
 from hpa.resources import require_disk, require_picture

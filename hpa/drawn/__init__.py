@@ -1,0 +1,1 @@
+"""Drawn cells: data for everyone without the real images, and for tests."""

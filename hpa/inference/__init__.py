@@ -1,0 +1,1 @@
+"""Predictions of trained networks, with test-time augmentation."""

@@ -1,0 +1,47 @@
+"""The train/validation partition of a run as its folder has it in split.csv."""
+
+from pathlib import Path
+
+from hpa.data.partition import Partition, make_partition
+from hpa.errors import BadInput
+from hpa.files import file_digest, read_json, require_plain
+from hpa.scoring.predictions import read_predictions
+from hpa.settings import Settings
+from hpa.tasks import Task
+
+
+def read_partition(folder: Path, settings: Settings, task: Task, data: Path) -> Partition:
+    """Return the partition of the run in `folder` as its split.csv has it.
+
+    Args:
+        folder: the run folder.
+        settings: of this run, or of one that starts from it.
+        task: what is classified.
+        data: folder of the data.
+
+    Raises:
+        BadInput: as `make_partition` does, if split.csv is missing or is not the one that config.json names by its digest,
+            or if it has other validation rows than validation.npz.
+    """
+    split = folder / "split.csv"
+    again = "restore it, or delete it and run the command that made the run again, which writes it anew"
+    if not split.exists():
+        raise BadInput(f"{split}: missing; run the command that made the run again, which writes it anew")
+    require_plain(split)
+    digest = read_json(folder / "config.json").get("split_sha256")
+    if digest and digest != file_digest(split):
+        raise BadInput(f"{split}: not the split that config.json names, rows were changed; {again}")
+    partition = make_partition(settings, task, data, split)
+    if not validates_as(folder, partition):
+        raise BadInput(f"{split}: has other validation rows than validation.npz, rows were changed; {again}")
+    return partition
+
+
+def validates_as(folder: Path, partition: Partition) -> bool:
+    """Tell whether the validation.npz of a run folder, if there is one, is of the partition's validation rows.
+
+    That is all that tells a changed split where an earlier version left no digest of it.
+    """
+    file = folder / "validation.npz"
+    own = set(partition.table.ids[partition.validation].tolist())
+    return not file.exists() or own == set(read_predictions(file).ids.tolist())
