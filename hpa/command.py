@@ -56,7 +56,7 @@ def run(parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], No
         options = parser.parse_args(argv)
         work(options)
     except BadInput as error:
-        return _fail(parser, str(error), 2)
+        return _fail(parser, _with_option(parser, error), 2)
     except Failure as error:
         return _fail(parser, str(error), 1)
     except KeyboardInterrupt:
@@ -88,6 +88,14 @@ def open_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8", errors="replace"))  # noqa: SIM115
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _with_option(parser: argparse.ArgumentParser, error: BadInput) -> str:
+    """Return the text of an error, which names the option at fault where this command has it."""
+    for action in parser._actions:
+        if action.option_strings and action.dest == error.setting:
+            return error.with_option(action.option_strings[-1])
+    return str(error)
 
 
 def _fail(parser: argparse.ArgumentParser, text: str, code: int) -> int:

@@ -1,5 +1,6 @@
 """The two exceptions a user meets: what is wrong, where, and how to fix it."""
 
+import re
 from collections.abc import Sequence
 
 SHOWN = 10
@@ -7,11 +8,33 @@ LONGEST_LINE = 1000  # letters; a damaged table may hold a field of megabytes
 
 
 class BadInput(ValueError):
-    """Bad input or a bad option. Its text is meant for the user; commands print it and exit with 2."""
+    """Bad input or a bad setting. Its text is meant for the user; commands print it and exit with 2.
 
-    def __init__(self, text: str) -> None:
-        """Take the text; of a monstrous line only both ends are kept."""
+    Attributes:
+        setting: the setting, argument or option that is at fault, such as "label_smoothing"; None if it is not one of them.
+    """
+
+    def __init__(self, text: str, setting: str | None = None) -> None:
+        """Take the text; only both ends of a very long line are kept.
+
+        Args:
+            text: what was expected, what was received, how to fix it. It names settings by their plain names. If it begins
+                with the one at fault, as "fold 7: ...", a command puts its option there: "--fold 7: ...".
+            setting: see the class.
+        """
         super().__init__("\n".join(map(_shortened, text.split("\n"))))
+        self.setting = setting
+
+    def with_option(self, option: str) -> str:
+        """Return the text as a command prints it, with the name of the option that sets the setting at its beginning.
+
+        >>> BadInput("fold 7: folds count from 0", setting="fold").with_option("--fold")
+        '--fold 7: folds count from 0'
+        >>> BadInput("3 folds are too many", setting="folds").with_option("--folds")
+        '--folds: 3 folds are too many'
+        """
+        found = re.match(rf"{re.escape(self.setting or '')}(?=[ :])", str(self))
+        return f"{option}{str(self)[found.end() :]}" if found else f"{option}: {self}"
 
 
 def _shortened(line: str) -> str:
@@ -21,16 +44,22 @@ def _shortened(line: str) -> str:
     return f"{line[:half]} [... {len(line) - 2 * half} letters ...] {line[-half:]}"
 
 
-def refuse(where: object, faults: Sequence[str]) -> None:
-    """Raise `BadInput` if there are `faults`: the first ten, a line each, and how many there are in all."""
+def refuse(where: object, faults: Sequence[str], setting: str | None = None) -> None:
+    """Raise `BadInput` if there are `faults`: the first ten, a line each, and how many there are in all.
+
+    Args:
+        where: the file, folder or setting that they were found in.
+        faults: a line each, without a newline.
+        setting: as for `BadInput`.
+    """
     if not faults:
         return
     if len(faults) == 1:
-        raise BadInput(f"{where}: {faults[0]}")
+        raise BadInput(f"{where}: {faults[0]}", setting)
     lines = [f"{where}: {len(faults)} faults", *(f"  {fault}" for fault in faults[:SHOWN])]
     if len(faults) > SHOWN:
         lines.append(f"  ... and {len(faults) - SHOWN} more")
-    raise BadInput("\n".join(lines))
+    raise BadInput("\n".join(lines), setting)
 
 
 class Failure(RuntimeError):

@@ -57,6 +57,20 @@ def test_an_error_is_one_line_and_an_exit_code(capsys, error, code, text):
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("setting", "text"),
+    [("batch_size", "--batch-size 0: too few"), ("folds", "batch_size 0: too few"), (None, "batch_size 0: too few")],
+)
+def test_an_error_names_the_option_that_the_command_has(capsys, setting, text):
+    def work(options):
+        raise BadInput("batch_size 0: too few", setting=setting)
+
+    parser = command.parser("thing", "Does a thing.")
+    parser.add_argument("-b", "--batch-size")
+    assert command.run(parser, work, []) == 2
+    assert capsys.readouterr().err == f"hpa.thing: {text}\n"
+
+
 def test_a_defect_is_not_hidden():
     with pytest.raises(ZeroDivisionError):
         run(ZeroDivisionError())

@@ -39,3 +39,24 @@ def test_of_a_monstrous_line_both_ends_are_kept():
     assert second.startswith("  line 2: id xxx")
     assert second.endswith("xxx is too long")
     assert len(second) < 1100
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("label_smoothing 0.1: the loss has none", "--label-smoothing 0.1: the loss has none"),
+        ("label_smoothing: the loss has none", "--label-smoothing: the loss has none"),
+        ("the loss has none", "--label-smoothing: the loss has none"),
+        ("label_smoothings differ", "--label-smoothing: label_smoothings differ"),
+    ],
+)
+def test_a_command_names_its_option(text, shown):
+    error = BadInput(text, setting="label_smoothing")
+    assert str(error) == text
+    assert error.with_option("--label-smoothing") == shown
+
+
+def test_faults_of_a_setting_name_it():
+    with pytest.raises(BadInput) as caught:
+        refuse("groups a.csv", ["id 3 is unknown"], setting="groups")
+    assert (str(caught.value), caught.value.setting) == ("groups a.csv: id 3 is unknown", "groups")
