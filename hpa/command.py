@@ -157,8 +157,9 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def parser(name: str, description: str) -> argparse.ArgumentParser:
-    """Return the parser of the command `python -m hpa.<name>`; an option's help ends with its default if it has one."""
-    return _Parser(prog=f"hpa.{name}", description=description, formatter_class=_HelpFormatter)
+    """Return the parser of `hpa <name>`, or `python -m hpa.<name>`; an option's help ends with its default if it has one."""
+    typed = "hpa " if Path(sys.argv[0]).stem == "hpa" else "hpa."
+    return _Parser(prog=f"{typed}{name}", description=description, formatter_class=_HelpFormatter)
 
 
 def add_folders(parser: argparse.ArgumentParser, data: bool = True, runs: bool = True) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hpa.__main__ import COMMANDS
+from hpa import __version__
+from hpa.__main__ import COMMANDS, main
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -35,12 +36,31 @@ def test_the_list_is_printed(arguments):
     done = hpa(*arguments)
     assert done.returncode == 0
     assert done.stderr == ""
-    assert [line.split()[2] for line in done.stdout.splitlines() if line.startswith("  python")] == [
-        f"hpa.{name}" for name in COMMANDS
-    ]
+    assert [line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")] == list(COMMANDS)
 
 
-@pytest.mark.parametrize("argument", ["nonsense", "train", "--nonsense"])
+def test_the_version_is_printed():
+    assert hpa("--version").stdout == f"hpa {__version__}\n"
+
+
+def test_a_command_gets_the_other_arguments(tmp_path):
+    done = hpa("draw", "--contact-sheet", str(tmp_path / "classes.png"), "--size", "32")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "classes.png").is_file()
+    done = hpa("draw", "--sizes", "32")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("hpa.draw: error: ")
+
+
+def test_the_console_script_names_a_command_as_it_was_typed(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/hpa", "draw", "--help"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: hpa draw ")
+
+
+@pytest.mark.parametrize("argument", ["nonsense", "--nonsense"])
 def test_anything_else_is_2(argument):
     done = hpa(argument)
     assert done.returncode == 2
