@@ -4,8 +4,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from hpa.errors import BadInput
-from hpa.models.variants import ACTIVATIONS, MODELS, VARIANTS
+from hpa.models.gapnet import VARIANTS
+from hpa.registry import NETWORKS
 from hpa.settings import (
+    ACTIVATIONS,
     AUGMENTATIONS,
     MIXINGS,
     OPTIMIZERS,
@@ -80,7 +82,7 @@ RANGES = Allowed(
 TEXT = Allowed("a text", lambda value: isinstance(value, str) and value != "" and "\0" not in value)
 
 ALLOWED = {
-    "model": _one_of(MODELS),
+    "model": _one_of(NETWORKS),
     "variant": _or_none(_whole(0, len(VARIANTS) - 1)),
     "filters": _or_none(COUNTS),
     "blocks": _or_none(COUNTS),

@@ -16,7 +16,8 @@ from typing import NoReturn
 
 from hpa import files
 from hpa.errors import BadInput, Failure
-from hpa.models.variants import MODELS, VARIANTS
+from hpa.models.gapnet import VARIANTS
+from hpa.registry import NETWORKS
 from hpa.settings import LOSSES, STAGES, parse_loss
 from hpa.tasks import HPA, TASKS, Task, read_task
 
@@ -233,7 +234,7 @@ def add_views(parser: argparse.ArgumentParser) -> None:
 
 def add_training(parser: argparse.ArgumentParser) -> None:
     """Add the options that training from new weights and fine-tuning share."""
-    parser.add_argument("--model", choices=MODELS, help="the network")
+    parser.add_argument("--model", choices=NETWORKS, help="the network")
     parser.add_argument(
         "--variant",
         type=int,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hpa import command
 from hpa.errors import BadInput, Failure
-from hpa.models.variants import require_size
+from hpa.registry import require_size
 from hpa.tasks import HPA
 
 VARIANTS = ("0", "7")

@@ -23,6 +23,7 @@ WEIGHTINGS = ("none", "square-root", "inverse-frequency")
 AUGMENTATIONS = (
     "report", "cells", "alexnet", "crop", "rotation", "flip", "hue", "saturation", "exposure", "aspect", "blur", "none",
 )  # fmt: skip
+ACTIVATIONS = ("relu", "mish")  # inside the networks, by Keras' names
 MIXINGS = ("none", "mix-up", "cutmix", "mosaic")
 PRECISIONS = ("float32", "mixed_bfloat16")  # Keras' names
 NAME = re.compile("(.*?)(-fold[0-9]+)?(-svm-(?:linear|rbf))?", re.DOTALL)
@@ -67,7 +68,7 @@ class Settings:
     """What a run is made with; two runs with equal settings on the same data give the same files.
 
     Attributes:
-        model: a name in `hpa.models.variants.MODELS`.
+        model: a name in `hpa.registry.NETWORKS`.
         variant: 0 to 7, or None where the model has no variants.
         filters: filters of each stage of a CellNet; this and the next three are None for other models.
         blocks: residual blocks of each stage.

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpa import command
-from hpa.models.variants import ACTIVATIONS
 from hpa.settings import (
+    ACTIVATIONS,
     AUGMENTATIONS,
     MIXINGS,
     OPTIMIZERS,

@@ -22,7 +22,7 @@ from hpa.data.store import store_folder
 from hpa.data.tables import read_samples
 from hpa.errors import BadInput, Failure
 from hpa.files import locked
-from hpa.models.variants import VARIANTS
+from hpa.models.gapnet import VARIANTS
 from hpa.runs.folder import is_finished, open_run, read_history, read_settings, run_config, run_folders, write_history
 from hpa.settings import Settings
 from hpa.tasks import HEP2, HPA

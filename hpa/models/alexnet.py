@@ -4,16 +4,19 @@ Layers: A. Krizhevsky, "One weird trick for parallelizing convolutional neural n
 has them. The report puts a dense layer for its own classes behind the 1000 outputs for ImageNet.
 """
 
-from pathlib import Path
+from __future__ import annotations
 
-import keras
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import numpy as np
-from keras import layers
 
 from hpa.errors import BadInput, refuse
 from hpa.files import require_plain
-from hpa.models.gapnet import DENSE_PART
-from hpa.models.variants import require_network
+from hpa.registry import DENSE_PART, Network
+
+if TYPE_CHECKING:
+    import keras
 
 SIDE = 224  # pixels, what the dense part's 9216 features need
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # red, green, blue, of pixels in [0, 1]
@@ -31,8 +34,10 @@ STATE_DICT_LAYERS = {
 }
 
 
-def alexnet(size: int, channels: int, classes: int, output: str, activation: str = "relu") -> keras.Model:
-    """Return the report's network, with new weights.
+def alexnet(
+    size: int, channels: int, classes: int, output: str, activation: str = "relu", weights: str | None = None
+) -> keras.Model:
+    """Return the report's network.
 
     Its first layers cut the central 224 pixels out of larger images and enlarge smaller ones, repeat a grey channel three
     times, and normalise by ImageNet's mean and deviation.
@@ -43,14 +48,17 @@ def alexnet(size: int, channels: int, classes: int, output: str, activation: str
         classes: number of outputs.
         output: `"softmax"` or `"sigmoid"`.
         activation: any of Keras' activations by name, for all layers but the last; torchvision's weights expect "relu".
+        weights: file of torchvision's weights, as `load_state_dict` takes it; None for new ones.
 
     Returns:
         An uncompiled model from uint8 images [B, size, size, channels] to probabilities float32 [B, classes].
 
     Raises:
-        BadInput: if the images have neither one nor three channels.
+        BadInput: if the weights do not fit.
     """
-    require_network("alexnet", None, size, channels)
+    import keras
+    from keras import layers
+
     images = layers.Input((size, size, channels), dtype="uint8")
     x = layers.CenterCrop(SIDE, SIDE)(images) if size >= SIDE else layers.Resizing(SIDE, SIDE)(images)
     if channels == 1:
@@ -75,7 +83,10 @@ def alexnet(size: int, channels: int, classes: int, output: str, activation: str
     x = layers.Dropout(0.5, name=f"{DENSE_PART}dropout_4")(x)
     x = layers.Dense(classes, name=f"{DENSE_PART}dense_4")(x)
     x = layers.Activation(output, dtype="float32", name=f"{DENSE_PART}probabilities")(x)
-    return keras.Model(images, x, name="alexnet")
+    network = keras.Model(images, x, name="alexnet")
+    if weights:
+        load_state_dict(network, Path(weights))
+    return network
 
 
 def load_state_dict(model: keras.Model, path: Path) -> None:
@@ -90,7 +101,7 @@ def load_state_dict(model: keras.Model, path: Path) -> None:
         BadInput: if the file cannot be read, or tensors are missing, surplus, misshapen or not finite.
     """
     tensors = _read(Path(path))
-    variables = {}
+    variables: dict[str, keras.Variable] = {}
     for name, own in STATE_DICT_LAYERS.items():
         layer = model.get_layer(own)
         variables |= {f"{name}.weight": layer.kernel, f"{name}.bias": layer.bias}
@@ -142,3 +153,6 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     except Exception as error:  # both readers meet a damaged file with whatever its bytes lead them into
         reason = f"{error}".splitlines() or [type(error).__name__]
         raise BadInput(f"{path}: absent, damaged or not a state dict ({reason[0]}); download it again") from error
+
+
+ALEXNET = Network(alexnet, ("activation", "weights"), channels=(1, 3), feature_layer=f"{DENSE_PART}dense_3")

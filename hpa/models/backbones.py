@@ -1,18 +1,22 @@
 """Networks of `keras.applications` with a new classifier, for images of any number of channels."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
-from keras import applications, layers
 
 from hpa.errors import BadInput
 from hpa.files import require_plain
 from hpa.models.alexnet import IMAGENET_DEVIATION, IMAGENET_MEAN
-from hpa.models.gapnet import DENSE_PART
+from hpa.registry import DENSE_PART, Network
+
+if TYPE_CHECKING:
+    import keras
 
 IMAGENET = "imagenet"
 
@@ -22,36 +26,20 @@ class Family:
     """One network of `keras.applications`.
 
     Attributes:
+        name: as the settings have it.
         constructor: its function there.
         mean, deviation: of the pixels 0 to 255 that it expects to be normalised by, for red, green and blue.
         blue_first: whether its published weights expect the channels as blue, green, red.
     """
 
+    name: str
     constructor: Callable[..., keras.Model]
-    mean: tuple[float, float, float] = (127.5, 127.5, 127.5)
-    deviation: tuple[float, float, float] = (127.5, 127.5, 127.5)
+    mean: tuple[float, ...] = (127.5, 127.5, 127.5)
+    deviation: tuple[float, ...] = (127.5, 127.5, 127.5)
     blue_first: bool = False
 
 
-# The numbers behind the modes "torch" and "caffe" of keras.applications; the defaults above are the mode "tf".
-_torch = {
-    "mean": tuple(255 * value for value in IMAGENET_MEAN),
-    "deviation": tuple(255 * value for value in IMAGENET_DEVIATION),
-}
-_caffe = {"mean": (123.68, 116.779, 103.939), "deviation": (1.0, 1.0, 1.0), "blue_first": True}
-
-FAMILIES = {
-    "mobilenet-v2": Family(applications.MobileNetV2),
-    "resnet50-v2": Family(applications.ResNet50V2),
-    "densenet121": Family(applications.DenseNet121, **_torch),
-    "efficientnet-v2-b0": Family(partial(applications.EfficientNetV2B0, include_preprocessing=False), **_torch),
-    "inception-resnet-v2": Family(applications.InceptionResNetV2),
-    "vgg16": Family(applications.VGG16, **_caffe),
-    "convnext-tiny": Family(partial(applications.ConvNeXtTiny, include_preprocessing=False), **_torch),
-}
-
-
-def backbone(name: str, size: int, channels: int, classes: int, output: str, weights: str | None = None) -> keras.Model:
+def backbone(family: Family, size: int, channels: int, classes: int, output: str, weights: str | None = None) -> keras.Model:
     """Return a network of `keras.applications` under global average pooling, dropout and a dense layer.
 
     Pixels are normalised inside, as the family expects. One grey channel is repeated three times after that, by each
@@ -64,7 +52,7 @@ def backbone(name: str, size: int, channels: int, classes: int, output: str, wei
     their scale.
 
     Args:
-        name: a key of `FAMILIES`.
+        family: the network.
         size: side of the square images in pixels.
         channels: channels of the images; the first three are taken for red, green and blue.
         classes: number of outputs.
@@ -78,8 +66,10 @@ def backbone(name: str, size: int, channels: int, classes: int, output: str, wei
     Raises:
         BadInput: if the weights cannot be downloaded, or the file is absent, damaged or another network's.
     """
-    family = FAMILIES[name]
-    pretrained = _pretrained(name, size, weights) if weights else None
+    import keras
+    from keras import layers
+
+    pretrained = _pretrained(family, size, weights) if weights else None
 
     images = layers.Input((size, size, channels), dtype="uint8")
     x = layers.Concatenate()([images, images, images]) if channels == 1 else images
@@ -95,7 +85,7 @@ def backbone(name: str, size: int, channels: int, classes: int, output: str, wei
         first, *others = pretrained.get_weights()
         first = first[:, :, ::-1] if family.blue_first else first
         convolutional.set_weights([inflated(first, convolutional.weights[0].shape[2]), *others])
-    return keras.Model(images, x, name=name.replace("-", "_"))
+    return keras.Model(images, x, name=family.name.replace("-", "_"))
 
 
 def inflated(kernel: np.ndarray, channels: int) -> np.ndarray:
@@ -109,15 +99,15 @@ def _per_channel(values: np.ndarray, channels: int) -> np.ndarray:
     return np.concatenate([values, further])[:channels]
 
 
-def _pretrained(name: str, size: int, weights: str) -> keras.Model:
+def _pretrained(family: Family, size: int, weights: str) -> keras.Model:
     """Return the three-channel network without its top and with the weights that are asked for."""
-    constructor = partial(FAMILIES[name].constructor, include_top=False, input_shape=(size, size, 3))
+    constructor = partial(family.constructor, include_top=False, input_shape=(size, size, 3))
     if weights == IMAGENET:
         try:
             return constructor(weights=IMAGENET)
         except Exception as error:  # Keras raises no narrower class for a failed download; its text names the address
             mend = "download that file where there is internet and give its path as the weights"
-            raise BadInput(f"weights of {name}: {error}; {mend}") from error
+            raise BadInput(f"weights of {family.name}: {error}; {mend}") from error
     require_plain(Path(weights))
     model = constructor(weights=None)
     model.set_weights([np.full(weight.shape, np.nan) for weight in model.weights])  # Keras may pass over some silently
@@ -129,5 +119,35 @@ def _pretrained(name: str, size: int, weights: str) -> keras.Model:
         raise
     except Exception as error:  # Keras meets a damaged or hostile file with whatever its content leads it into
         reason = (f"{error}".splitlines() or [type(error).__name__])[0]
-        raise BadInput(f"{weights}: absent, damaged or not the weights of {name} without its top ({reason})") from error
+        raise BadInput(
+            f"{weights}: absent, damaged or not the weights of {family.name} without its top ({reason})"
+        ) from error
     return model
+
+
+def _application(name: str, **options: bool) -> Callable[..., keras.Model]:
+    """Return a function of `keras.applications` by its name, with some arguments; Keras is loaded when it is called."""
+
+    def construct(**arguments: object) -> keras.Model:
+        from keras import applications
+
+        return getattr(applications, name)(**options, **arguments)
+
+    return construct
+
+
+def _network(family: Family, smallest_size: int = 32) -> Network:
+    return Network(partial(backbone, family), ("weights",), smallest_size, fused=False)
+
+
+# Means and deviations are those behind the modes of keras.applications: "torch", "caffe" and, the default, "tf".
+_torch = partial(Family, mean=tuple(255 * x for x in IMAGENET_MEAN), deviation=tuple(255 * x for x in IMAGENET_DEVIATION))
+_caffe = partial(Family, mean=(123.68, 116.779, 103.939), deviation=(1.0, 1.0, 1.0), blue_first=True)
+
+MOBILENET_V2 = _network(Family("mobilenet-v2", _application("MobileNetV2")))
+RESNET50_V2 = _network(Family("resnet50-v2", _application("ResNet50V2")))
+DENSENET121 = _network(_torch("densenet121", _application("DenseNet121")))
+EFFICIENTNET_V2_B0 = _network(_torch("efficientnet-v2-b0", _application("EfficientNetV2B0", include_preprocessing=False)))
+INCEPTION_RESNET_V2 = _network(Family("inception-resnet-v2", _application("InceptionResNetV2")), smallest_size=75)
+VGG16 = _network(_caffe("vgg16", _application("VGG16")))
+CONVNEXT_TINY = _network(_torch("convnext-tiny", _application("ConvNeXtTiny", include_preprocessing=False)))

@@ -3,63 +3,35 @@
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from hpa.errors import BadInput
 from hpa.files import require_plain, written_whole
-from hpa.models.alexnet import alexnet, load_state_dict
-from hpa.models.backbones import backbone
-from hpa.models.cellnet import cellnet
-from hpa.models.gapnet import gapnet, gapnet_fcn
 from hpa.models.normalization import BatchNormalization
-from hpa.models.parallel_kernels import parallel_kernels
-from hpa.models.variants import BACKBONES, VARIANTS, Topology, require_size
+from hpa.registry import NETWORKS, require_network
 
 DATE = "1980-01-01@00:00:00"  # of every network that is saved, in the form that Keras has
 
 
-def build(
-    model: str,
-    variant: int | None,
-    size: int,
-    channels: int,
-    classes: int,
-    output: str = "sigmoid",
-    activation: str = "relu",
-    topology: Topology | None = None,
-    weights: str | None = None,
-) -> keras.Model:
+def build(model: str, size: int, channels: int, classes: int, output: str = "sigmoid", **arguments: object) -> keras.Model:
     """Return a new, uncompiled network.
 
     Args:
-        model: a name in `hpa.models.variants.MODELS`.
-        variant: 0 to 7 for the networks that have variants, None for the others.
+        model: a name in `NETWORKS`.
         size: side of the square images in pixels.
         channels: channels of the images.
         classes: number of outputs.
         output: `"sigmoid"` for many labels, `"softmax"` for one.
-        activation: Keras' name of the activation inside; the backbones have their own.
-        topology: filters, blocks, kernel and dropout of a CellNet.
-        weights: a file of weights for AlexNet or a backbone, or "imagenet" for a backbone; None for new weights.
+        **arguments: those of the network that its record lists, such as `variant=0` or `activation="relu"`.
 
     Raises:
-        BadInput: if the images are too small for the network's convolutions or the weights do not fit.
+        BadInput: if the network does not take such images, or the weights do not fit.
     """
-    require_size(model, variant, size)
-    if model in BACKBONES:
-        return backbone(model, size, channels, classes, output, weights)
-    if model == "alexnet":
-        network = alexnet(size, channels, classes, output, activation)
-        if weights:
-            load_state_dict(network, Path(weights))
-        return network
-    if model == "cellnet":
-        return cellnet(channels, classes, output, topology, activation)
-    if model == "parallel-kernels":
-        return parallel_kernels(size, channels, classes, output, activation)
-    network = {"gapnet": gapnet, "gapnet-fcn": gapnet_fcn}[model]
-    return network(VARIANTS[variant], size, channels, classes, output, activation)
+    variant = arguments.get("variant")
+    require_network(model, variant if isinstance(variant, int) else None, size, channels)
+    return NETWORKS[model].build(size, channels, classes, output, **arguments)
 
 
 def load(path: Path, compile: bool = False, shape: tuple[int, int, int] | None = None) -> keras.Model:
@@ -126,7 +98,7 @@ def save(model: keras.Model, path: Path) -> None:
                 archive.writestr(zipfile.ZipInfo(name), content)  # dated 1980, too
 
 
-def _plain(config: dict) -> dict:
+def _plain(config: dict[str, Any]) -> dict[str, Any]:
     """Return a part of a network's configuration as of Keras' own layers.
 
     It is without the memory address by which layers share a number format.
@@ -140,7 +112,7 @@ def _plain(config: dict) -> dict:
 
 def to_train(model: keras.Model, name: str) -> keras.Model:
     """Return a network that `load` gave back with the layers that `build` gave it, `name` being as there."""
-    if name in BACKBONES:  # which have Keras' own
+    if not NETWORKS[name].fused:
         return model
 
     def layer_to_train(layer: keras.Layer) -> keras.Layer:

@@ -5,44 +5,59 @@ stage is pooled globally on its way out, so that fine texture and coarse shape r
 brings each image to mean 0 and deviation 1, since brightness and contrast belong to the specimen rather than to the class.
 """
 
-import keras
-from keras import layers
+from __future__ import annotations
 
-from hpa.models.gapnet import DENSE_PART
-from hpa.models.normalization import BatchNormalization
-from hpa.models.variants import Topology
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hpa.registry import DENSE_PART, Network
+
+if TYPE_CHECKING:
+    import keras
 
 # Keras' 0.99 follows the activations too slowly for runs of a few thousand steps.
 BATCH_MOMENTUM = 0.97
 
 
 def cellnet(
+    size: int,
     channels: int,
     classes: int,
     output: str,
-    topology: Topology,
-    activation: str,
+    filters: Sequence[int],
+    blocks: Sequence[int],
+    kernel: int,
+    dropout: float,
+    activation: str = "relu",
 ) -> keras.Model:
     """Return the network.
 
     Args:
+        size: side of the square images in pixels; the network takes any, whatever is given.
         channels: channels of the images.
         classes: number of outputs.
         output: `"softmax"` or `"sigmoid"`.
-        topology: its stages.
+        filters: filters of each stage; each stage works at half the side of the one before, the first at half the image's.
+        blocks: residual blocks of each stage.
+        kernel: side of every convolution's kernel in pixels.
+        dropout: rate on the pooled features.
         activation: any of Keras' activations by name.
 
     Returns:
         An uncompiled model from uint8 images [B, S, S, channels], of any side S, to probabilities float32 [B, classes].
     """
+    import keras
+    from keras import layers
 
-    def convolution(x, count: int, side: int, strides: int = 1):
+    from hpa.models.normalization import BatchNormalization
+
+    def convolution(x: keras.KerasTensor, count: int, side: int, strides: int = 1) -> keras.KerasTensor:
         x = layers.Conv2D(count, side, strides, padding="same", use_bias=False)(x)
         return BatchNormalization(momentum=BATCH_MOMENTUM)(x)
 
-    def residual(x, count: int, strides: int):
-        y = layers.Activation(activation)(convolution(x, count, topology.kernel, strides))
-        y = convolution(y, count, topology.kernel)
+    def residual(x: keras.KerasTensor, count: int, strides: int) -> keras.KerasTensor:
+        y = layers.Activation(activation)(convolution(x, count, kernel, strides))
+        y = convolution(y, count, kernel)
         gate = layers.GlobalAveragePooling2D(keepdims=True)(y)
         gate = layers.Conv2D(max(count // 4, 1), 1, activation=activation)(gate)
         y = layers.Multiply()([y, layers.Conv2D(count, 1, activation="sigmoid")(gate)])
@@ -55,15 +70,18 @@ def cellnet(
     images = layers.Input((None, None, channels), dtype="uint8")
     x = layers.Rescaling(1 / 255)(images)
     x = layers.LayerNormalization(axis=(1, 2, 3), epsilon=1e-6, center=False, scale=False)(x)
-    x = layers.Activation(activation)(convolution(x, max(topology.filters[0] // 2, 1), topology.kernel))
+    x = layers.Activation(activation)(convolution(x, max(filters[0] // 2, 1), kernel))
     stages = []
-    for count, repeats in zip(topology.filters, topology.blocks, strict=True):
+    for count, repeats in zip(filters, blocks, strict=True):
         for repeat in range(repeats):
             x = residual(x, count, strides=1 if repeat else 2)
         stages.append(x)
     pooled = [*(layers.GlobalAveragePooling2D()(stage) for stage in stages), layers.GlobalMaxPooling2D()(x)]
     x = layers.Concatenate(name=f"{DENSE_PART}features")(pooled)
-    x = layers.Dropout(topology.dropout, name=f"{DENSE_PART}dropout")(x)
+    x = layers.Dropout(dropout, name=f"{DENSE_PART}dropout")(x)
     x = layers.Dense(classes, name=f"{DENSE_PART}dense")(x)
     x = layers.Activation(output, dtype="float32", name=f"{DENSE_PART}probabilities")(x)
     return keras.Model(images, x, name="cellnet")
+
+
+CELLNET = Network(cellnet, ("filters", "blocks", "kernel", "dropout", "activation"), smallest_size=8, any_size=True)

@@ -15,7 +15,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
     n pixels of a batch. On other backends than TensorFlow it is Keras' layer.
     """
 
-    def call(self, inputs, training=None, mask=None):
+    def call(
+        self, inputs: keras.KerasTensor, training: bool | None = None, mask: keras.KerasTensor | None = None
+    ) -> keras.KerasTensor:
         """Return the normalised images; in training, update the moving statistics."""
         if not (training and self.trainable and keras.backend.backend() == "tensorflow"):
             return super().call(inputs, training=training, mask=mask)

@@ -4,14 +4,17 @@ The idea is that of the kernel "CNN 128x128x4, Keras from scratch" (M. Haltuf, 2
 of different size are each met by a kernel of their own and stacked.
 """
 
-import keras
-from keras import layers
+from __future__ import annotations
 
-from hpa.models.gapnet import DENSE_PART
-from hpa.models.normalization import BatchNormalization
+from typing import TYPE_CHECKING
+
+from hpa.registry import DENSE_PART, Network
+
+if TYPE_CHECKING:
+    import keras
 
 
-def parallel_kernels(size: int, channels: int, classes: int, output: str, activation: str) -> keras.Model:
+def parallel_kernels(size: int, channels: int, classes: int, output: str, activation: str = "relu") -> keras.Model:
     """Return the network with four parallel kernel sizes (1, 3, 5 and 7 pixels).
 
     Args:
@@ -24,12 +27,16 @@ def parallel_kernels(size: int, channels: int, classes: int, output: str, activa
     Returns:
         An uncompiled model from uint8 images [B, size, size, channels] to probabilities float32 [B, classes].
     """
+    import keras
+    from keras import layers
 
-    def convolution(x, filters: int, kernel: int, padding: str = "valid"):
+    from hpa.models.normalization import BatchNormalization
+
+    def convolution(x: keras.KerasTensor, filters: int, kernel: int, padding: str = "valid") -> keras.KerasTensor:
         x = layers.Conv2D(filters, kernel, padding=padding, activation=activation)(x)
         return BatchNormalization()(x)
 
-    def pooled(x):
+    def pooled(x: keras.KerasTensor) -> keras.KerasTensor:
         return layers.Dropout(0.25)(layers.MaxPooling2D()(x))
 
     images = layers.Input((size, size, channels), dtype="uint8")
@@ -48,3 +55,6 @@ def parallel_kernels(size: int, channels: int, classes: int, output: str, activa
     x = layers.Dense(classes, name=f"{DENSE_PART}dense_2")(x)
     x = layers.Activation(output, dtype="float32", name=f"{DENSE_PART}probabilities")(x)
     return keras.Model(images, x, name="parallel_kernels")
+
+
+PARALLEL_KERNELS = Network(parallel_kernels, ("activation",), smallest_size=94, feature_layer=f"{DENSE_PART}dense_1")

@@ -7,7 +7,7 @@ from pathlib import Path
 from hpa.data.intensity import stated_range
 from hpa.data.partition import has_validation_set
 from hpa.errors import BadInput
-from hpa.models.variants import BACKBONES, MODELS
+from hpa.registry import NETWORKS
 from hpa.settings import SMOOTHED, Settings, Stage, parse_loss, require_loss
 from hpa.tasks import Task
 from hpa.training.presets import FOLDS, find_preset
@@ -74,7 +74,7 @@ def stage_settings(start: Settings, stage: Stage, options: Mapping[str, object],
 
 def variant_of(model: str, variant: int | None) -> int | None:
     """Return the variant that `--model` and `--variant` ask for, None for a model without variants."""
-    if MODELS[model]:
+    if "variant" in NETWORKS[model].options:
         return variant or 0
     if variant is not None:
         raise BadInput(f"--model {model} has no variants; leave --variant out")
@@ -94,6 +94,7 @@ def _weighs_positives(loss: str) -> bool:
 
 
 def _require_sense(settings: Settings, task: Task) -> None:
+    options = NETWORKS[settings.model].options
     if settings.folds is None and settings.fold:
         raise BadInput(f"--fold {settings.fold}: the data has a validation set of its own; ask for --folds to split train/")
     if settings.folds is not None and settings.fold >= settings.folds:
@@ -116,14 +117,14 @@ def _require_sense(settings: Settings, task: Task) -> None:
         )
     if settings.warm_up and settings.schedule not in ("constant", "cosine"):
         raise BadInput(f"--warm-up {settings.warm_up}: is for --schedule constant or cosine, not {settings.schedule}")
-    if settings.weights and settings.model not in ("alexnet", *BACKBONES):
+    if settings.weights and "weights" not in options:
         raise BadInput(
             f"--weights {settings.weights}: --model {settings.model} starts from new ones; leave them out, or take one of "
-            + ", ".join(("alexnet", *BACKBONES))
+            + ", ".join(name for name in NETWORKS if "weights" in NETWORKS[name].options)
         )
-    if settings.activation != "relu" and settings.model in BACKBONES:
+    if settings.activation != "relu" and "activation" not in options:
         raise BadInput(f"--activation {settings.activation}: --model {settings.model} has its own; leave it out")
-    if settings.progressive_resizing and settings.model != "cellnet":
+    if settings.progressive_resizing and "progressive_resizing" not in options:
         raise BadInput(
             f"--progressive-resizing {settings.progressive_resizing}: --model {settings.model} is built for one size of "
             "image; leave it out, or take --model cellnet"

@@ -28,7 +28,7 @@ from hpa.data.tables import SampleTable
 from hpa.errors import BadInput, Failure
 from hpa.files import file_digest, written_whole
 from hpa.models.catalog import just_in_time, load, save
-from hpa.models.gapnet import DENSE_PART
+from hpa.registry import DENSE_PART
 from hpa.runs.folder import model_shape, read_history, write_history
 from hpa.runs.monitor import MONITORS, has_stalled, validation_scores
 from hpa.scoring.predictions import Predictions, write_predictions

@@ -6,7 +6,7 @@ from pathlib import Path
 from hpa.data.partition import Partition, make_partition, split_digest
 from hpa.errors import BadInput, refuse
 from hpa.files import require_plain
-from hpa.models.variants import require_network
+from hpa.registry import require_network
 from hpa.runs.folder import (
     is_finished,
     model_faults,

@@ -30,7 +30,7 @@ from hpa.data.partition import make_partition
 from hpa.errors import BadInput, Failure
 from hpa.files import locked, require_plain, write_json, written_whole
 from hpa.models.catalog import load
-from hpa.models.variants import ACTIVATIONS, MODELS, VARIANTS, require_size
+from hpa.registry import NETWORKS, require_size
 from hpa.runs.folder import (
     is_finished,
     opened_run,
@@ -42,7 +42,7 @@ from hpa.runs.folder import (
 )
 from hpa.runs.monitor import MONITORS
 from hpa.scoring.plots import write_figure
-from hpa.settings import CROSSENTROPIES, MIXINGS, Settings
+from hpa.settings import ACTIVATIONS, CROSSENTROPIES, MIXINGS, Settings
 from hpa.tasks import Task
 from hpa.training.fit import unsettled
 from hpa.training.presets import preset_file
@@ -85,8 +85,8 @@ def space(start: Settings, task: Task) -> Space:
             "dropout": FloatDistribution(0, 0.6),
             "activation": CategoricalDistribution(ACTIVATIONS),
         }
-    if MODELS[start.model]:
-        fitting = tuple(number for number, variant in enumerate(VARIANTS) if start.size >= variant.smallest_size)
+    if sizes := NETWORKS[start.model].variant_sizes:
+        fitting = tuple(variant for variant, smallest in enumerate(sizes) if start.size >= smallest)
         searched |= {
             "variant": CategoricalDistribution(fitting),
             "loss": CategoricalDistribution(

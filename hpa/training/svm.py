@@ -32,8 +32,8 @@ from hpa.errors import BadInput, refuse
 from hpa.files import file_digest, locked
 from hpa.inference.predict import predict_rows
 from hpa.models.catalog import just_in_time, load, save
-from hpa.models.gapnet import DENSE_PART
 from hpa.models.radial_basis import similarities
+from hpa.registry import DENSE_PART, NETWORKS
 from hpa.runs.folder import (
     describe_best,
     is_finished,
@@ -59,8 +59,6 @@ FOLDS = 5
 # scikit-learn's C for each kernel: the smaller, the stronger the regularisation.
 REGULARISATIONS = {"linear": (1e-4, 1e-3, 1e-2, 1e-1, 1.0), "rbf": (1.0, 10.0, 100.0)}
 CACHE = 500  # MB of kernel values that libsvm keeps; its own 200 are few for some thousand rows
-# Where a network flattens its last maps, in place of pooling them, its features are the last hidden layer's outputs.
-FEATURES = {"alexnet": "dense_3", "parallel-kernels": "dense_1"}
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,7 @@ def replace_head(source: Path, data: Path, runs: Path, kernel: str) -> Path:
     require_finished(source)
     partition = read_partition(source, own, task, data)
     require_table(source, partition.table)
-    features_layer = DENSE_PART + FEATURES.get(own.model, "features")
+    features_layer = NETWORKS[own.model].feature_layer
     config = run_config(settings, task, partition.table, source / "model.keras")
     config["svm"] = {
         "source": f"{source.parent.name}/{source.name}",

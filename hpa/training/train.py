@@ -8,7 +8,7 @@ import numpy as np
 from hpa.data.partition import pack_sets, write_partition
 from hpa.files import locked
 from hpa.models.catalog import build, load, to_train
-from hpa.models.variants import Topology
+from hpa.registry import NETWORKS
 from hpa.runs.folder import describe_best, is_finished, model_shape, opened_run, read_history, require_model
 from hpa.runs.monitor import MONITORS
 from hpa.settings import Settings
@@ -47,12 +47,9 @@ def train(settings: Settings, task: Task, data: Path, runs: Path, name: str, pre
             return to_train(load(made.start / "model.keras", shape=shape), settings.model)
         return build(
             settings.model,
-            settings.variant,
             *shape,
             OUTPUTS[task.labels],
-            settings.activation,
-            settings.filters and Topology(settings.filters, settings.blocks, settings.kernel, settings.dropout),
-            settings.weights,
+            **{name: getattr(settings, name) for name in NETWORKS[settings.model].arguments},
         )
 
     if is_finished(folder) and not unsettled(folder):

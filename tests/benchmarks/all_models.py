@@ -17,7 +17,7 @@ from ablation import hpa
 
 from hpa.data.tables import read_sample_submission, read_training_table
 from hpa.files import cores
-from hpa.models.variants import VARIANTS
+from hpa.models.gapnet import VARIANTS
 from hpa.scoring.blend import blend_members, member_f1
 from hpa.scoring.members import read_members
 from hpa.scoring.metrics import macro_f1, resampled_macro_f1

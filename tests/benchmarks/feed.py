@@ -45,7 +45,7 @@ def main() -> None:
             rows = range(ROWS)
             return training_batches(store.images, table.targets, rows, SETTINGS.batch_size, augmentation, "none", 0, epochs)
 
-        model = build(SETTINGS.model, SETTINGS.variant, SETTINGS.size, len(HPA.channels), len(HPA.classes))
+        model = build(SETTINGS.model, SETTINGS.size, len(HPA.channels), len(HPA.classes), variant=SETTINGS.variant)
         compile_model(model, SETTINGS, HPA, keras.optimizers.Adam(SETTINGS.learning_rate))
         images, targets = next(iter(feed("report", range(1))))
         model.train_on_batch(images, targets)  # traces the step; not what is measured

@@ -41,7 +41,7 @@ def main() -> None:
         for precision in PRECISIONS:
             settings = Settings(**REPORT | {"variant": 0, "size": size, "batch_size": batch_size, "precision": precision})
             with computing_in(precision):
-                ours = build(settings.model, settings.variant, size, len(HPA.channels), len(HPA.classes))
+                ours = build(settings.model, size, len(HPA.channels), len(HPA.classes), variant=settings.variant)
             models = [ours, keras.models.clone_model(ours, clone_function=with_keras_own)]
             for model in models:
                 compile_model(model, settings, HPA, keras.optimizers.Adam(settings.learning_rate))

@@ -33,7 +33,7 @@ def make_run(folder, variant, size=48, fold=0):
     settings = Settings(**REPORT | {"variant": variant, "size": size, "folds": 2, "fold": fold})
     write_json(folder / "config.json", vars(settings) | {"task": vars(HPA)})
     keras.utils.set_random_seed(variant + fold)
-    build("gapnet", variant, size, 4, 28).save(folder / "model.keras")
+    build("gapnet", size, 4, 28, variant=variant).save(folder / "model.keras")
     return settings
 
 

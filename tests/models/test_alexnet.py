@@ -10,7 +10,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from hpa.errors import BadInput
 from hpa.models.alexnet import IMAGENET_DEVIATION, IMAGENET_MEAN, alexnet, load_state_dict
-from hpa.models.gapnet import DENSE_PART
+from hpa.models.catalog import build
+from hpa.registry import DENSE_PART
 from hpa.training.fit import freeze
 
 
@@ -148,7 +149,7 @@ def test_a_small_grey_image_is_enlarged_repeated_and_normalised():
 
 def test_other_channels_are_refused():
     with pytest.raises(BadInput, match="1 or 3 channels, not 4"):
-        alexnet(256, 4, 6, "softmax")
+        build("alexnet", 256, 4, 6, "softmax")
 
 
 def test_faulty_tensors_are_all_named_and_nothing_changes(network, tmp_path):

@@ -10,9 +10,9 @@ import pytest
 from keras import applications, layers
 
 from hpa.errors import BadInput
-from hpa.models.backbones import FAMILIES, Family, backbone, inflated
-from hpa.models.gapnet import DENSE_PART
-from hpa.models.variants import BACKBONES
+from hpa.models.backbones import Family, backbone, inflated
+from hpa.models.catalog import build
+from hpa.registry import DENSE_PART, NETWORKS
 from hpa.training.fit import freeze
 
 # Keras' own preprocessing. Two families have theirs as layers, which leave it to a network without a choice of channels.
@@ -44,10 +44,12 @@ def one_convolution(include_top, weights, input_tensor=None, input_shape=None):
     return keras.Model(keras.src.ops.operation_utils.get_source_inputs(images), x)
 
 
+LINEAR = Family("linear", one_convolution)
+
+
 @pytest.fixture
-def stand_in(monkeypatch, tmp_path):
-    """A family named "linear" of one convolution, and the path of weights for it."""
-    monkeypatch.setitem(FAMILIES, "linear", Family(one_convolution))
+def stand_in(tmp_path):
+    """The path of weights for the family of one convolution."""
     path = tmp_path / "linear.weights.h5"
     one_convolution(False, None, input_shape=(16, 16, 3)).save_weights(path)
     return path
@@ -63,14 +65,11 @@ def vgg16(tmp_path_factory):
     path.unlink()
 
 
-def test_the_names_are_those_that_the_options_offer():
-    assert tuple(FAMILIES) == BACKBONES
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-def test_pixels_are_normalised_as_keras_does(monkeypatch, name):
-    monkeypatch.setitem(FAMILIES, name, replace(FAMILIES[name], constructor=one_convolution))
-    network = backbone(name, 8, 3, 6, "softmax")
+@pytest.mark.parametrize("name", PREPROCESSING)
+def test_pixels_are_normalised_as_keras_does(name):
+    [family] = NETWORKS[name].build.args
+    assert family.name == name
+    network = backbone(replace(family, constructor=one_convolution), 8, 3, 6, "softmax")
     images = pixels(8, 3)
     normalised = np.asarray(keras.Model(network.input, network.get_layer("normalised").output)(images))
     preprocess, options = PREPROCESSING[name]
@@ -81,7 +80,7 @@ def test_pixels_are_normalised_as_keras_does(monkeypatch, name):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_weights_give_what_keras_gives_on_colours_and_on_grey_repeated(vgg16, channels):
     images = pixels(32, channels)
-    network = backbone("vgg16", 32, channels, 6, "softmax", vgg16.path)
+    network = build("vgg16", 32, channels, 6, "softmax", weights=vgg16.path)
     colours = np.repeat(images, 3 // channels, axis=-1).astype(np.float32)
     expected = np.asarray(vgg16.network(applications.vgg16.preprocess_input(colours))).mean(axis=(1, 2))
     np.testing.assert_allclose(features(network, images), expected, rtol=1e-3, atol=1e-4 * expected.max())
@@ -89,7 +88,7 @@ def test_weights_give_what_keras_gives_on_colours_and_on_grey_repeated(vgg16, ch
 
 
 def test_freezing_leaves_the_head():
-    network = backbone("vgg16", 32, 4, 6, "softmax")
+    network = build("vgg16", 32, 4, 6, "softmax")
     freeze(network, "dense")
     head = [f"{DENSE_PART}dense/kernel", f"{DENSE_PART}dense/bias"]
     assert [weight.path for weight in network.trainable_weights] == head
@@ -101,8 +100,8 @@ def test_freezing_leaves_the_head():
 @pytest.mark.parametrize("channels", [1, 4, 5])
 def test_equal_channels_give_what_three_give(stand_in, channels):
     grey = pixels(16, 1)
-    expected = features(backbone("linear", 16, 3, 6, "softmax", str(stand_in)), np.repeat(grey, 3, axis=-1))
-    result = features(backbone("linear", 16, channels, 6, "softmax", str(stand_in)), np.repeat(grey, channels, axis=-1))
+    expected = features(backbone(LINEAR, 16, 3, 6, "softmax", str(stand_in)), np.repeat(grey, 3, axis=-1))
+    result = features(backbone(LINEAR, 16, channels, 6, "softmax", str(stand_in)), np.repeat(grey, channels, axis=-1))
     np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -113,23 +112,23 @@ def test_two_channels_keep_their_kernels_at_the_scale_of_three():
 
 def test_an_empty_fourth_channel(stand_in):
     colours = pixels(16, 3)
-    three = backbone("linear", 16, 3, 6, "softmax", str(stand_in))
-    four = backbone("linear", 16, 4, 6, "softmax", str(stand_in))
+    three = backbone(LINEAR, 16, 3, 6, "softmax", str(stand_in))
+    four = backbone(LINEAR, 16, 4, 6, "softmax", str(stand_in))
     # The network is linear and black is -1 in each channel, so a third of a black image is one channel's mean share.
     expected = 3 / 4 * (features(three, colours) + features(three, np.zeros_like(colours)) / 3)
     result = features(four, np.concatenate([colours, np.zeros((2, 16, 16, 1), np.uint8)], axis=-1))
     np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_further_channels_are_normalised_by_the_mean_of_the_colours(monkeypatch):
-    monkeypatch.setitem(FAMILIES, "linear", Family(one_convolution, (10.0, 20.0, 60.0), (1.0, 2.0, 3.0)))
-    network = backbone("linear", 8, 5, 6, "sigmoid")
+def test_further_channels_are_normalised_by_the_mean_of_the_colours():
+    family = Family("linear", one_convolution, (10.0, 20.0, 60.0), (1.0, 2.0, 3.0))
+    network = backbone(family, 8, 5, 6, "sigmoid")
     normalised = keras.Model(network.input, network.get_layer("normalised").output)(np.full((1, 8, 8, 5), 40, np.uint8))
     np.testing.assert_allclose(normalised[0, 0, 0], [30, 10, -20 / 3, 5, 5], rtol=1e-5)
 
 
-def test_the_head_without_weights(stand_in):
-    network = backbone("linear", 16, 4, 6, "sigmoid")
+def test_the_head_without_weights():
+    network = backbone(LINEAR, 16, 4, 6, "sigmoid")
     assert network.output.shape == (None, 6)
     assert network.layers[-1].activation is keras.activations.sigmoid
 
@@ -148,7 +147,7 @@ def test_a_wrong_file(stand_in, tmp_path, name, content):
         else:
             other.save_weights(path)
     with pytest.raises(BadInput, match="absent, damaged or not the weights of linear") as refused:
-        backbone("linear", 16, 4, 6, "softmax", str(path))
+        backbone(LINEAR, 16, 4, 6, "softmax", str(path))
     assert str(refused.value).startswith(f"{path}: ")
     assert "\n" not in str(refused.value)
 
@@ -180,7 +179,7 @@ def test_a_hostile_file_is_refused_in_one_line(stand_in, tmp_path, name):
     path = tmp_path / name
     HOSTILE[name](path)
     with pytest.raises(BadInput) as refused:
-        backbone("linear", 16, 4, 6, "softmax", str(path))
+        backbone(LINEAR, 16, 4, 6, "softmax", str(path))
     assert str(refused.value).startswith(f"{path}: ")
     assert "\n" not in str(refused.value)
 
@@ -190,7 +189,7 @@ def test_weights_that_are_not_finite(stand_in):
     network.set_weights([np.full((3, 3, 3, 5), np.nan)])
     network.save_weights(stand_in)
     with pytest.raises(BadInput, match="without a finite value"):
-        backbone("linear", 16, 3, 6, "softmax", str(stand_in))
+        backbone(LINEAR, 16, 3, 6, "softmax", str(stand_in))
 
 
 def test_without_internet_the_mend_names_the_file(monkeypatch, tmp_path):
@@ -200,4 +199,4 @@ def test_without_internet_the_mend_names_the_file(monkeypatch, tmp_path):
     monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve", unreachable)
     monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path))
     with pytest.raises(BadInput, match=r"vgg16_weights_tf_dim_ordering_tf_kernels_notop\.h5.*give its path"):
-        backbone("vgg16", 32, 1, 6, "softmax", "imagenet")
+        build("vgg16", 32, 1, 6, "softmax", weights="imagenet")

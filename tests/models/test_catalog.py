@@ -8,23 +8,24 @@ import pytest
 
 from hpa.errors import BadInput
 from hpa.models.catalog import build, load, save, to_train
-from hpa.models.variants import VARIANTS, Topology, require_size
+from hpa.models.gapnet import VARIANTS
+from hpa.registry import require_size
 
 
 @pytest.mark.parametrize("variant", [None, *range(8)])
 def test_the_smallest_size_is_just_large_enough(variant):
     model = "parallel-kernels" if variant is None else "gapnet"
     smallest = 94 if variant is None else VARIANTS[variant].smallest_size
-    assert build(model, variant, smallest, 4, 28).output.shape == (None, 28)
+    assert build(model, smallest, 4, 28, **({} if variant is None else {"variant": variant})).output.shape == (None, 28)
     with pytest.raises(BadInput, match=f"at least {smallest} pixels"):
         require_size(model, variant, smallest - 1)
 
 
 def test_below_the_smallest_size_keras_itself_fails(monkeypatch):
     for variant, settings in enumerate(VARIANTS):
-        monkeypatch.setattr("hpa.models.catalog.require_size", lambda *arguments: None)
+        monkeypatch.setattr("hpa.models.catalog.require_network", lambda *arguments: None)
         with pytest.raises(ValueError, match=r"zero or negative|negative dimension"):
-            build("gapnet", variant, settings.smallest_size - 1, 4, 28)
+            build("gapnet", settings.smallest_size - 1, 4, 28, variant=variant)
 
 
 def test_a_damaged_model_file(tmp_path):
@@ -32,8 +33,8 @@ def test_a_damaged_model_file(tmp_path):
     with pytest.raises(BadInput) as caught:
         load(path)
     assert str(caught.value) == f"{path}: cannot be read (No such file or directory); train the run, or restore the file"
-    build("gapnet", 2, 48, 4, 28).save(path)
-    assert load(path).count_params() == build("gapnet", 2, 48, 4, 28).count_params()
+    build("gapnet", 48, 4, 28, variant=2).save(path)
+    assert load(path).count_params() == build("gapnet", 48, 4, 28, variant=2).count_params()
     whole = path.read_bytes()
     for content in (b"", b"not a model", whole[:1000], whole[:-100]):
         path.write_bytes(content)
@@ -49,7 +50,7 @@ def test_a_damaged_model_file(tmp_path):
 def saved(tmp_path_factory):
     """A saved CellNet for 16 pixels, one channel and three classes."""
     path = tmp_path_factory.mktemp("saved") / "model.keras"
-    save(build("cellnet", None, 16, 1, 3, "softmax", "relu", Topology((4, 8), (1, 1), 3, 0.3)), path)
+    save(build("cellnet", 16, 1, 3, "softmax", filters=(4, 8), blocks=(1, 1), kernel=3, dropout=0.3), path)
     return path
 
 
@@ -145,7 +146,7 @@ def test_a_model_for_other_images_or_classes_is_refused(saved, shape):
 
 
 def test_a_model_for_one_size_is_refused_for_another(tmp_path):
-    save(build("gapnet", 2, 48, 4, 28), tmp_path / "model.keras")
+    save(build("gapnet", 48, 4, 28, variant=2), tmp_path / "model.keras")
     assert load(tmp_path / "model.keras", shape=(48, 4, 28)).output.shape == (None, 28)
     with pytest.raises(BadInput, match=r"this one goes from \(None, 48, 48, 4\) to \(None, 28\)"):
         load(tmp_path / "model.keras", shape=(64, 4, 28))
@@ -172,8 +173,10 @@ def test_equal_networks_give_equal_bytes_without_what_training_needs(saved, tmp_
 
 @pytest.mark.parametrize("model", ["gapnet", "gapnet-fcn", "parallel-kernels", "cellnet", "mobilenet-v2"])
 def test_what_is_saved_in_keras_layers_is_trained_in_those_that_it_was_built_of(tmp_path, model):
-    topology = Topology((4, 8), (1, 1), 3, 0.2) if model == "cellnet" else None
-    built = build(model, 2 if model.startswith("gapnet") else None, 96, 1, 3, topology=topology)
+    options = {"variant": 2} if model.startswith("gapnet") else {}
+    if model == "cellnet":
+        options = {"filters": (4, 8), "blocks": (1, 1), "kernel": 3, "dropout": 0.2}
+    built = build(model, 96, 1, 3, **options)
     save(built, tmp_path / "model.keras")
     loaded = load(tmp_path / "model.keras")
     assert {type(layer).__module__.split(".")[0] for layer in loaded.layers} == {"keras"}

@@ -3,15 +3,13 @@ import numpy as np
 import pytest
 
 from hpa.models.catalog import build
-from hpa.models.gapnet import DENSE_PART
-from hpa.models.variants import Topology
+from hpa.registry import DENSE_PART
 
 
 @pytest.fixture(scope="module")
 def network():
     keras.utils.set_random_seed(0)
-    topology = Topology(filters=(4, 8, 16), blocks=(1, 2, 1), kernel=3, dropout=0.2)
-    return build("cellnet", None, 24, 2, 5, "softmax", "relu", topology)
+    return build("cellnet", 24, 2, 5, "softmax", filters=(4, 8, 16), blocks=(1, 2, 1), kernel=3, dropout=0.2)
 
 
 def test_its_layers_are_those_of_the_topology(network):

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from hpa.models.catalog import build
-from hpa.models.gapnet import DENSE_PART
-from hpa.models.variants import VARIANTS
+from hpa.models.gapnet import VARIANTS
+from hpa.registry import DENSE_PART
 
 # Every row of the report's table: layer kind, output shape without the batch, parameters.
 REPORT = [
@@ -47,7 +47,7 @@ REPORT = [
 
 @pytest.fixture(scope="module")
 def variant_0():
-    return build("gapnet", 0, 256, 4, 28)
+    return build("gapnet", 256, 4, 28, variant=0)
 
 
 def count(weights):
@@ -87,7 +87,7 @@ PARAMETERS = [597_388, 426_460, 340_748, 340_748, 597_388, 582_484]  # of the re
 
 @pytest.mark.parametrize(("variant", "parameters"), list(enumerate(PARAMETERS)))
 def test_the_reports_variants(variant, parameters):
-    model = build("gapnet", variant, 256, 4, 28)
+    model = build("gapnet", 256, 4, 28, variant=variant)
     assert model.count_params() == parameters
     rates = [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
     convolutional, *dense = VARIANTS[variant].dropout
@@ -99,7 +99,7 @@ def test_all_eight_variants_are_distinct():
 
 
 def test_the_network_takes_raw_pixels():
-    model = build("gapnet", 2, 48, 4, 28)
+    model = build("gapnet", 48, 4, 28, variant=2)
     assert model.layers[1].scale == 1 / 255
     probabilities = model.predict(np.full((2, 48, 48, 4), 255, np.uint8), verbose=0)
     assert probabilities.shape == (2, 28)
@@ -108,7 +108,7 @@ def test_the_network_takes_raw_pixels():
 
 
 def test_the_skip_connection_joins_a_deep_map_and_an_earlier_one():
-    plain, skipping = build("gapnet", 0, 128, 4, 28), build("gapnet-fcn", 0, 128, 4, 28)
+    plain, skipping = build("gapnet", 128, 4, 28, variant=0), build("gapnet-fcn", 128, 4, 28, variant=0)
     [add] = [layer for layer in skipping.layers if isinstance(layer, keras.layers.Add)]
     earlier, upsampled = add.input
     assert earlier.shape == upsampled.shape == (None, 27, 27, 64)  # from before the second pooling
@@ -117,7 +117,7 @@ def test_the_skip_connection_joins_a_deep_map_and_an_earlier_one():
 
 
 def test_four_parallel_kernel_sizes():
-    model = build("parallel-kernels", None, 128, 4, 28)
+    model = build("parallel-kernels", 128, 4, 28)
     [concatenate] = [layer for layer in model.layers if isinstance(layer, keras.layers.Concatenate)]
     branches = [tensor._keras_history.operation.input._keras_history.operation for tensor in concatenate.input]
     assert [branch.kernel_size for branch in branches] == [(1, 1), (3, 3), (5, 5), (7, 7)]
@@ -126,7 +126,7 @@ def test_four_parallel_kernel_sizes():
 
 @pytest.mark.parametrize("name", ["gapnet", "gapnet-fcn", "parallel-kernels"])
 def test_the_dense_part_begins_at_the_joined_features(name):
-    model = build(name, None if name == "parallel-kernels" else 0, 128, 4, 28)
+    model = build(name, 128, 4, 28, **({} if name == "parallel-kernels" else {"variant": 0}))
     is_dense = [layer.name.startswith(DENSE_PART) for layer in model.layers]
     first = is_dense.index(True)
     assert all(is_dense[first:])

@@ -29,8 +29,7 @@ from hpa.data.splits import make_folds
 from hpa.inference.predict import predict_files
 from hpa.models.alexnet import STATE_DICT_LAYERS
 from hpa.models.catalog import build
-from hpa.models.gapnet import DENSE_PART
-from hpa.models.variants import Topology
+from hpa.registry import DENSE_PART, NETWORKS
 from hpa.runs.folder import describe_best, is_finished, open_run, run_config, write_history
 from hpa.runs.monitor import MONITORS
 from hpa.scoring.predictions import read_predictions
@@ -99,7 +98,7 @@ def run(place, *options):
 @pytest.fixture(scope="module")
 def network():
     keras.utils.set_random_seed(1)
-    return build("cellnet", None, 16, 1, 3, "softmax", "relu", Topology(*TOPOLOGY.values()))
+    return build("cellnet", 16, 1, 3, "softmax", **TOPOLOGY)
 
 
 @pytest.fixture(scope="module")
@@ -354,10 +353,10 @@ def test_a_constant_feature_counts_nothing(kernel, precision):
 
 
 def test_the_features_layers_exist():
-    assert DENSE_PART + svm.FEATURES["alexnet"] in STATE_DICT_LAYERS.values()
-    network = build("parallel-kernels", None, 94, 1, 3)
-    assert network.get_layer(DENSE_PART + svm.FEATURES["parallel-kernels"]).output.shape == (None, 256)
-    assert build("gapnet", 2, 48, 1, 3).get_layer(f"{DENSE_PART}features").output.shape == (None, 224)
+    assert NETWORKS["alexnet"].feature_layer in STATE_DICT_LAYERS.values()
+    network = build("parallel-kernels", 94, 1, 3)
+    assert network.get_layer(NETWORKS["parallel-kernels"].feature_layer).output.shape == (None, 256)
+    assert build("gapnet", 48, 1, 3, variant=2).get_layer(NETWORKS["gapnet"].feature_layer).output.shape == (None, 224)
 
 
 def test_bad_input_is_refused_and_nothing_is_written(network, tmp_path, capsys):

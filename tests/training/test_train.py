@@ -20,7 +20,7 @@ from hpa import evaluate, finetune, train
 from hpa.data.store import pack, store_folder
 from hpa.data.tables import read_training_table
 from hpa.files import file_digest
-from hpa.models.gapnet import DENSE_PART
+from hpa.registry import DENSE_PART
 from hpa.scoring.predictions import read_predictions, write_predictions
 from hpa.scoring.thresholds import find_thresholds
 from hpa.tasks import HPA
