@@ -1,0 +1,106 @@
+"""What MkDocs calls while it builds the site: pages get the tables and the picture that are made from the code."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+import architecture  # noqa: E402
+
+import hpa  # noqa: E402
+from hpa.__main__ import COMMANDS  # noqa: E402
+from hpa.settings import Settings  # noqa: E402
+from hpa.training.presets import PRESETS  # noqa: E402
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    r"""Return a table in Markdown.
+
+    >>> print(table(["a", "b"], [["1", "x | y"]]))
+    | a | b |
+    |---|---|
+    | 1 | x \\| y |
+    """
+    lines = [head, *rows]
+    texts = ["| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in line) + " |" for line in lines]
+    return "\n".join([texts[0], "|" + "---|" * len(head), *texts[1:]])
+
+
+def command_parser(name: str) -> argparse.ArgumentParser:
+    """Return the parser of a command."""
+    parser: argparse.ArgumentParser = importlib.import_module(f"hpa.{name}").build_parser()
+    return parser
+
+
+def commands() -> str:
+    """Return a section for each command: what it does and a table of its options for each group of them."""
+    parts = []
+    for name, purpose in COMMANDS.items():
+        parser = command_parser(name)
+        parts.append(f"## hpa {name}\n\n{purpose[0].upper()}{purpose[1:]}.")
+        for group in parser._action_groups:
+            rows = [_option(parser, action) for action in group._group_actions if action.dest != "help"]
+            if rows:
+                title = f"**{group.title}**\n\n" if group.title not in ("options", "positional arguments") else ""
+                parts.append(title + table(["option", "values", "default", "what it does"], rows))
+    return "\n\n".join(parts)
+
+
+def _option(parser: argparse.ArgumentParser, action: argparse.Action) -> list[str]:
+    formatter = argparse.HelpFormatter(parser.prog)
+    text = formatter._expand_help(action) if action.help and action.help != argparse.SUPPRESS else ""
+    values = ", ".join(map(str, action.choices)) if action.choices else str(action.metavar or "")
+    values = "" if action.nargs == 0 else values or action.dest.upper()
+    shown = action.default is not None and action.default is not False and action.default != argparse.SUPPRESS
+    default = f"`{action.default}`" if shown else ""
+    name = ", ".join(f"`{each}`" for each in action.option_strings) or f"`{action.dest}`"
+    required = " (required)" if action.required and action.option_strings else ""
+    return [name + required, f"`{values}`" if values else "", default, text]
+
+
+def settings() -> str:
+    """Return the table of all settings: what each may be, its default and what it does."""
+    parser = command_parser("train")
+    options = {action.dest: _option(parser, action) for action in parser._actions}
+    rows = []
+    for name in Settings.__dataclass_fields__:
+        option, values, _, text = options.get(name, ["", "", "", ""])
+        rows.append([f"`{name}`", option, values, _value(PRESETS["report"][name]), text])
+    return table(["setting", "option", "values", "default", "what it does"], rows)
+
+
+def presets() -> str:
+    """Return the table of what each preset changes of `report`."""
+    names = [name for name in PRESETS if name != "report"]
+    rows = []
+    for setting, default in PRESETS["report"].items():
+        if setting != "precision" and any(PRESETS[name][setting] != default for name in names):
+            changed = [_value(PRESETS[name][setting]) if PRESETS[name][setting] != default else "" for name in names]
+            rows.append([f"`{setting}`", _value(default), *changed])
+    return table(["setting", "`report`", *(f"`{name}`" for name in names)], rows)
+
+
+def _value(value: object) -> str:
+    return "" if value is None else f"`{value}`"
+
+
+MARKS: dict[str, Callable[[], str]] = {
+    "{{ commands }}": commands,
+    "{{ settings }}": settings,
+    "{{ presets }}": presets,
+    "{{ architecture }}": architecture.draw,
+    "{{ version }}": lambda: hpa.__version__,
+}
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Put what is made from the code in the place of its mark."""
+    for mark, make in MARKS.items():
+        if mark in markdown:
+            markdown = markdown.replace(mark, make())
+    return markdown
