@@ -20,6 +20,7 @@ from hpa.models.gapnet import VARIANTS
 from hpa.registry import NETWORKS
 from hpa.settings import LOSSES, STAGES, parse_loss
 from hpa.tasks import HPA, TASKS, Task, read_task
+from hpa.tta import AVERAGES, TTA, VIEWS
 
 BACKENDS = ("tensorflow", "jax", "torch")  # those that Keras trains with
 
@@ -215,21 +216,24 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stage", choices=("last", "all", *STAGES), default="last", help="which stage of every run")
 
 
-def add_views(parser: argparse.ArgumentParser) -> None:
-    """Add `--views` and `--average`."""
+def add_tta(parser: argparse.ArgumentParser) -> None:
+    """Add `--tta` and `--tta-average`."""
     parser.add_argument(
-        "--views",
+        "--tta",
         type=int,
-        choices=(1, 2, 4, 8),
+        choices=VIEWS,
         default=1,
-        help="take the mean over this many views of each image: itself, mirrored (2), quarter turns (4), or all of them (8)",
+        help="test-time augmentation: take the mean over this many views of each image: itself, mirrored (2), quarter turns "
+        "(4), or all of them (8)",
     )
     parser.add_argument(
-        "--average",
-        choices=("probabilities", "logits"),
-        default="probabilities",
-        help="what the mean over views is taken of",
+        "--tta-average", choices=AVERAGES, default="probabilities", help="what the mean over views is taken of"
     )
+
+
+def tta(options: argparse.Namespace) -> TTA:
+    """Return the test-time augmentation that the options ask for."""
+    return TTA(options.tta, options.tta_average)
 
 
 def add_training(parser: argparse.ArgumentParser) -> None:

@@ -30,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="where to write; for one run <run>/evaluation-<name of --data> if not given",
     )
-    command.add_views(parser)
+    command.add_tta(parser)
     return parser
 
 
@@ -69,13 +69,13 @@ def work(options: argparse.Namespace) -> None:
     members = {str(folder): [folder] for folder in options.run}
     if len(options.run) > 1:
         members[f"blend of {len(options.run)}"] = options.run
-    how = (options.views, options.average)
-    found = [thresholds_and_rows(folders, task.labels, len(task.classes), *how) for folders in members.values()]
-    probabilities = list(predict_files(options.run, files, *how))
+    tta = command.tta(options)
+    found = [thresholds_and_rows(folders, task.labels, len(task.classes), tta) for folders in members.values()]
+    probabilities = list(predict_files(options.run, files, tta))
     if len(options.run) > 1:
         probabilities.append(blend(probabilities))
     evaluations = {
-        name: evaluate(Predictions(table.ids, task.classes, own, table.targets, task.labels, *how), *cuts)
+        name: evaluate(Predictions(table.ids, task.classes, own, table.targets, task.labels, tta), *cuts)
         for name, own, cuts in zip(members, probabilities, found, strict=True)
     }
 

@@ -1,8 +1,8 @@
 """Predict with trained models, reading each image of the test set or of a folder once for all of them.
 
-`python -m hpa.predict` writes `test.npz` into the run folders, for `hpa.ensemble`; with `--views` it also brings
-`validation.npz` to these views and prints what they do to the validation score. `python -m hpa.predict --images FOLDER`
-writes one readable CSV for the images of any folder.
+`python -m hpa.predict` writes `test.npz` into the run folders, for `hpa.ensemble`; with `--tta` it also predicts
+`validation.npz` with test-time augmentation and prints what that does to the validation score. `python -m hpa.predict
+--images FOLDER` writes one readable CSV for the images of any folder.
 """
 
 import argparse
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hpa import command
 from hpa.errors import BadInput
+from hpa.tta import TTA
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -20,7 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     command.add_folders(parser)
     command.add_choice(parser)
-    command.add_views(parser)
+    command.add_tta(parser)
     parser.add_argument(
         "--images", type=Path, metavar="FOLDER", help="predict the images of this folder, in place of --data"
     )
@@ -39,15 +40,15 @@ def work(options: argparse.Namespace) -> None:
         raise BadInput(f"--out {options.out}: is a folder; name a file")
     if options.images:
         command.require_output(options, options.out)
-        predict_folder(folders, options.images, options.out, options.views, options.average)
+        predict_folder(folders, options.images, options.out, command.tta(options))
         return
     with command.quiet_import():
         from hpa.inference.predict import predict
 
-    predict(folders, options.data, options.runs, options.views, options.average)
+    predict(folders, options.data, options.runs, command.tta(options))
 
 
-def predict_folder(folders: Sequence[Path], images: Path, out: Path, views: int, average: str) -> None:
+def predict_folder(folders: Sequence[Path], images: Path, out: Path, tta: TTA) -> None:
     """Write the mean prediction of some runs for all images of a folder."""
     import numpy as np
 
@@ -64,10 +65,10 @@ def predict_folder(folders: Sequence[Path], images: Path, out: Path, views: int,
     if not ids:
         reason = describe_unread(images, task) or f"no image here whose name ends in {task.suffixes[0]}.png"
         raise BadInput(f"{images}: {reason}")
-    thresholds = validation_thresholds(folders, task.labels, len(task.classes), views, average)
-    probabilities = predict_files(folders, find_files(images, ids, task), views, average)
+    thresholds = validation_thresholds(folders, task.labels, len(task.classes), tta)
+    probabilities = predict_files(folders, find_files(images, ids, task), tta)
     mean = blend(probabilities)
-    predictions = Predictions(np.array(ids), task.classes, mean, None, task.labels, views, average)
+    predictions = Predictions(np.array(ids), task.classes, mean, None, task.labels, tta)
     write_prediction_table(out, predictions, thresholds)
     print(f"{out}: {len(ids)} samples, the mean of {len(folders)} model{'s' if len(folders) > 1 else ''}")
 

@@ -33,6 +33,6 @@ done
 for _ in "${seeds[@]}"; do wait -n; done
 unset TF_NUM_INTRAOP_THREADS
 chosen=$(IFS=,; echo "${names[*]}")
-hpa predict --data "$data" --runs "$runs" --variants "$chosen" --views 8
+hpa predict --data "$data" --runs "$runs" --variants "$chosen" --tta 8
 hpa ensemble --task hep2 --data "$data" --runs "$runs" --variants "$chosen" --weights equal --out "$predictions"
-evaluate_sets "$data" "$runs" --run "${folders[@]}" --views 8
+evaluate_sets "$data" "$runs" --run "${folders[@]}" --tta 8

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # The competition from start to end: download, training, blend, upload. Run again, it goes on.
 # Usage: kaggle.sh [DATA [RUNS [SUBMISSION.csv]]]; $PRESET is `winner` if not given: five folds that keep copies of an image
-# together (and images of one antibody, where $DATA/external holds public ones: they are learned from too), eight views,
+# together (and images of one antibody, where $DATA/external holds public ones: they are learned from too), test-time augmentation,
 # the thresholds that do best on rows they were not found on, and no fine-tune stages, since soft F1 is in the loss from the
 # start. With PRESET=report it does what the report did.
-# $VARIANTS (those of the report), $FOLDS, $VIEWS, $AVERAGE, $RULE, $WEIGHTS, $SHIFT, $TRAIN_OPTIONS and $FINETUNE_OPTIONS as
+# $VARIANTS (those of the report), $FOLDS, $TTA, $TTA_AVERAGE, $RULE, $WEIGHTS, $SHIFT, $TRAIN_OPTIONS and $FINETUNE_OPTIONS as
 # in the scripts that this one calls; $MESSAGE is what the submissions page says about the entry.
 # UPLOAD=no asks nothing of Kaggle: it takes what lies in DATA as it is and ends with a submission that is checked.
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
@@ -30,7 +30,7 @@ fi
 export VARIANTS=${VARIANTS:-0 1 2 3 4 6} PRESET=${PRESET:-winner}
 recipe=(--preset "$PRESET") stages=(cnn dnn dnn2)
 if [ "$PRESET" = winner ]; then
-    export FOLDS=${FOLDS:-5} VIEWS=${VIEWS:-8} RULE=${RULE:-best} WEIGHTS=${WEIGHTS:-equal}
+    export FOLDS=${FOLDS:-5} TTA=${TTA:-8} RULE=${RULE:-best} WEIGHTS=${WEIGHTS:-equal}
     stages=()
     copies=$runs/copies.csv groups=$runs/copies.csv
     for table in "$data"/{train,external*,sample_submission}.csv; do  # copies of later images are not in an older table
@@ -55,7 +55,7 @@ sha256() { if command -v sha256sum >/dev/null; then sha256sum "$@"; else shasum 
 if sha256 --check --status "$submission.uploaded" 2>/dev/null; then  # an upload counts against the day's limit
     echo "$submission is uploaded already"
 else
-    message="hpa, $PRESET, variants $VARIANTS, ${FOLDS:-1} fold(s), ${VIEWS:-1} view(s)"
+    message="hpa, $PRESET, variants $VARIANTS, ${FOLDS:-1} fold(s), tta ${TTA:-1}"
     hpa submit "$submission" --data "$data" -m "${MESSAGE:-$message}"
     sha256 "$submission" >"$submission.uploaded"
 fi

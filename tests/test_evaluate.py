@@ -41,8 +41,8 @@ def networks(monkeypatch):
     """Stand-ins for the runs' networks: run a takes cell 0 for class 1, b takes cell 7 for class 0, more surely."""
     asked = []
 
-    def predict_files(folders, files, views, average):
-        asked.append((list(map(str, folders)), views, average))
+    def predict_files(folders, files, tta):
+        asked.append((list(map(str, folders)), tta.views, tta.average))
         brightness = np.array([np.asarray(Image.open(file))[0, 0] for (file,) in files])
         right = np.eye(6, dtype=np.float32)[np.array(TRUTH)[brightness // 30]] * np.float32(0.6)
         mistakes = {"runs/a/base": (0, 1, 0.7), "runs/b/base": (7, 0, 0.9)}
@@ -63,7 +63,7 @@ def networks(monkeypatch):
 
 @pytest.mark.parametrize("source", [["--data", "cells"], ["--data", "flat"], ["--data", "cells", "--table", "flat.csv"]])
 def test_one_run_writes_into_its_own_folder(place, networks, capsys, source):
-    assert evaluate.main(["--run", "runs/a/base", *source, "--views", "4", "--average", "logits"]) == 0
+    assert evaluate.main(["--run", "runs/a/base", *source, "--tta", "4", "--tta-average", "logits"]) == 0
     assert networks == [(["runs/a/base"], 4, "logits")]
     folder = Path("runs/a/base", f"evaluation-{source[1]}")
     about = json.loads((folder / "scores.json").read_text())
@@ -178,8 +178,8 @@ def test_thresholds_of_other_views_are_refused_before_anything_is_predicted(plac
     write_predictions(Path("runs/other/base/validation.npz"), predictions)
     before = set(place.rglob("*"))
     module, options = command
-    assert module.main([*options, "--views", "8"]) == 2
-    assert "runs/other/base/validation.npz: made with --views 1" in capsys.readouterr().err
+    assert module.main([*options, "--tta", "8"]) == 2
+    assert "runs/other/base/validation.npz: made with test-time augmentation 1 view(s)" in capsys.readouterr().err
     assert set(place.rglob("*")) == before
     assert networks == []
 
@@ -218,7 +218,7 @@ def fields(place, monkeypatch, write_samples):
     values = np.full((4, 28), 0.1, np.float32)
     write_predictions(Path("runs/other/base/validation.npz"), Predictions(ids[:4], HPA.classes, values, targets[:4]))
     module = SimpleNamespace(
-        predict_files=lambda folders, files, views, average: np.full((len(folders), len(files), 28), 0.1, np.float32),
+        predict_files=lambda folders, files, tta: np.full((len(folders), len(files), 28), 0.1, np.float32),
         common_task=lambda folders: read_task_of(folders[0]),
     )
     monkeypatch.setitem(sys.modules, "hpa.inference.predict", module)

@@ -19,7 +19,7 @@ CHAIN = [
     ["pack", "--data=data", "--runs=runs", "--size=48"],
     ["train", *VARIANT, "--size=48", "--batch-size=16", "--epochs=4", "--preset=winner"],
     ["finetune", *VARIANT, "--stage=cnn", "--epochs=2"],
-    ["predict", "--data=data", "--runs=runs", "--views=2"],
+    ["predict", "--data=data", "--runs=runs", "--tta=2"],
     ["thresholds", "--runs=runs"],
     ["ensemble", "--data=data", "--runs=runs", "--weights=equal", "--out=submission.csv"],
 ]

@@ -65,7 +65,7 @@ def test_the_competition_from_download_to_upload(drawn_data, kaggle, tmp_path):
             shutil.copy(f"{source}_{colour}.png", tmp_path / "data" / "external" / f"{identifier}_{colour}.png")
     external = pd.DataFrame({"Id": list(sources), "Target": [twin["Target"], *more["Target"]]})
     external.to_csv(tmp_path / "data" / "external.csv", index=False)
-    variables = {"VARIANTS": "2", "FOLDS": "2", "VIEWS": "2", "KAGGLE_USERNAME": "me", "KAGGLE_KEY": KEY}
+    variables = {"VARIANTS": "2", "FOLDS": "2", "TTA": "2", "KAGGLE_USERNAME": "me", "KAGGLE_KEY": KEY}
     variables["TRAIN_OPTIONS"] = "--size 48 --epochs 1 --batch-size 16"
     variables |= environment(tmp_path / "home", kaggle)
     code, out, err = run("kaggle.sh", "data", "runs", "entry.csv", folder=tmp_path, **variables)
@@ -215,9 +215,9 @@ def test_each_variant_is_trained_on_each_fold(paper):
 
 
 def test_views_are_predicted_before_the_blend(paper):
-    asked = paper("ensemble.sh", "cells", "runs", VARIANTS="0 2", VIEWS="8", AVERAGE="logits")
-    assert "-m hpa.predict --data cells --runs runs --variants 0,2 --views 8 --average logits" in asked
-    assert "-m hpa.predict --data data --runs runs --variants 0,1,2,3,4,6 --views 1 --average probabilities" in paper(
+    asked = paper("ensemble.sh", "cells", "runs", VARIANTS="0 2", TTA="8", TTA_AVERAGE="logits")
+    assert "-m hpa.predict --data cells --runs runs --variants 0,2 --tta 8 --tta-average logits" in asked
+    assert "-m hpa.predict --data data --runs runs --variants 0,1,2,3,4,6 --tta 1 --tta-average probabilities" in paper(
         "ensemble.sh"
     )
 
@@ -272,7 +272,7 @@ def test_the_competition_as_a_winner_does_it(paper, tmp_path):
     assert len(asked) == 7
     chosen = f"--runs {runs} --variants 2"
     assert asked[-5:] == [
-        f"predict --data {data} {chosen} --views 8 --average probabilities",
+        f"predict --data {data} {chosen} --tta 8 --tta-average probabilities",
         f"thresholds {chosen} --rule best",
         f"ensemble --data {data} {chosen} --weights equal --shift 0.34 --out {entry}",
         f"submit {entry} --data {data} --check-only",
@@ -330,7 +330,7 @@ def test_the_competition_as_the_report_did_it(paper, tmp_path):
     assert asked[:24] == [f"train --variant {variant} --fold 0 {where} --preset report" for variant in variants] + stages
     chosen = f"--data {tmp_path}/data --runs {tmp_path}/runs --variants 0,1,2,3,4,6"
     assert asked[24:26] == [
-        f"predict {chosen} --views 1 --average probabilities",
+        f"predict {chosen} --tta 1 --tta-average probabilities",
         f"ensemble {chosen} --weights shifted --shift 0.34 --out {tmp_path}/entry.csv",
     ]
 

@@ -22,7 +22,6 @@ from hpa.data.store import ImageStore, pack, store_folder
 from hpa.data.tables import has_test_set, read_ids
 from hpa.errors import BadInput, refuse
 from hpa.files import cores, file_digest, locked
-from hpa.inference.tta import mean_over_views
 from hpa.models.catalog import just_in_time, load
 from hpa.runs.folder import (
     model_faults,
@@ -36,6 +35,7 @@ from hpa.runs.monitor import MONITORS, validation_scores
 from hpa.runs.split import read_partition
 from hpa.scoring.predictions import Predictions, is_made_from, read_predictions, write_predictions
 from hpa.tasks import Task
+from hpa.tta import NO_TTA, TTA
 
 BATCH = 64
 
@@ -43,10 +43,10 @@ BATCH = 64
 Form = tuple[int, Ranges | None]
 
 
-def predict(folders: Sequence[Path], data: Path, runs: Path, views: int, average: str = "probabilities") -> None:
-    """Write `test.npz` into the run folders, and `validation.npz` anew where it was made with other views.
+def predict(folders: Sequence[Path], data: Path, runs: Path, tta: TTA = NO_TTA) -> None:
+    """Write `test.npz` into the run folders, and `validation.npz` anew where it was made with another `tta`.
 
-    What was made from its model and its images as they are now, with the same views and average, is left alone. Runs that
+    What was made from its model and its images as they are now, with the same `tta`, is left alone. Runs that
     take images of one size and intensity range share one pass over the test set, and if that was interrupted, it goes on
     where it stopped. The validation rows of a run are a pass of their own, which begins anew.
 
@@ -54,8 +54,7 @@ def predict(folders: Sequence[Path], data: Path, runs: Path, views: int, average
         folders: run folders with a `model.keras`.
         data: folder of the data. Where it has no test set, only validation rows are predicted.
         runs: the folder of all runs; packed images go to its `stores` folder.
-        views: how many turned and mirrored views of each image to take the mean of.
-        average: what the mean is taken of, a key of `AVERAGES`.
+        tta: test-time augmentation.
 
     Raises:
         BadInput: if a run has no model, the runs are of several tasks, or a table or an image cannot be used.
@@ -63,7 +62,7 @@ def predict(folders: Sequence[Path], data: Path, runs: Path, views: int, average
     _require_models(runs, folders)
     task = common_task(folders)
     for folder in folders:
-        _predict_validation(folder, task, data, runs, views, average)
+        _predict_validation(folder, task, data, runs, tta)
     if not has_test_set(data):
         print(f"{data}: no test set here, neither test/ nor sample_submission.csv")
         return
@@ -75,23 +74,20 @@ def predict(folders: Sequence[Path], data: Path, runs: Path, views: int, average
         folder = store_folder(runs, data / "test", task, size, ranges)
         store = pack(folder, data / "test", ids, task, size, ranges)
         with locked(runs / "stores" / ".predict.lock", wait=True):
-            open_folders = [folder for folder in group if not _is_up_to_date(folder, store, views, average)]
+            open_folders = [folder for folder in group if not _is_up_to_date(folder, store, tta)]
             for folder in set(group) - set(open_folders):
                 print(f"{folder / 'test.npz'} is up to date")
             if open_folders:
-                _predict_together(open_folders, store, task, views, average)
+                _predict_together(open_folders, store, task, tta)
 
 
-def predict_files(
-    folders: Sequence[Path], files: Sequence[Sequence[Path]], views: int, average: str = "probabilities"
-) -> np.ndarray:
+def predict_files(folders: Sequence[Path], files: Sequence[Sequence[Path]], tta: TTA = NO_TTA) -> np.ndarray:
     """Return what the models of some runs think of some samples, reading each image once for all runs.
 
     Args:
         folders: run folders with a `model.keras`.
         files: the channel files of each of n samples.
-        views: how many turned and mirrored views of each image to take the mean of.
-        average: what the mean is taken of, a key of `AVERAGES`.
+        tta: test-time augmentation.
 
     Returns:
         float32 array [runs, n, classes].
@@ -108,7 +104,7 @@ def predict_files(
     for batch in _batches(files, list(dict.fromkeys(forms)), task):
         stop = start + len(batch[forms[0]])
         for number, (model, form) in enumerate(zip(models, forms, strict=True)):
-            probabilities[number, start:stop] = mean_over_views(model, batch[form], views, average, task.labels)
+            probabilities[number, start:stop] = tta.predict(model, batch[form], task.labels)
         start = stop
     return probabilities
 
@@ -117,15 +113,14 @@ def predict_rows(
     model: keras.Model,
     images: np.ndarray,
     rows: np.ndarray,
-    views: int,
     description: str,
-    average: str = "probabilities",
+    tta: TTA = NO_TTA,
     labels: str = "many",
 ) -> np.ndarray:
-    """Return `mean_over_views` of a compiled model for some rows of packed images, float32 [rows, outputs]."""
+    """Return the outputs of a compiled model for some rows of packed images, float32 [rows, outputs]."""
     batches = np.array_split(rows, range(BATCH, len(rows), BATCH))
     bar = tqdm(batches, desc=description, disable=None)
-    return np.concatenate([mean_over_views(model, images[batch], views, average, labels) for batch in bar])
+    return np.concatenate([tta.predict(model, images[batch], labels) for batch in bar])
 
 
 def common_task(folders: Sequence[Path]) -> Task:
@@ -193,55 +188,54 @@ def _load(folder: Path) -> keras.Model:
     return model
 
 
-def _predict_validation(folder: Path, task: Task, data: Path, runs: Path, views: int, average: str) -> None:
-    """Bring `validation.npz` to these views, and say what they do to the score that training kept the best epoch by."""
+def _predict_validation(folder: Path, task: Task, data: Path, runs: Path, tta: TTA) -> None:
+    """Bring `validation.npz` to this `tta`, and say what they do to the score that training kept the best epoch by."""
     file = folder / "validation.npz"
     predictions = read_predictions(file) if file.exists() else None
-    made_with = (predictions.views, predictions.average) if predictions else None
+    made_with = predictions.tta if predictions else None
     if not predictions and not (folder / "history.csv").exists():  # no run of hpa.train, which leaves both
-        made_with = (1, "probabilities")
-    if made_with != (views, average):
+        made_with = NO_TTA
+    if made_with != tta:
         settings = read_settings(folder)
         partition = read_partition(folder, settings, task, data)
         require_table(folder, partition.table)
         samples = partition.table.at(partition.validation)
         digest = file_digest(folder / "model.keras")
         images = pack_sets(partition, data, runs, task, settings.size, settings.intensity_range)
-        probabilities = predict_rows(_load(folder), images, partition.validation, views, str(file), average, task.labels)
-        how = (task.labels, views, average, digest)
-        predictions = Predictions(samples.ids, task.classes, probabilities, samples.targets, *how)
+        probabilities = predict_rows(_load(folder), images, partition.validation, str(file), tta, task.labels)
+        predictions = Predictions(samples.ids, task.classes, probabilities, samples.targets, task.labels, tta, digest)
         write_predictions(file, predictions)
         print(f"{file} is written")
-    if views > 1:
+    if tta.views > 1:
         monitor = MONITORS[task.labels]
         single = read_history(folder)[monitor.best].max()
         mean = validation_scores(task.labels, predictions.targets, predictions.probabilities)[monitor.best]
         print(
             f"{folder}: validation {monitor.name} {single:.4f} with one view, "
-            f"{mean:.4f} with the mean {average} of {views} ({mean - single:+.4f})"
+            f"{mean:.4f} with the mean {tta.average} of {tta.views} ({mean - single:+.4f})"
         )
 
 
-def _is_up_to_date(folder: Path, store: ImageStore, views: int, average: str) -> bool:
+def _is_up_to_date(folder: Path, store: ImageStore, tta: TTA) -> bool:
     file = folder / "test.npz"
     try:
         own = read_predictions(file)
     except BadInput:
         return False
     return (
-        (own.views, own.average) == (views, average)
+        own.tta == tta
         and np.array_equal(own.ids, store.ids)
         and is_made_from(store.folder / "stamps.npy", own.stamps_sha256, file)
         and is_made_from(folder / "model.keras", own.model_sha256, file)
     )
 
 
-def _predict_together(folders: list[Path], store: ImageStore, task: Task, views: int, average: str) -> None:
+def _predict_together(folders: list[Path], store: ImageStore, task: Task, tta: TTA) -> None:
     # Before the models are read: one that a training replaces meanwhile is then predicted again.
     stamps_digest = file_digest(store.folder / "stamps.npy")
     model_digests = [file_digest(folder / "model.keras") for folder in folders]
     models = [_load(folder) for folder in folders]
-    name = hashlib.sha256(repr((views, average, stamps_digest, model_digests)).encode()).hexdigest()[:16]
+    name = hashlib.sha256(repr((tta, stamps_digest, model_digests)).encode()).hexdigest()[:16]
     partial = store.folder.parent / f".predictions-{name}.npy"  # named after all that the result depends on
     for other in set(partial.parent.glob(".predictions-*.npy")) - {partial}:
         other.unlink()  # of a pass that was given up: one of its models or images has changed
@@ -257,11 +251,11 @@ def _predict_together(folders: list[Path], store: ImageStore, task: Task, views:
             batch = rows[start : start + BATCH]
             images = store.images[batch]
             for member, model in enumerate(models):
-                probabilities[member, batch] = mean_over_views(model, images, views, average, task.labels)
+                probabilities[member, batch] = tta.predict(model, images, task.labels)
             bar.update(len(batch))
     for folder, predicted, digest in zip(folders, probabilities, model_digests, strict=True):
         made_from = {"model_sha256": digest, "stamps_sha256": stamps_digest}
-        predictions = Predictions(store.ids, task.classes, predicted, None, task.labels, views, average, **made_from)
+        predictions = Predictions(store.ids, task.classes, predicted, None, task.labels, tta, **made_from)
         write_predictions(folder / "test.npz", predictions)
         print(f"{folder / 'test.npz'} is written")
     partial.unlink()

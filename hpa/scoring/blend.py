@@ -13,6 +13,7 @@ from hpa.scoring.metrics import accuracy, macro_f1
 from hpa.scoring.saved_thresholds import saved_choice
 from hpa.scoring.thresholds import Rule, find_thresholds, predict_classes
 from hpa.scoring.weights import blend, member_weights, require_above
+from hpa.tta import NO_TTA, TTA
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,8 @@ def validation_f1(targets: np.ndarray, probabilities: np.ndarray, threshold: Rul
     return macro_f1(targets, predicted), thresholds
 
 
-def validation_thresholds(folders: Sequence[Path], labels: str, classes: int, views: int, average: str) -> np.ndarray:
-    """Return the thresholds, float64 [classes], for the mean of some runs' probabilities over `views`, as `average` says.
+def validation_thresholds(folders: Sequence[Path], labels: str, classes: int, tta: TTA = NO_TTA) -> np.ndarray:
+    """Return the thresholds, float64 [classes], for the mean of some runs' probabilities with this `tta`.
 
     Where samples have many labels they are those that `hpa.thresholds` saved beside the runs. If it saved none for just
     these runs, they are found on the validation rows, which the runs must share, by the rule that it saved or else per
@@ -98,13 +99,13 @@ def validation_thresholds(folders: Sequence[Path], labels: str, classes: int, vi
 
     Raises:
         BadInput: if a run's `validation.npz` is absent, does not fit the others', has another number of classes or was made
-            with other views or another average, or what was saved is for other classes.
+            with another `tta`, or what was saved is for other classes.
     """
-    return thresholds_and_rows(folders, labels, classes, views, average)[0]
+    return thresholds_and_rows(folders, labels, classes, tta)[0]
 
 
 def thresholds_and_rows(
-    folders: Sequence[Path], labels: str, classes: int, views: int, average: str
+    folders: Sequence[Path], labels: str, classes: int, tta: TTA = NO_TTA
 ) -> tuple[np.ndarray, SampleTable | None]:
     """Return the `validation_thresholds`, and the rows that they were found on, None if they hang on no rows."""
     if labels == "one":
@@ -115,11 +116,10 @@ def thresholds_and_rows(
             f"{folders[0] / 'validation.npz'}: has {len(members.classes)} classes, the task of the run {classes}; "
             "restore the file of this run, or train it again"
         )
-    if (members.views, members.average) != (views, average) and max(members.views, views) > 1:
-        made, wanted = f"--views {members.views} --average {members.average}", f"--views {views} --average {average}"
+    if members.tta != tta:
         raise BadInput(
-            f"{folders[0] / 'validation.npz'}: made with {made}, which gives no "
-            f"thresholds for {wanted}; run python -m hpa.predict {wanted} first, or ask for the views it was made with"
+            f"{folders[0] / 'validation.npz'}: made with test-time augmentation {members.tta}, which gives no thresholds "
+            f"for {tta}; predict the runs' own data with {tta} first, or ask for what it was made with"
         )
     rule, thresholds = saved_choice(folders, members.classes)
     if thresholds is None:

@@ -1,7 +1,7 @@
 """What predictions are worth on labelled samples: scores, tables and pictures, from probabilities that are already there."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import compress
 from pathlib import Path
 
@@ -182,7 +182,7 @@ def write_evaluation(
     for name, figure in figures.items():
         write_figure(folder / name, figure)
     about = {"data": str(data.resolve()), "table": str(table.resolve()) if table else None}
-    about |= {"rows": len(predictions.ids), "views": predictions.views, "average": predictions.average}
+    about |= {"rows": len(predictions.ids), **asdict(predictions.tta)}
     about |= {"scores": evaluation.scores}
     about["models"] = {name: each.scores for name, each in evaluations.items()}
     if predictions.labels == "many":

@@ -15,6 +15,7 @@ from hpa.data.tables import id_differences, shown
 from hpa.errors import refuse
 from hpa.scoring.folds import join_folds
 from hpa.scoring.predictions import Predictions, is_made_from, model_fault, read_predictions
+from hpa.tta import NO_TTA, TTA
 
 WRITTEN_BY = {"validation.npz": "python -m hpa.train or hpa.finetune", "test.npz": "python -m hpa.predict"}
 
@@ -30,7 +31,7 @@ class Members:
         validation: float32 arrays [validation rows, classes], probabilities.
         test: float32 arrays [test rows, classes], probabilities; none if there is no test set.
         labels: `"one"` or `"many"`.
-        views, average: how all of them were predicted, see `Predictions`.
+        tta: the test-time augmentation that all of them were predicted with.
         ids: str array [validation rows], or None where they do not matter.
     """
 
@@ -40,8 +41,7 @@ class Members:
     validation: list[np.ndarray]
     test: list[np.ndarray]
     labels: str = "many"
-    views: int = 1
-    average: str = "probabilities"
+    tta: TTA = NO_TTA
     ids: np.ndarray | None = None
 
 
@@ -89,8 +89,7 @@ def read_members(folders: Sequence[Path], test_ids: np.ndarray | None) -> Member
         validation=[own.probabilities for own in validation],
         test=[_mean([_in_order(test[each / "test.npz"], test_ids) for each in own]) for own in members.values() if test],
         labels=first.labels,
-        views=first.views,
-        average=first.average,
+        tta=first.tta,
         ids=validation[0].ids,
     )
 
@@ -153,7 +152,7 @@ def _class_differences(own: Sequence[str], wanted: Sequence[str], source: object
 
 
 def _kind(own: Predictions) -> str:
-    return f"{own.labels} label(s) a sample, {own.views} view(s), mean of {own.average}"
+    return f"{own.labels} label(s) a sample, {own.tta}"
 
 
 def _joined(folds: Sequence[Predictions]) -> Predictions:

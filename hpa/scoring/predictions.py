@@ -2,7 +2,7 @@
 
 import zipfile
 from collections import Counter
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,12 @@ from hpa.data.tables import shown
 from hpa.errors import BadInput, refuse
 from hpa.files import file_digest, require_plain, written_whole
 from hpa.tasks import LABELS
+from hpa.tta import NO_TTA, TTA
 
+ARRAYS = (
+    "ids", "classes", "probabilities", "targets", "labels", "views", "average", "model_sha256", "stamps_sha256"
+)  # fmt: skip
 LARGEST = 4 * 2**30  # bytes, of tens of millions of samples; more is believed to be damage, and not read
-# What the fields that say how predictions were made may be.
-HOW = {"labels": LABELS, "views": (1, 2, 4, 8), "average": ("probabilities", "logits")}
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,7 @@ class Predictions:
         probabilities: float32 array [n, classes], in [0, 1].
         targets: uint8 array [n, classes] of 0 and 1, or None where the truth is not known.
         labels: `"one"` if each sample has one class, else `"many"`.
-        views: how many turned and mirrored views of each image the probabilities are the mean of.
-        average: what was averaged over the views, `"probabilities"` or `"logits"`.
+        tta: the test-time augmentation that they were made with.
         model_sha256: SHA-256 of the `model.keras` that made them, or None where that is not known.
         stamps_sha256: that of the `stamps.npy` of the packed images they were made of, or None.
     """
@@ -38,21 +39,20 @@ class Predictions:
     probabilities: np.ndarray
     targets: np.ndarray | None = None
     labels: str = "many"
-    views: int = 1
-    average: str = "probabilities"
+    tta: TTA = NO_TTA
     model_sha256: str | None = None
     stamps_sha256: str | None = None
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write the fields as arrays of the same names to `path`, whole or not at all."""
+    """Write the fields, and those of `tta`, as arrays of the same names to `path`, whole or not at all."""
     arrays = {
         "ids": np.asarray(predictions.ids, dtype=str),
         "classes": np.asarray(predictions.classes, dtype=str),
         "probabilities": np.asarray(predictions.probabilities, np.float32),
         "labels": np.asarray(predictions.labels),
-        "views": np.asarray(predictions.views),
-        "average": np.asarray(predictions.average),
+        "views": np.asarray(predictions.tta.views),
+        "average": np.asarray(predictions.tta.average),
     }
     if predictions.targets is not None:
         arrays["targets"] = np.asarray(predictions.targets, np.uint8)
@@ -69,14 +69,14 @@ def read_predictions(path: Path) -> Predictions:
     Raises:
         BadInput: if the file is absent, damaged or of gigabytes, an array is missing, there twice or has another shape than
             the others ask for, there are no rows or no classes, a class is there twice, `labels`, `views` or `average` is
-            not one of `HOW`, or a probability is not a number in [0, 1]; faulty rows are named.
+            none that there is, or a probability is not a number in [0, 1]; faulty rows are named.
     """
     require_plain(path)
     try:
         with zipfile.ZipFile(path) as archive:
             _require_sound(path, archive)
         with np.load(path, allow_pickle=False) as file:
-            arrays = {each.name: file[each.name] for each in fields(Predictions) if each.name in file.files}
+            arrays = {name: file[name] for name in ARRAYS if name in file.files}
     except BadInput:
         raise
     except FileNotFoundError as error:
@@ -109,15 +109,16 @@ def read_predictions(path: Path) -> Predictions:
             for row in np.flatnonzero(~inside)
         ],
     )
-    how = {name: arrays[name].tolist() for name in HOW if name in arrays}
-    faults = [(name, value) for name, value in how.items() if value not in HOW[name]]
-    refuse(
-        path, [f"{name} is {shown(repr(value))}; expected one of {', '.join(map(str, HOW[name]))}" for name, value in faults]
-    )
-    how = {name: HOW[name][HOW[name].index(value)] for name, value in how.items()}  # 8 where the file says 8.0
-    digests = {name: str(arrays[name]) for name in ("model_sha256", "stamps_sha256") if name in arrays}
+    labels = arrays["labels"].tolist() if "labels" in arrays else "many"
+    if labels not in LABELS:
+        raise BadInput(f"{path}: labels is {shown(repr(labels))}; expected one of {', '.join(LABELS)}")
+    try:
+        tta = TTA(**{name: arrays[name].tolist() for name in ("views", "average") if name in arrays})
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from error
+    digests = [str(arrays[name]) if name in arrays else None for name in ("model_sha256", "stamps_sha256")]
     probabilities = probabilities.astype(np.float32, copy=False)
-    return Predictions(ids, tuple(counts), probabilities, targets, **how, **digests)
+    return Predictions(ids, tuple(counts), probabilities, targets, labels, tta, *digests)
 
 
 def _require_sound(path: Path, archive: zipfile.ZipFile) -> None:

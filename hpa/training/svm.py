@@ -157,9 +157,7 @@ def replace_head(source: Path, data: Path, runs: Path, kernel: str) -> Path:
         write_partition(folder / "split.csv", settings, partition)
         extractor = keras.Model(network.input, network.get_layer(features_layer).output)
         extractor.compile(jit_compile=just_in_time())
-        features = [
-            predict_rows(extractor, images, rows, 1, "features") for rows in (partition.training, partition.validation)
-        ]
+        features = [predict_rows(extractor, images, rows, "features") for rows in (partition.training, partition.validation)]
         of_validation = features[1], validation.targets
         head = fit_head(features[0], training.targets, task.labels, fold_of_row, kernel, of_validation)
         save(with_head(extractor, head, task.labels, f"{network.name}_svm"), folder / "model.keras")

@@ -121,7 +121,7 @@ def afterwards(data: Path, runs: Path) -> Iterator[tuple[str, str, int, float]]:
                 yield recipe, "mean of five folds, threshold by class", seed, score(data, folds)
         which = ["--data", data, "--runs", runs, "--variants", ",".join(names)]
         for views, average in ((8, "logits"), (8, "probabilities"), (1, "probabilities")):
-            hpa("predict", *which, "--views", views, "--average", average)
+            hpa("predict", *which, "--tta", views, "--tta-average", average)
             for seed, name in zip(SEEDS, names, strict=True):
                 if views == 1:
                     for rule, threshold in THRESHOLDS.items():

@@ -267,7 +267,7 @@ def test_predictions_scale_by_the_range_of_each_run(data, tmp_path, monkeypatch,
     monkeypatch.setattr(predict, "_load", lambda folder: model)
     save(data / "train", "00", np.full((30, 60), 4095, np.uint16), np.zeros((30, 60), np.uint8))
     files = find_files(data / "train", ids_of(data), TASK)
-    assert predict.predict_files(folders, files, 1).shape == (3, 12, 6)
+    assert predict.predict_files(folders, files).shape == (3, 12, 6)
     for images, each in zip(seen, ranges, strict=True):
         assert np.array_equal(images, [read_image(sample, 16, each) for sample in files])
     lines = capsys.readouterr().err.splitlines()
@@ -277,4 +277,4 @@ def test_predictions_scale_by_the_range_of_each_run(data, tmp_path, monkeypatch,
     ]
     save(data / "train", "05", np.zeros((60, 60), np.uint8), np.zeros((60, 60), np.uint8))
     with pytest.raises(BadInput, match=r"05_dapi.png has 8 bits, but this channel is scaled by 0:4095 of 16"):
-        predict.predict_files(folders, files, 1)
+        predict.predict_files(folders, files)

@@ -26,6 +26,7 @@ from hpa.scoring.predictions import read_predictions, write_predictions
 from hpa.settings import Settings, fold_name
 from hpa.tasks import HEP2, HPA
 from hpa.training.presets import REPORT
+from hpa.tta import TTA
 
 
 def make_run(folder, variant, size=48, fold=0):
@@ -93,7 +94,7 @@ def test_each_image_is_decoded_once_for_all_models_and_views(drawn_data, tmp_pat
     model.predict_on_batch = lambda images: seen.append(images) or np.zeros((len(images), 28), np.float32)
     monkeypatch.setattr(predict, "_load", lambda folder: model)
     monkeypatch.setattr("hpa.data.images.read_channel", lambda file: decoded.append(file) or read_channel(file))
-    assert predict.predict_files(folders, files, 8).shape == (3, 5, 28)
+    assert predict.predict_files(folders, files, TTA(8)).shape == (3, 5, 28)
     assert sorted(decoded) == sorted(file for sample in files for file in sample)
     assert len(seen) == 24
     for first, size in ((0, 48), (8, 64), (16, 48)):
@@ -210,14 +211,14 @@ def test_folds_and_views_from_the_models_to_the_blend(drawn_data, tmp_path, caps
         write_history(folder, pd.DataFrame([{"epoch": 1, "validation_f1_best": scores[-1][0]}]))
         held_out.append((samples.ids, mean))
 
-    options = ["--variants", "2", "--views", "2", "--average", "logits"]
+    options = ["--variants", "2", "--tta", "2", "--tta-average", "logits"]
     assert run(drawn_data, runs, *options) == 0
     printed = capsys.readouterr().out
     for fold, (ids, mean) in enumerate(held_out):
         folder = runs / fold_name("2", fold) / "base"
         for name in ("validation.npz", "test.npz"):
             predictions = read_predictions(folder / name)
-            assert (predictions.views, predictions.average) == (2, "logits")
+            assert predictions.tta == TTA(2, "logits")
         found = read_predictions(folder / "validation.npz")
         assert found.ids.tolist() == ids.tolist()
         np.testing.assert_allclose(found.probabilities, mean, atol=1e-5)
@@ -237,7 +238,7 @@ def test_folds_and_views_from_the_models_to_the_blend(drawn_data, tmp_path, caps
     np.testing.assert_allclose(members.validation[0], np.concatenate([mean for _, mean in held_out]), atol=1e-5)
     assert len(members.targets) == 60
     file = runs / "2-fold1" / "base" / "test.npz"
-    write_predictions(file, replace(read_predictions(file), average="probabilities"))
+    write_predictions(file, replace(read_predictions(file), tta=TTA(2)))
     assert ensemble.main(both) == 2
     assert f"{file}: many label(s) a sample, 2 view(s), mean of probabilities; {runs}/2/base" in capsys.readouterr().err
 
@@ -250,7 +251,7 @@ def test_a_run_of_another_table_cannot_be_predicted_with_other_views(drawn_data,
     shutil.copytree(drawn_data, tmp_path / "data")
     table = pd.read_csv(drawn_data / "train.csv")
     table[1:].to_csv(tmp_path / "data" / "train.csv", index=False)
-    assert run(tmp_path / "data", tmp_path / "runs", "--views", "2") == 2
+    assert run(tmp_path / "data", tmp_path / "runs", "--tta", "2") == 2
     error = capsys.readouterr().err
     assert table["Id"][0] in error
     assert "the run was made on another table; name the --data it was trained on" in error
@@ -302,7 +303,7 @@ def test_a_pass_interrupted_after_its_last_batch_only_has_its_files_to_write(dra
         patch.setattr(predict, "write_predictions", interrupted)
         assert run(drawn_data, runs) == 1
     assert not any(file.exists() for file in files)
-    monkeypatch.setattr(predict, "mean_over_views", None)  # nothing is left to predict
+    monkeypatch.setattr(TTA, "predict", None)  # nothing is left to predict
     assert run(drawn_data, runs) == 0
     for file, probabilities in zip(files, whole, strict=True):
         np.testing.assert_array_equal(read_predictions(file).probabilities, probabilities)

@@ -55,7 +55,7 @@ COMMANDS = {
         finetune, "--data", data, "--runs", runs, "--name", "cells", "--stage", "cnn", "--epochs", "1", "--loss", "smooth-l1"
     ),
     "svm": lambda data, runs: run(svm, "--data", data, "--runs", runs, "--name", "cells", "--kernel", "linear"),
-    "predict": lambda data, runs: run(predict, "--data", data, "--runs", runs, "--variants", "cells", "--views", "2"),
+    "predict": lambda data, runs: run(predict, "--data", data, "--runs", runs, "--variants", "cells", "--tta", "2"),
     "evaluate": lambda data, runs: run(
         evaluate, "--run", runs / "cells" / "base", "--data", data / "test", "--out", runs / "out"
     ),

@@ -12,6 +12,7 @@ from hpa.scoring.rules import WEIGHTS
 from hpa.scoring.saved_thresholds import write_thresholds
 from hpa.scoring.thresholds import find_thresholds
 from hpa.scoring.weights import blend
+from hpa.tta import TTA
 
 TARGETS = np.array([[1, 0], [1, 0], [0, 1], [0, 1]], np.uint8)
 # at threshold 0.5: all right, F1 1; in each class one hit of two positives and two predictions, F1 0.5
@@ -115,36 +116,36 @@ def found(rule, folders):
 
 
 def test_saved_thresholds_are_used_by_themselves(runs):
-    np.testing.assert_allclose(validation_thresholds(runs, "many", 3, 1, "probabilities"), found("per-class", runs))
+    np.testing.assert_allclose(validation_thresholds(runs, "many", 3, TTA()), found("per-class", runs))
     write_thresholds(runs, "global", ("x", "y", "z"), np.array([0.1, 0.2, 0.3]), {})
-    np.testing.assert_array_equal(validation_thresholds(runs, "many", 3, 1, "probabilities"), [0.1, 0.2, 0.3])
-    np.testing.assert_array_equal(validation_thresholds(runs[::-1], "many", 3, 1, "probabilities"), [0.1, 0.2, 0.3])
+    np.testing.assert_array_equal(validation_thresholds(runs, "many", 3, TTA()), [0.1, 0.2, 0.3])
+    np.testing.assert_array_equal(validation_thresholds(runs[::-1], "many", 3, TTA()), [0.1, 0.2, 0.3])
     # Those of the mean of both are not those of one of them, nor of predictions that are newer, but the rule is kept.
-    np.testing.assert_array_equal(validation_thresholds(runs[:1], "many", 3, 1, "probabilities"), found("global", runs[:1]))
+    np.testing.assert_array_equal(validation_thresholds(runs[:1], "many", 3, TTA()), found("global", runs[:1]))
     (runs[0] / "validation.npz").write_bytes((runs[1] / "validation.npz").read_bytes())
-    np.testing.assert_array_equal(validation_thresholds(runs, "many", 3, 1, "probabilities"), found("global", runs))
+    np.testing.assert_array_equal(validation_thresholds(runs, "many", 3, TTA()), found("global", runs))
 
 
 def test_runs_with_different_saved_rules_take_the_one_that_is_always_there(runs):
     write_thresholds(runs[:1], "global", ("x", "y", "z"), np.array([0.1, 0.2, 0.3]), {})
-    np.testing.assert_allclose(validation_thresholds(runs, "many", 3, 1, "probabilities"), found("per-class", runs))
+    np.testing.assert_allclose(validation_thresholds(runs, "many", 3, TTA()), found("per-class", runs))
     write_thresholds(runs[1:], "class-share", ("x", "y", "z"), np.array([0.1, 0.2, 0.3]), {})
-    np.testing.assert_allclose(validation_thresholds(runs, "many", 3, 1, "probabilities"), found("per-class", runs))
+    np.testing.assert_allclose(validation_thresholds(runs, "many", 3, TTA()), found("per-class", runs))
 
 
 def test_given_shares_are_kept(runs):
     shares = np.array([0.1, 0.5, 1.0])
     write_thresholds(runs, shares, ("x", "y", "z"), np.array([0.1, 0.2, 0.3]), {})
-    np.testing.assert_array_equal(validation_thresholds(runs[1:], "many", 3, 1, "probabilities"), found(shares, runs[1:]))
+    np.testing.assert_array_equal(validation_thresholds(runs[1:], "many", 3, TTA()), found(shares, runs[1:]))
 
 
 def test_saved_thresholds_for_other_classes_are_refused(runs):
     write_thresholds(runs, "global", ("x", "y", "w"), np.array([0.1, 0.2, 0.3]), {})
     with pytest.raises(BadInput, match=r"thresholds.json: 2 faults\n.*no threshold for class z.*\n.*class w is not one of"):
-        validation_thresholds(runs, "many", 3, 1, "probabilities")
+        validation_thresholds(runs, "many", 3, TTA())
     write_thresholds(runs, "global", ("x", "y"), np.array([0.1, 0.2]), {})
     with pytest.raises(BadInput, match="no threshold for class z; run python"):
-        validation_thresholds(runs, "many", 3, 1, "probabilities")
+        validation_thresholds(runs, "many", 3, TTA())
 
 
 @pytest.mark.parametrize("saved", [False, True])
@@ -152,20 +153,20 @@ def test_thresholds_of_other_views_are_refused(runs, saved):
     if saved:
         write_thresholds(runs, "global", ("x", "y", "z"), np.array([0.1, 0.2, 0.3]), {})
     message = (
-        r"a/validation\.npz: made with --views 1 --average probabilities.* --views 8 --average logits; "
-        r"run python -m hpa\.predict --views 8 --average logits first, or ask for the views it was made with"
+        r"a/validation\.npz: made with test-time augmentation 1 view\(s\), mean of probabilities.* 8 view\(s\), mean of "
+        r"logits; predict the runs' own data with 8 view\(s\), mean of logits first, or ask for what it was made with"
     )
     with pytest.raises(BadInput, match=message):
-        validation_thresholds(runs, "many", 3, 8, "logits")
-    validation_thresholds(runs, "many", 3, 1, "logits")  # of one view the mean is the same
+        validation_thresholds(runs, "many", 3, TTA(8, "logits"))
+    validation_thresholds(runs, "many", 3, TTA(1, "logits"))  # of one view the mean is the same
     for folder in runs:
         file = folder / "validation.npz"
-        write_predictions(file, replace(read_predictions(file), views=8, average="logits"))
-    validation_thresholds(runs, "many", 3, 8, "logits")
+        write_predictions(file, replace(read_predictions(file), tta=TTA(8, "logits")))
+    validation_thresholds(runs, "many", 3, TTA(8, "logits"))
     for views, average in ((8, "probabilities"), (4, "logits"), (1, "logits")):
-        with pytest.raises(BadInput, match="made with --views 8 --average logits"):
-            validation_thresholds(runs, "many", 3, views, average)
+        with pytest.raises(BadInput, match=r"made with test-time augmentation 8 view\(s\), mean of logits"):
+            validation_thresholds(runs, "many", 3, TTA(views, average))
 
 
 def test_one_label_needs_no_file(tmp_path):
-    np.testing.assert_array_equal(validation_thresholds([tmp_path / "nowhere"], "one", 4, 8, "logits"), np.ones(4))
+    np.testing.assert_array_equal(validation_thresholds([tmp_path / "nowhere"], "one", 4, TTA(8, "logits")), np.ones(4))

@@ -5,6 +5,7 @@ import pytest
 
 from hpa.errors import BadInput
 from hpa.scoring.predictions import Predictions, read_predictions, write_predictions
+from hpa.tta import TTA
 
 GOOD = {
     "ids": np.array(["a", "bb", "c"]),
@@ -68,14 +69,14 @@ def test_how_it_was_made_is_read_and_may_be_absent(tmp_path):
     path = tmp_path / "test.npz"
     np.savez(path, **GOOD)
     found = read_predictions(path)
-    assert (found.labels, found.views, found.average) == ("many", 1, "probabilities")
+    assert (found.labels, found.tta.views, found.tta.average) == ("many", 1, "probabilities")
     assert (found.model_sha256, found.stamps_sha256) == (None, None)
-    made = {"labels": "one", "views": 8, "average": "logits", "model_sha256": "ab", "stamps_sha256": "cd"}
+    made = {"labels": "one", "tta": TTA(8, "logits"), "model_sha256": "ab", "stamps_sha256": "cd"}
     write_predictions(path, replace(found, **made))
     found = read_predictions(path)
     assert {name: getattr(found, name) for name in made} == made
     np.savez(path, **GOOD, views=8.0)
-    assert str(read_predictions(path).views) == "8"
+    assert str(read_predictions(path).tta.views) == "8"
 
 
 def test_an_absent_file_and_a_truncated_one(tmp_path):

@@ -18,11 +18,11 @@ from hpa.data.partition import make_partition, write_partition
 from hpa.data.store import pack
 from hpa.data.tables import read_samples
 from hpa.inference.predict import predict_files
-from hpa.inference.tta import VIEWS, mean_over_views, view
 from hpa.scoring.predictions import read_predictions
 from hpa.tasks import HEP2, read_task
 from hpa.training import fit
 from hpa.training.presets import PRESETS
+from hpa.tta import TTA, VIEWS, view
 
 TINY = ["--task", "hep2", "--size", "32", "--filters", "4,8", "--blocks", "1,1", "--batch-size", "16", "--epochs", "2"]
 
@@ -50,7 +50,7 @@ def test_the_datas_own_validation_set_is_used_and_the_best_epoch_kept(runs, draw
     samples = read_samples(drawn_cells, "validation", HEP2)
     predictions = read_predictions(folder / "validation.npz")
     assert predictions.ids.tolist() == samples.ids.tolist()
-    assert (predictions.labels, predictions.views) == ("one", 1)
+    assert (predictions.labels, predictions.tta) == ("one", TTA(1))
     np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1, atol=1e-5)
     history = pd.read_csv(folder / "history.csv")
     best = history.loc[history["validation_accuracy"].idxmax()]
@@ -174,15 +174,15 @@ def test_the_mean_over_all_views_does_not_change_when_an_image_is_turned(runs):
     model = keras.saving.load_model(runs / "seed0" / "base" / "model.keras", compile=False)
     model.compile(jit_compile=False)
     images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 1), np.uint8)
-    plain = mean_over_views(model, images, 8)
-    np.testing.assert_allclose(mean_over_views(model, np.rot90(images, 1, (1, 2))[:, :, ::-1], 8), plain, atol=1e-5)
-    assert np.abs(plain - mean_over_views(model, images, 1)).max() > 1e-4
+    plain = TTA(8).predict(model, images, "many")
+    np.testing.assert_allclose(TTA(8).predict(model, np.rot90(images, 1, (1, 2))[:, :, ::-1], "many"), plain, atol=1e-5)
+    assert np.abs(plain - TTA(1).predict(model, images, "many")).max() > 1e-4
 
 
 def test_predictions_ensemble_and_evaluation(runs, drawn_cells, tmp_path, capsys):
     both = ["--data", drawn_cells, "--runs", runs]
-    assert run(predict, *both, "--views", "2") == 0
-    assert {read_predictions(file).views for file in runs.glob("seed*/base/*.npz")} == {2}
+    assert run(predict, *both, "--tta", "2") == 0
+    assert {read_predictions(file).tta.views for file in runs.glob("seed*/base/*.npz")} == {2}
     out = tmp_path / "cells.csv"
     assert run(ensemble, "--task", "hep2", *both, "--shift", "0", "--out", out) == 0
     table = pd.read_csv(out, dtype={"Id": str})
@@ -192,7 +192,7 @@ def test_predictions_ensemble_and_evaluation(runs, drawn_cells, tmp_path, capsys
 
     folders = [runs / f"seed{seed}" / "base" for seed in (0, 1)]
     capsys.readouterr()
-    code = run(evaluate, "--run", *folders, "--data", drawn_cells / "test", "--views", "2", "--out", tmp_path / "scores")
+    code = run(evaluate, "--run", *folders, "--data", drawn_cells / "test", "--tta", "2", "--out", tmp_path / "scores")
     assert code == 0
     assert "blend of 2" in capsys.readouterr().out
     assert {file.name for file in (tmp_path / "scores").iterdir()} == {
@@ -217,7 +217,7 @@ def test_a_folder_without_labels_becomes_a_readable_table(runs, drawn_cells, tmp
     table = pd.read_csv(tmp_path / "out.csv", dtype={"Id": str})
     assert list(table) == ["Id", "Predicted", *HEP2.classes]
     files = [[tmp_path / "images" / f"{identifier}.png"] for identifier in table["Id"]]
-    mean = predict_files([runs / "seed0" / "base", runs / "seed1" / "base"], files, 1).mean(axis=0)
+    mean = predict_files([runs / "seed0" / "base", runs / "seed1" / "base"], files).mean(axis=0)
     assert table["Predicted"].tolist() == [HEP2.classes[number] for number in mean.argmax(axis=1)]
 
 
@@ -275,11 +275,11 @@ def test_validation_cells_of_other_data_are_not_predicted(runs, drawn_cells, tmp
     first, second, *_ = sorted((tmp_path / "data" / "validation").iterdir(), key=lambda folder: -len(list(folder.iterdir())))
     cell = next(first.iterdir())
     other = cell.rename(second / cell.name)
-    views = ["--views", "4", "--average", "logits"]
-    assert run(predict, "--data", tmp_path / "data", "--runs", tmp_path / "runs", *views) == 2
+    tta = ["--tta", "4", "--tta-average", "logits"]
+    assert run(predict, "--data", tmp_path / "data", "--runs", tmp_path / "runs", *tta) == 2
     assert "trained on another table" in capsys.readouterr().err
     other.unlink()
-    assert run(predict, "--data", tmp_path / "data", "--runs", tmp_path / "runs", *views) == 2
+    assert run(predict, "--data", tmp_path / "data", "--runs", tmp_path / "runs", *tta) == 2
     assert "made on another table" in capsys.readouterr().err
     assert (tmp_path / "runs" / "seed0" / "base" / "validation.npz").read_bytes() == before
 

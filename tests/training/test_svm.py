@@ -149,7 +149,7 @@ def partition(network, places):
         files = [find_files(folder, own.ids, TASKS[labels]) for folder, own in zip(folders, samples, strict=True)]
         images = [np.stack([cv2.imread(str(file), cv2.IMREAD_GRAYSCALE) for (file,) in own])[..., None] for own in files]
         features = [keras.ops.convert_to_numpy(extractor(own, training=False)) for own in images]
-        predicted = predict_files([machine_of(place, kernel) for kernel in KERNELS], [*files[0], *files[1]], 1)
+        predicted = predict_files([machine_of(place, kernel) for kernel in KERNELS], [*files[0], *files[1]])
         parts = [np.split(each, [len(files[0])]) for each in predicted]
         probabilities = [dict(zip(KERNELS, own, strict=True)) for own in zip(*parts, strict=True)]
         targets = [each.targets for each in samples]

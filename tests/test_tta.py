@@ -5,8 +5,7 @@ import pytest
 from scipy.stats import gmean
 
 from hpa import command
-from hpa.inference.tta import AVERAGES, VIEWS, mean_over_views, view
-from hpa.scoring.predictions import HOW
+from hpa.tta import AVERAGES, TTA, VIEWS, view
 
 
 class Corners:
@@ -19,18 +18,17 @@ class Corners:
 
 def test_the_options_are_those_of_the_tables():
     parser = argparse.ArgumentParser()
-    command.add_views(parser)
+    command.add_tta(parser)
     choices = {action.dest: action.choices for action in parser._actions}
-    assert set(choices["views"]) == set(VIEWS)
-    assert set(choices["average"]) == set(AVERAGES)
-    assert (set(HOW["views"]), set(HOW["average"])) == (set(VIEWS), set(AVERAGES))
+    assert set(choices["tta"]) == set(VIEWS)
+    assert set(choices["tta_average"]) == set(AVERAGES)
 
 
 @pytest.mark.parametrize("views", VIEWS)
 @pytest.mark.parametrize("average", AVERAGES)
 def test_one_view_after_the_other_is_averaged(views, average):
     images = np.random.default_rng(0).integers(20, 235, (5, 4, 4, 1), np.uint8)
-    found = mean_over_views(Corners(), images, views, average)
+    found = TTA(views, average).predict(Corners(), images, "many")
     each = np.array([view(images, *how)[:, 0, [0, -1], 0] for how in VIEWS[views]]) / 255
     if average == "probabilities":
         expected = each.mean(axis=0)

@@ -1,0 +1,113 @@
+"""Test-time augmentation: the mean prediction over turned and mirrored views of an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hpa.errors import BadInput
+
+if TYPE_CHECKING:  # commands import this module for their options, and need no NumPy for these
+    import numpy as np
+    from numpy.typing import NDArray
+
+# Quarter turns and mirror of each view: the image itself first, the whole dihedral group of the square last.
+VIEWS = {
+    1: ((0, False),),
+    2: ((0, False), (0, True)),
+    4: ((0, False), (1, False), (2, False), (3, False)),
+    8: tuple((turns, mirrored) for mirrored in (False, True) for turns in range(4)),
+}
+EPSILON = 1e-7  # that of Keras' crossentropies
+
+
+class Network(Protocol):
+    """A compiled Keras model, or what predicts like one."""
+
+    def predict_on_batch(self, x: NDArray[np.uint8]) -> Any:
+        """Return float32 [B, classes] for images [B, S, S, C]."""
+
+
+def view(images: NDArray[np.uint8], turns: int, mirrored: bool) -> NDArray[np.uint8]:
+    """Return images [B, S, S, C] turned anticlockwise by quarter turns, then mirrored left to right if asked for."""
+    import numpy as np
+
+    turned = np.rot90(images, turns, axes=(1, 2))
+    return turned[:, :, ::-1] if mirrored else turned
+
+
+def mean_probabilities(outputs: NDArray[np.float32], labels: str) -> NDArray[np.float32]:
+    """Return the mean over the first axis of outputs [views, B, classes], whatever the labels."""
+    mean: NDArray[np.float32] = outputs.mean(axis=0)
+    return mean
+
+
+def mean_logits(outputs: NDArray[np.float32], labels: str) -> NDArray[np.float32]:
+    """Return the probabilities that belong to the mean of the logits, float32 [B, classes].
+
+    For multi-label samples the logit is that of a sigmoid, log(p / (1 - p)). For single-label samples it is that of a
+    softmax, log(p), so the result is the normalised geometric mean. Probabilities are clipped to [epsilon, 1 - epsilon], as
+    in Keras' crossentropies: one view that is certain must not outvote all others.
+
+    Args:
+        outputs: float32 array [views, B, classes] of probabilities.
+        labels: `"one"` or `"many"`.
+    """
+    import numpy as np
+    from scipy.special import expit, logit, softmax
+
+    clipped = np.clip(outputs.astype(np.float64), EPSILON, 1 - EPSILON)
+    mean = softmax(np.log(clipped).mean(axis=0), axis=1) if labels == "one" else expit(logit(clipped).mean(axis=0))
+    return np.asarray(mean, np.float32)
+
+
+AVERAGES = {"probabilities": mean_probabilities, "logits": mean_logits}
+
+
+@dataclass(frozen=True)
+class TTA:
+    """Which views of each image a network predicts, and what their mean is taken of.
+
+    Attributes:
+        views: how many views, a key of `VIEWS`; 1 is the image as it is.
+        average: a key of `AVERAGES`. One view has no mean, so `"probabilities"` is kept for it, whatever is given.
+
+    Raises:
+        BadInput: if one of them is no such key.
+
+    Example:
+        >>> print(TTA(8, "logits"))
+        8 view(s), mean of logits
+    """
+
+    views: int = 1
+    average: str = "probabilities"
+
+    def __post_init__(self) -> None:
+        """Check the values. Files may give them as other kinds of numbers."""
+        for name, known in (("views", tuple(VIEWS)), ("average", tuple(AVERAGES))):
+            if getattr(self, name) not in known:
+                expected = ", ".join(map(str, known))
+                raise BadInput(f"{name} is {getattr(self, name)!r:.100}; expected one of {expected}")
+        object.__setattr__(self, "views", int(self.views))
+        if self.views == 1:
+            object.__setattr__(self, "average", "probabilities")
+
+    def __str__(self) -> str:
+        return f"{self.views} view(s), mean of {self.average}"
+
+    def predict(self, model: Network, images: NDArray[np.uint8], labels: str) -> NDArray[np.float32]:
+        """Return the mean of a network's outputs over the views of a batch, float32 [B, classes].
+
+        Args:
+            model: a compiled model.
+            images: uint8 array [B, S, S, C].
+            labels: `"one"` or `"many"`.
+        """
+        import numpy as np
+
+        outputs = [model.predict_on_batch(np.ascontiguousarray(view(images, *each))) for each in VIEWS[self.views]]
+        return AVERAGES[self.average](np.stack(outputs), labels)
+
+
+NO_TTA = TTA()
