@@ -1,28 +1,23 @@
 """What every command shares: the way it starts, the way it fails, and the options that several of them have."""
 
 import argparse
-import contextlib
 import errno
-import faulthandler
-import importlib.util
-import logging
 import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from hpa import files
+from hpa.backend import quiet_import as quiet_import
 from hpa.errors import BadInput, Failure
 from hpa.models.gapnet import VARIANTS
 from hpa.registry import NETWORKS
 from hpa.settings import LOSSES, STAGES, parse_loss
 from hpa.tasks import HPA, TASKS, Task, read_task
 from hpa.tta import AVERAGES, TTA, VIEWS
-
-BACKENDS = ("tensorflow", "jax", "torch")  # those that Keras trains with
 
 # What the user wrote for each task that an option has named, for a command that says how to go on.
 _TEXT_OF_TASK: dict[Task, str] = {}
@@ -103,54 +98,6 @@ def _with_option(parser: argparse.ArgumentParser, error: BadInput) -> str:
 def _fail(parser: argparse.ArgumentParser, text: str, code: int) -> int:
     print(f"{parser.prog}: {text}", file=sys.stderr)
     return code
-
-
-@contextlib.contextmanager
-def quiet_import() -> Iterator[None]:
-    """Import Keras and its backend in this block: without their greetings, and set to what hpa's networks need.
-
-    TensorFlow's native parts write to the file descriptor, and before they have read any log level; unless
-    TF_CPP_MIN_LOG_LEVEL is set, that is kept off the screen. What the user's own keras.json says of number formats and
-    limits would change results without a word, so Keras' defaults are set again.
-
-    Raises:
-        BadInput: if KERAS_BACKEND names a backend that Keras cannot train with here.
-    """
-    _require_backend(os.environ.setdefault("KERAS_BACKEND", "tensorflow"))
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
-        yield
-    else:
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-        screen, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        traced = faulthandler.is_enabled()
-        if not traced:  # a processor without the instructions of a build kills the process in here
-            faulthandler.enable(screen)
-        try:
-            yield
-        finally:
-            del os.environ["TF_CPP_MIN_LOG_LEVEL"]  # TensorFlow has read it; started processes shall not inherit it
-            if not traced:
-                faulthandler.disable()
-            os.dup2(screen, 2)
-            os.close(screen)
-            os.close(nowhere)
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # several models one after the other count as retracing
-    import keras
-
-    keras.config.set_floatx("float32")
-    keras.config.set_epsilon(1e-7)
-    keras.config.set_image_data_format("channels_last")
-    keras.config.set_max_epochs(None)
-    keras.config.set_max_steps_per_epoch(None)
-
-
-def _require_backend(backend: str) -> None:
-    if backend not in BACKENDS:
-        raise BadInput(f"KERAS_BACKEND is {backend}; unset it, or set it to one of {', '.join(BACKENDS)}")
-    for package in {backend, "tensorflow"}:  # which also feeds the networks of other backends
-        if importlib.util.find_spec(package) is None:
-            raise BadInput(f"KERAS_BACKEND is {backend}, and {package} is not installed; install it, or unset KERAS_BACKEND")
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):

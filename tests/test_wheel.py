@@ -57,7 +57,7 @@ def test_the_wheel_has_types_and_licence(installed):
 
 @pytest.mark.slow
 def test_the_demo(installed, run, tmp_path):
-    numbers = ("--train", "60", "--test", "20", "--size", "64", "--epochs", "1", "--shift", "0")
+    numbers = ("--train", "60", "--test", "20", "--size", "80", "--epochs", "1", "--shift", "0")
     done = run(installed / "bin" / "hpa", "demo", *numbers)
     assert "macro F1 on the drawn test set" in done.stdout
     assert (tmp_path / "submissions" / "drawn.csv").is_file()
