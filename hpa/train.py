@@ -147,10 +147,10 @@ def _in_words(preset: dict) -> str:
 
 def show_augmentation(path: Path, settings: Settings, task: Task, data: Path) -> None:
     """Write the picture of the first sample's augmentation."""
-    from hpa.data.augment import write_picture
     from hpa.data.images import read_image
     from hpa.data.intensity import measure
     from hpa.data.layout import find_files
+    from hpa.data.overview import write_picture
     from hpa.data.tables import read_samples
     from hpa.resources import require_picture
 

@@ -5,12 +5,10 @@ import subprocess
 import sys
 
 import cv2
-import numpy as np
 import pytest
 
 from hpa.data.tables import read_labelled, read_training_table
 from hpa.draw import main
-from hpa.drawn.fields import write_tiles
 from hpa.tasks import HEP2, HPA
 
 
@@ -115,11 +113,6 @@ def test_names_that_no_file_system_takes(tmp_path, capsys, monkeypatch, out, nam
     [line] = capsys.readouterr().err.splitlines()
     assert "too long" in line
     assert not list(tmp_path.iterdir())
-
-
-def test_a_label_that_fits_no_tile_is_cut_off(tmp_path):
-    write_tiles(tmp_path / "x.png", [("a name of thirty letters or so", np.zeros((9, 9), np.uint8))], columns=1)
-    assert cv2.imread(str(tmp_path / "x.png")).shape == (9 + 14 + 2, 13, 3)
 
 
 def test_faults_are_one_line_and_exit_code_2(tmp_path):

@@ -2,22 +2,16 @@
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import cv2
 import imgaug.augmenters as iaa
 import numpy as np
 from numpy.random import SeedSequence
 
-from hpa.data.images import write_image
 from hpa.errors import BadInput
 
 Policy = Callable[[np.ndarray, SeedSequence], np.ndarray]
 GREY_LEVELS = np.arange(256) / 255
-
-# Of pictures for people: the pixels of a channel that become black and white, and the least number of levels between them.
-PERCENTILES = (0.2, 99.8)
-LEAST_SPAN = 4
 
 
 def report() -> iaa.Augmenter:
@@ -161,42 +155,3 @@ def augment(images: np.ndarray, items: np.ndarray, policy: str, seed: int, epoch
     for place, (image, item) in enumerate(zip(images, items, strict=True)):
         augmented[place] = vary(image, SeedSequence([seed, epoch, item]))
     return augmented
-
-
-def write_picture(path: Path, image: np.ndarray, policy: str, seed: int) -> None:
-    """Write a picture of one image augmented sixteen ways, four a row, with the image itself at the left.
-
-    Args:
-        path: the PNG file to write.
-        image: uint8 array [S, S, C], shown as `for_people` says.
-        policy: a name in `POLICIES`.
-        seed: the seed of the variations.
-    """
-    varied = augment(np.repeat(image[np.newaxis], 16, axis=0), np.arange(16), policy, seed, epoch=0)
-    side = image.shape[0]
-    grid = for_people(varied, image).reshape(4, 4, side, side, 3).swapaxes(1, 2).reshape(4 * side, 4 * side, 3)
-    left = np.zeros((4 * side, side, 3), np.uint8)
-    left[:side] = for_people(image, image)
-    write_image(path, np.hstack([left, grid]))
-
-
-def for_people(images: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Return RGB pictures, uint8 [..., H, W, 3], of images uint8 [..., H, W, C] with the contrast of each channel stretched.
-
-    Black and white are the darkest and the brightest pixel of the channel in the `reference`, uint8 [H, W, C], but for a few
-    in a thousand. A channel that spans only a handful of levels there is even or noise, and stays as it is.
-    """
-    low, high = np.percentile(reference, PERCENTILES, axis=(0, 1))
-    low, high = np.where(high - low < LEAST_SPAN, [[0], [255]], [low, high])
-    return as_colour(np.round(255 * np.clip((images - low) / (high - low), 0, 1)).astype(np.uint8))
-
-
-def as_colour(images: np.ndarray) -> np.ndarray:
-    """Return RGB pictures, uint8 [..., H, W, 3], of images uint8 [..., H, W, C].
-
-    A single channel is grey; else the first three are red, green and blue, a fourth is yellow, and more are not shown.
-    """
-    if images.shape[-1] == 1:
-        return np.repeat(images, 3, axis=-1)
-    paints = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [128, 128, 0]], np.float32)[: images.shape[-1]] / 255
-    return np.clip(images[..., :4].astype(np.float32) @ paints, 0, 255).astype(np.uint8)

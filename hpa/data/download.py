@@ -25,10 +25,11 @@ import hpa
 from hpa.data.decoding import decode_jpeg
 from hpa.data.images import write_image
 from hpa.data.layout import EXTERNAL
+from hpa.data.parallel import map_in_threads
 from hpa.data.tables import SampleTable, concatenate, read_training_table
 from hpa.data.web import LARGEST, encoded_address, opener
 from hpa.errors import BadInput, Failure, refuse
-from hpa.files import cores, file_digest, locked, written_whole
+from hpa.files import file_digest, locked, written_whole
 from hpa.tasks import HPA
 
 # What of the blue, green and red in a JPEG makes the grey image of a colour.
@@ -129,10 +130,8 @@ def _check(folder: Path) -> set[str]:
     path = folder / CHECKSUMS
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     digest_of = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    with ThreadPoolExecutor(cores()) as pool:
-        digests = pool.map(_digest, (folder / name for name in digest_of))
-        checked = tqdm(zip(digest_of.items(), digests, strict=True), "checking", len(digest_of), unit="img", disable=None)
-        whole = {name: digest for (name, digest), found in checked if found and found == digest}
+    found = map_in_threads(lambda name: _digest(folder / name), list(digest_of), "checking")
+    whole = {name: digest for (name, digest), now in zip(digest_of.items(), found, strict=True) if now and now == digest}
     with written_whole(path) as temporary:
         temporary.write_text("".join(f"{digest}  {name}\n" for name, digest in whole.items()), encoding="utf-8")
     return set(whole)

@@ -28,7 +28,6 @@ at each edge 0.93. Found in part: a crop of 2 % (78 %), a move of 2 % (85 %).
 import functools
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from pathlib import Path
@@ -43,9 +42,9 @@ from tqdm import tqdm
 from hpa.data.images import read_image
 from hpa.data.intensity import measure
 from hpa.data.layout import EXTERNAL, external_sets, find_files, find_folders
+from hpa.data.parallel import map_in_threads
 from hpa.data.tables import SampleTable, read_ids, read_samples, table_beside
 from hpa.errors import BadInput, refuse
-from hpa.files import cores
 from hpa.tasks import Task
 
 SIDE = 48  # of the fine pictures, in pixels
@@ -56,7 +55,6 @@ LARGEST_SHIFT = 3  # in fine pixels
 FLAT = 0.05  # grey levels; a channel whose detail deviates less shows nothing to compare
 LARGE_GROUP = 30  # pictures; in a larger group not every two are compared, which would take for ever if all look alike
 BLOCK = 2048  # images that are compared with as many others at a time; bounds the memory
-CHUNK = 256  # images that are read before an interruption is heeded
 
 
 @dataclass(frozen=True)
@@ -202,25 +200,14 @@ def read_fingerprints(files: Sequence[Sequence[Path]]) -> Fingerprints:
     """
     ranges = measure("images", files)
     thumbnails = np.empty((len(files), SIDE, SIDE, len(files[0])), np.uint8)
-    digests: list[bytes] = []
-    faults: list[str] = []
 
     def read(row: int) -> bytes:
-        try:
-            image = read_image(files[row], ranges=ranges)
-        except BadInput as error:
-            faults.append(f"{files[row][0].parent}: {error}")
-            return b""
+        image = read_image(files[row], ranges=ranges)
         thumbnails[row] = thumbnail(image)
         return digest(image)
 
-    with (
-        ThreadPoolExecutor(cores()) as pool,
-        tqdm(total=len(files), unit="img", desc="reading", disable=None) as bar,
-    ):
-        for start in range(0, len(files), CHUNK):
-            digests += pool.map(read, range(start, min(start + CHUNK, len(files))))
-            bar.update(len(digests) - start)
+    faults: list[str] = []
+    digests = list(map_in_threads(read, range(len(files)), "reading", faults, name=lambda row: f"{files[row][0].parent}: "))
     refuse("images", sorted(faults))
     return Fingerprints(np.array(digests), thumbnails)
 

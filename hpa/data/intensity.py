@@ -7,22 +7,20 @@ and used for all that a run trained with it ever sees. 8-bit files are never sca
 import contextlib
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from hpa.data.images import FULL, Interval, read_sample
 from hpa.data.layout import find_files, say_once, stamp
+from hpa.data.parallel import map_in_threads
 from hpa.errors import BadInput, refuse
-from hpa.files import cores, locked, read_json, write_json
+from hpa.files import locked, read_json, write_json
 from hpa.tasks import Task
 
 Ranges = tuple[Interval | None, ...]
 
 LOWEST, HIGHEST = 0.0001, 0.9999  # shares of all pixels below black and below white
-CHUNK = 256  # samples that are counted together
 DIM = 0.25  # of the range; a set whose brightest pixel is below is told so
 SHOWN = 3
 
@@ -95,30 +93,20 @@ def measure(source: object, files: Sequence[Sequence[Path]]) -> Ranges | None:
     if expected is None:
         return None
     counts = np.zeros((len(expected), 2**16), np.int64)
-    faults: list[str] = []
 
     def count(sample_files: Sequence[Path]) -> list[np.ndarray | None]:
-        try:
-            sample = read_sample(sample_files)
-            sample.image(1, expected)  # raises if the bits differ
-        except BadInput as error:
-            faults.append(f"{error}")
-            return []
+        sample = read_sample(sample_files)
+        sample.image(1, expected)  # raises if the bits differ
         return [
             interval and np.bincount(channel.ravel(), minlength=2**16)
             for channel, interval in zip(sample.channels, expected, strict=True)
         ]
 
-    with (
-        ThreadPoolExecutor(cores()) as pool,
-        tqdm(total=len(files), unit="img", desc="measuring the intensity range", disable=None) as bar,
-    ):
-        for start in range(0, len(files), CHUNK):
-            for found in pool.map(count, files[start : start + CHUNK]):
-                for channel, counted in enumerate(found):
-                    if counted is not None:
-                        counts[channel] += counted
-                bar.update()
+    faults: list[str] = []
+    for found in map_in_threads(count, files, "measuring the intensity range", faults):
+        for channel, counted in enumerate(found or []):
+            if counted is not None:
+                counts[channel] += counted
     refuse(source, sorted(faults))
     return tuple(interval and _robust_range(counted) for interval, counted in zip(expected, counts, strict=True))
 

@@ -1,14 +1,14 @@
-"""One picture of every augmentation."""
+"""Pictures of what augmentations do to an image."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from hpa.data.augment import augment, for_people, policies_for
-from hpa.data.images import write_image
+from hpa.data.augment import augment, policies_for
 from hpa.data.mixing import MIXINGS
-from hpa.errors import BadInput
+from hpa.data.pictures import for_people, write_sheet
 
 VARIATIONS = 8
 LABEL_WIDTH = 112
@@ -23,29 +23,46 @@ def write_overview(path: Path, images: np.ndarray, targets: np.ndarray, seed: in
 
     Args:
         path: the PNG file to write.
-        images: uint8 array [n, S, S, C], shown as `hpa.data.augment.for_people` says.
+        images: uint8 array [n, S, S, C], shown as `for_people` says.
         targets: float32 array [n, classes].
         seed: the seed of the variations.
 
     Raises:
         BadInput: if `path` has no suffix that OpenCV can write.
     """
-    if not cv2.haveImageWriter(str(path)):
-        raise BadInput(f"{path}: not a picture's name; let it end in .png")
-    copies, items = np.repeat(images[:1], VARIATIONS, axis=0), np.arange(VARIATIONS)
-    variations = {policy: augment(copies, items, policy, seed, epoch=0) for policy in policies_for(images.shape[-1])}
-    for name, mixing in MIXINGS.items():
-        generators = [np.random.default_rng([seed, item]) for item in items]
-        variations[name] = np.stack([mixing(images, targets, generator)[0][0] for generator in generators])
-    picture = np.vstack([_row(name, images[0], varied) for name, varied in variations.items()])
-    write_image(path, picture[..., 0] if images.shape[-1] == 1 else picture)  # a grey file is half as large
+    items = np.arange(VARIATIONS)
+
+    def rows() -> Iterator[tuple[str, np.ndarray]]:
+        for policy in policies_for(images.shape[-1]):
+            yield policy, augment(np.repeat(images[:1], VARIATIONS, axis=0), items, policy, seed, epoch=0)
+        for name, mixing in MIXINGS.items():
+            yield name, np.stack([mixing(images, targets, np.random.default_rng([seed, item]))[0][0] for item in items])
+
+    tiles = (
+        np.pad(tile, ((0, GAP), (0, GAP), (0, 0)), constant_values=GAP_GREY)
+        for name, varied in rows()
+        for tile in (_label(name, len(images[0])), *for_people(np.stack([images[0], *varied]), images[0]))
+    )
+    if images.shape[-1] == 1:
+        tiles = (tile[..., 0] for tile in tiles)  # a grey file is half as large
+    write_sheet(path, tiles, columns=2 + VARIATIONS)
 
 
-def _row(name: str, image: np.ndarray, varied: np.ndarray) -> np.ndarray:
-    side = len(image)
-    label = np.zeros((side, LABEL_WIDTH, 3), np.uint8)
-    cv2.putText(label, name, (6, side // 2 + 5), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
-    tiles = for_people(np.stack([image, *varied]), image)
-    below, right = ((0, GAP), (0, 0), (0, 0)), ((0, 0), (0, GAP), (0, 0))
-    row = np.hstack([np.pad(tile, right, constant_values=GAP_GREY) for tile in (label[:, GAP:], *tiles)])
-    return np.pad(row, below, constant_values=GAP_GREY)
+def write_picture(path: Path, image: np.ndarray, policy: str, seed: int) -> None:
+    """Write a picture of one image augmented sixteen ways, four a row, with the image itself at the left.
+
+    Args:
+        path: the PNG file to write.
+        image: uint8 array [S, S, C], shown as `for_people` says.
+        policy: a name in `POLICIES`.
+        seed: the seed of the variations.
+    """
+    varied = for_people(augment(np.repeat(image[np.newaxis], 16, axis=0), np.arange(16), policy, seed, epoch=0), image)
+    left = [for_people(image, image), *[np.zeros_like(varied[0])] * 3]
+    write_sheet(path, (tile for row in range(4) for tile in (left[row], *varied[4 * row :][:4])), columns=5)
+
+
+def _label(name: str, height: int) -> np.ndarray:
+    label = np.zeros((height, LABEL_WIDTH - GAP, 3), np.uint8)
+    place = (6 - GAP, height // 2 + 5)
+    return cv2.putText(label, name, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)

@@ -7,26 +7,26 @@ source). It grows under the name `<store>.partial` and gets its own name when it
 still to be packed.
 """
 
+import contextlib
 import errno
 import hashlib
 import math
 import os
 import shutil
-import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from tqdm import tqdm
 
 from hpa.data.images import read_sample
 from hpa.data.intensity import Ranges, remark
 from hpa.data.layout import find_files, stamp
+from hpa.data.parallel import map_in_threads
 from hpa.errors import BadInput, refuse
-from hpa.files import cores, locked, read_json, write_json
+from hpa.files import locked, read_json, write_json
 from hpa.resources import free_disk, in_gibibytes, require_memory
 from hpa.tasks import Task
 
@@ -204,46 +204,30 @@ def _pack_rows(partial: Path, request: dict, source: Path, files: list[list[Path
     rows = np.flatnonzero(done != stamps)
     size = request["size"]
     ranges = request["intensity_range"] or [None] * len(request["channels"])
-    writing = threading.Lock()
     faults: list[str] = []
-    with (
-        open(partial / "images.npy", "rb+", buffering=0) as file,
-        ThreadPoolExecutor(cores()) as pool,  # the libraries let go of the interpreter lock while they decode and resize
-        tqdm(total=len(files), initial=len(files) - len(rows), unit="img", desc=f"packing {size} px", disable=None) as bar,
-    ):
 
-        def pack_row(row: int) -> bool:
-            try:
-                sample = read_sample(files[row])
-                image = sample.image(size, ranges)
-                facts[row] = sample.facts
-                with writing:
-                    _write_at(file, images.offset + row * images[0].nbytes, image)
-            except BadInput as error:
-                faults.append(f"id {request['ids'][row]}: {error}")
-                return False
-            except OSError as error:
-                raise OSError(error.errno, error.strerror, str(partial)) from error
-            return True
+    def read(row: int) -> tuple[int, np.ndarray]:
+        sample = read_sample(files[row])
+        facts[row] = sample.facts
+        return row, sample.image(size, ranges)
 
-        def commit(chunk: np.ndarray, good: list[bool]) -> None:
-            SYNC(file.fileno())
+    results = map_in_threads(
+        read, rows.tolist(), f"packing {size} px", faults,
+        done=len(files) - len(rows), name=lambda row: f"id {request['ids'][row]}: ",
+    )  # fmt: skip
+    with open(partial / "images.npy", "rb+", buffering=0) as file, contextlib.closing(results):
+        for _ in range(0, len(rows), CHUNK):
+            written = []
+            for row, image in filter(None, islice(results, CHUNK)):
+                try:
+                    _write_at(file, images.offset + row * image.nbytes, image)
+                except OSError as error:
+                    raise OSError(error.errno, error.strerror, str(partial)) from error
+                written.append(row)
+            SYNC(file.fileno())  # the threads go on with the next rows
             facts.flush()
-            done[chunk[good]] = stamps[chunk[good]]
+            done[written] = stamps[written]
             done.flush()
-
-        written: tuple[np.ndarray, list[bool]] | None = None
-        for chunk in np.array_split(rows, range(CHUNK, len(rows), CHUNK)):
-            results = pool.map(pack_row, chunk.tolist())
-            if written:
-                commit(*written)  # waits for the disk while the pool is at work on the next rows
-            good = []
-            for result in results:
-                good.append(result)
-                bar.update()
-            written = chunk, good
-        if written:
-            commit(*written)
     refuse(source, sorted(faults))
 
 

@@ -7,17 +7,16 @@ whose pattern shows its one to five classes. The same seed gives the same pixels
 import contextlib
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 from numpy.random import Generator, default_rng
-from tqdm import tqdm
 
 from hpa.data.images import write_image
+from hpa.data.parallel import map_in_threads
+from hpa.data.pictures import captioned, write_sheet
 from hpa.drawn.cells import Field, blurred, filled, grow_field, noise, strokes
 from hpa.drawn.patterns import PATTERNS, cytoplasm, endoplasmic_reticulum, microtubules
 from hpa.errors import BadInput
@@ -153,16 +152,14 @@ def draw_missing(pictures: Sequence[tuple[Sequence[Path], Callable[[], Iterable[
         unit: what the progress bar counts.
     """
 
-    def draw(files: Sequence[Path], images: Callable[[], Iterable[np.ndarray]]) -> None:
+    def draw(picture: tuple[Sequence[Path], Callable[[], Iterable[np.ndarray]]]) -> None:
+        files, images = picture
         for path, image in zip(files, images(), strict=True):
             write_image(path, image)
 
     missing = [each for each in pictures if not all(path.exists() for path in each[0])]
-    if missing:
-        with ThreadPoolExecutor(cores()) as pool:
-            drawn = pool.map(lambda each: draw(*each), missing)
-            for _ in tqdm(drawn, "drawing", len(missing), unit=unit, disable=None):
-                pass
+    for _ in map_in_threads(draw, missing, "drawing", unit=unit):
+        pass
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -247,31 +244,5 @@ def contact_sheet(path: Path, size: int = 256, seed: int = 0) -> None:
         red, green, blue, _ = np.moveaxis(draw_field([number], size, default_rng([seed, number])), -1, 0).astype(np.float32)
         return np.stack([0.6 * red, green + 0.15 * blue, 0.75 * blue], axis=-1).clip(0, 255).astype(np.uint8)
 
-    write_tiles(path, ((f"{number} {name}", picture(number)) for number, name in enumerate(HPA.classes)), columns=7)
-
-
-def write_tiles(path: Path, tiles: Iterable[tuple[str, np.ndarray]], columns: int) -> None:
-    """Write a picture of labelled tiles in rows of `columns`; they are drawn after `path` is found to be writable.
-
-    Args:
-        path: the PNG file to write.
-        tiles: label and image, uint8 [S, S] or RGB [S, S, 3], of each; they fill their rows.
-        columns: tiles in a row.
-
-    Raises:
-        BadInput: if `path` has no suffix that OpenCV can write.
-    """
-    if not cv2.haveImageWriter(str(path)):
-        raise BadInput(f"{path}: not a picture's name; let it end in .png")
-    framed = [_framed(label, image) for label, image in tiles]
-    write_image(path, np.vstack([np.hstack(framed[first : first + columns]) for first in range(0, len(framed), columns)]))
-
-
-def _framed(label: str, image: np.ndarray) -> np.ndarray:
-    size = len(image)
-    bar = max(14, size // 12)
-    tile = cv2.copyMakeBorder(image, bar, 2, 2, 2, cv2.BORDER_CONSTANT, value=(32, 32, 32))
-    font, place = cv2.FONT_HERSHEY_SIMPLEX, (4, round(0.75 * bar))
-    scales = [0.95**step * bar / 45 for step in range(60)]  # by trial, since widths go in steps
-    scale = next((scale for scale in scales if cv2.getTextSize(label, font, scale, 1)[0][0] <= size - 2), scales[-1])
-    return cv2.putText(tile, label, place, font, scale, (255, 255, 255), 1, cv2.LINE_AA)
+    tiles = (captioned(f"{number} {name}", picture(number)) for number, name in enumerate(HPA.classes))
+    write_sheet(path, tiles, columns=7)

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.random import Generator, default_rng
 
+from hpa.data.pictures import captioned, write_sheet
 from hpa.drawn.cells import DIRECTIONS, Cell, Field, blurred, dots, field_of, filled, noise
-from hpa.drawn.fields import check, claimed, draw_missing, photons, write_table, write_tiles
+from hpa.drawn.fields import check, claimed, draw_missing, photons, write_table
 from hpa.drawn.patterns import endoplasmic_reticulum, golgi_apparatus, nuclear_membrane
 from hpa.errors import BadInput
 from hpa.files import cores
@@ -180,8 +181,8 @@ def contact_sheet(path: Path, size: int = 78, seed: int = 0) -> None:
     """
     check(size, seed, bytes_a_pixel=BYTES_A_PIXEL + 4 * SPECIMENS_SHOWN * len(HEP2.classes))  # in a few copies
     tiles = (
-        (name, next(draw_specimen(number, 1, size, default_rng([seed, 2, number, specimen]))))
+        captioned(name, next(draw_specimen(number, 1, size, default_rng([seed, 2, number, specimen]))))
         for specimen in range(SPECIMENS_SHOWN)
         for number, name in enumerate(HEP2.classes)
     )
-    write_tiles(path, tiles, columns=len(HEP2.classes))
+    write_sheet(path, tiles, columns=len(HEP2.classes))

@@ -93,7 +93,7 @@ def draw_sheet(images: np.ndarray, captions: Sequence[str]) -> Figure:
         images: uint8 array [k, S, S, C], k at least 1; coloured by `for_people`.
         captions: what stands above each, three lines of up to about 38 letters.
     """
-    from hpa.data.augment import for_people
+    from hpa.data.pictures import for_people
 
     columns, rows = min(len(images), SHEET_COLUMNS), math.ceil(len(images) / SHEET_COLUMNS)
     figure = _figure(2.4 * columns, 3 * rows, layout=None)  # forty axes would take the layout engine seconds

@@ -4,9 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
 
-from hpa.data.augment import POLICIES, as_colour, augment, for_people, policies_for, report, require_channels, write_picture
+from hpa.data.augment import POLICIES, augment, policies_for, report, require_channels
 from hpa.errors import BadInput
 
 SIDE = 96
@@ -248,38 +247,3 @@ def test_neither_the_global_random_state_nor_threads_matter(policy):
     with ThreadPoolExecutor(8) as pool:
         parallel = list(pool.map(lambda i: augment(images[i : i + 1], np.array([i]), policy, 0, 0), range(40)))
     assert np.array_equal(serial, parallel)
-
-
-def test_colours():
-    pixels = np.array([[200, 0, 0, 0], [0, 200, 0, 0], [0, 0, 200, 0], [0, 0, 0, 200], [255, 255, 0, 255]], np.uint8)
-    painted = as_colour(pixels[np.newaxis])
-    assert painted.dtype == np.uint8
-    assert painted[0].tolist() == [[200, 0, 0], [0, 200, 0], [0, 0, 200], [100, 100, 0], [255, 255, 0]]
-    assert as_colour(pixels[np.newaxis, :, :2])[0, :2].tolist() == [[200, 0, 0], [0, 200, 0]]
-    assert as_colour(pixels[np.newaxis, :, :1])[0, 0].tolist() == [200, 200, 200]
-    assert np.array_equal(as_colour(np.pad(pixels, ((0, 0), (0, 2)))[np.newaxis]), painted)
-
-
-def test_pictures_for_people_stretch_the_contrast_of_each_channel():
-    ramp = np.tile(np.linspace(10, 30, 500).astype(np.uint8), (20, 1))
-    image = np.dstack([ramp, 255 - ramp, np.full_like(ramp, 200), ramp // 8])
-    for rest in (image, image[..., :1]):  # in colour, and grey
-        shown = for_people(rest, rest)
-        assert (shown[..., 0].min(), shown[..., 0].max()) == (0, 255)
-    assert (for_people(image, image)[..., 2] == 200).all()  # even: as it is
-    assert np.array_equal(for_people(image[..., 3:], image[..., 3:])[..., 0], ramp // 8)  # hardly any levels: noise
-    brighter = np.minimum(image, 245) + 10
-    assert for_people(brighter, image)[:, 0, 0].mean() > 100  # a variation is seen as such
-    assert np.array_equal(for_people(np.stack([image, brighter]), image)[0], for_people(image, image))
-
-
-def test_the_picture_shows_the_image_and_sixteen_variations(tmp_path):
-    image = np.random.default_rng(0).integers(0, 256, (40, 40, 4), np.uint8)
-    file = tmp_path / "new folder" / "sixteen.png"
-    write_picture(file, image, "report", seed=5)
-    picture = np.array(Image.open(file))
-    assert picture.shape == (160, 200, 3)
-    assert np.array_equal(picture[:40, :40], for_people(image, image))
-    varied = for_people(augment(np.repeat(image[np.newaxis], 16, axis=0), np.arange(16), "report", 5, 0), image)
-    tiles = [picture[40 * row : 40 * row + 40, 40 * column : 40 * column + 40] for row in range(4) for column in range(1, 5)]
-    assert np.array_equal(tiles, varied)

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hpa.data.augment import POLICIES, augment, for_people
+from hpa.data.augment import POLICIES, augment
 from hpa.data.mixing import MIXINGS
-from hpa.data.overview import GAP, LABEL_WIDTH, VARIATIONS, write_overview
+from hpa.data.overview import GAP, LABEL_WIDTH, VARIATIONS, write_overview, write_picture
+from hpa.data.pictures import for_people
 from hpa.errors import BadInput
 
 
@@ -34,3 +35,15 @@ def test_a_name_that_is_no_pictures(tmp_path):
     with pytest.raises(BadInput, match=r"\.png"):
         write_overview(tmp_path / "overview.abc", np.zeros((1, 8, 8, 1), np.uint8), np.ones((1, 2), np.float32), seed=0)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_picture_shows_the_image_and_sixteen_variations(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (40, 40, 4), np.uint8)
+    file = tmp_path / "new folder" / "sixteen.png"
+    write_picture(file, image, "report", seed=5)
+    picture = np.array(Image.open(file))
+    assert picture.shape == (160, 200, 3)
+    assert np.array_equal(picture[:40, :40], for_people(image, image))
+    varied = for_people(augment(np.repeat(image[np.newaxis], 16, axis=0), np.arange(16), "report", 5, 0), image)
+    tiles = [picture[40 * row : 40 * row + 40, 40 * column : 40 * column + 40] for row in range(4) for column in range(1, 5)]
+    assert np.array_equal(tiles, varied)

@@ -44,6 +44,7 @@ def decoded(monkeypatch):
 def source(tmp_path, write_samples, monkeypatch):
     """A folder of 40 samples, two and a half chunks."""
     monkeypatch.setattr(store, "CHUNK", 16)
+    monkeypatch.setattr("hpa.data.parallel.AHEAD", 4)
     write_samples(tmp_path / "source", 40, side=12)
     return tmp_path / "source"
 

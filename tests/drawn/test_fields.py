@@ -239,7 +239,7 @@ def test_layout(dataset):
 
 
 def test_same_seed_same_files_on_any_number_of_threads(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(drawn, "cores", lambda: 1)
+    monkeypatch.setattr("hpa.data.parallel.cores", lambda: 1)
     drawn.write_dataset(tmp_path / "again", train=40, test=9, size=48, seed=7)
     assert contents(tmp_path / "again") == contents(dataset)
     drawn.write_dataset(tmp_path / "other", train=40, test=9, size=48, seed=8)

@@ -134,7 +134,7 @@ def contents(folder):
 
 
 def test_same_seed_same_files_and_what_is_missing_is_completed(drawn_cells, tmp_path, monkeypatch):
-    monkeypatch.setattr("hpa.drawn.fields.cores", lambda: 1)
+    monkeypatch.setattr("hpa.data.parallel.cores", lambda: 1)
     folder = tmp_path / "again"
     cells.write_cells(folder, train=60, validation=24, test=24, size=32, seed=0)
     assert contents(folder) == contents(drawn_cells)

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from hpa.data.augment import for_people
+from hpa.data.pictures import for_people
 from hpa.scoring.plots import draw_class_f1, draw_confusion, draw_sheet, draw_sweep, write_figure
 from hpa.tasks import HEP2, HPA
 

@@ -1,0 +1,70 @@
+"""Work on many images with all cores, with a progress bar and a list of what cannot be used."""
+
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from hpa.errors import BadInput
+from hpa.files import cores
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+AHEAD = 32  # items worked on before their results are asked for; bounds the memory and how long an interruption takes
+
+
+def map_in_threads(
+    work: Callable[[T], R],
+    items: Sequence[T],
+    description: str,
+    faults: list[str] | None = None,
+    unit: str = "img",
+    done: int = 0,
+    name: Callable[[T], str] = lambda _: "",
+) -> Generator[R | None, None, None]:
+    """Yield the result for each item, in the order of the items.
+
+    Threads are enough: the libraries release the interpreter's lock while they decode, resize and read.
+
+    Args:
+        work: what is done with an item, on any thread.
+        items: what is worked on.
+        description: text of the progress bar.
+        faults: a list that gets the message of each item that raises BadInput; the result of such an item is None. Without a
+            list BadInput ends the work, as any other exception does.
+        unit: what the progress bar counts.
+        done: items that were done earlier; the progress bar starts there.
+        name: text before the message of an item, such as its id and a colon.
+    """
+    if not items:
+        return
+    pending: deque[tuple[T, Future[R]]] = deque()
+
+    def next_result() -> R | None:
+        item, future = pending.popleft()
+        try:
+            return future.result()
+        except BadInput as error:
+            if faults is None:
+                raise
+            faults.append(f"{name(item)}{error}")
+            return None
+
+    with (
+        ThreadPoolExecutor(cores()) as pool,
+        tqdm(total=done + len(items), initial=done, desc=description, unit=unit, disable=None) as bar,
+    ):
+        try:
+            for item in items:
+                pending.append((item, pool.submit(work, item)))
+                if len(pending) > AHEAD:
+                    yield next_result()
+                    bar.update()
+            while pending:
+                yield next_result()
+                bar.update()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
