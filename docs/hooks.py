@@ -14,7 +14,7 @@ import architecture  # noqa: E402
 
 import hpa  # noqa: E402
 from hpa.__main__ import COMMANDS  # noqa: E402
-from hpa.settings import Settings  # noqa: E402
+from hpa.settings import DEFAULTS  # noqa: E402
 from hpa.training.presets import PRESETS  # noqa: E402
 
 
@@ -68,9 +68,9 @@ def settings() -> str:
     parser = command_parser("train")
     options = {action.dest: _option(parser, action) for action in parser._actions}
     rows = []
-    for name in Settings.__dataclass_fields__:
+    for name, default in DEFAULTS.items():
         option, values, _, text = options.get(name, ["", "", "", ""])
-        rows.append([f"`{name}`", option, values, _value(PRESETS["report"][name]), text])
+        rows.append([f"`{name}`", option, values, _value(default), text])
     return table(["setting", "option", "values", "default", "what it does"], rows)
 
 
@@ -78,9 +78,9 @@ def presets() -> str:
     """Return the table of what each preset changes of `report`."""
     names = [name for name in PRESETS if name != "report"]
     rows = []
-    for setting, default in PRESETS["report"].items():
-        if setting != "precision" and any(PRESETS[name][setting] != default for name in names):
-            changed = [_value(PRESETS[name][setting]) if PRESETS[name][setting] != default else "" for name in names]
+    for setting, default in DEFAULTS.items():
+        if any(setting in PRESETS[name] for name in names):
+            changed = [_value(PRESETS[name].get(setting)) for name in names]
             rows.append([f"`{setting}`", _value(default), *changed])
     return table(["setting", "`report`", *(f"`{name}`" for name in names)], rows)
 

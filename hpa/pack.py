@@ -40,10 +40,10 @@ def work(options: argparse.Namespace) -> None:
     from hpa.data.partition import has_validation_set
     from hpa.data.store import pack, require_room, store_folder
     from hpa.data.tables import has_test_set, read_ids, read_samples
-    from hpa.training.presets import find_preset
+    from hpa.training.presets import preset_name, preset_settings
 
     task, ids = options.task, {}
-    size = options.size or find_preset(None, task, options.runs)["size"]
+    size = options.size or preset_settings(preset_name(None, task), options.runs)["size"]
     if options.set != "test":
         ids["train"] = read_samples(options.data, "train", task).ids
         if has_validation_set(options.data):

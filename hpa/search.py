@@ -33,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_intensity_range(parser)
     add("--batch-size", type=command.positive_integer, help="images in a step; the preset's if not given")
     add(
-        "--averaging",
+        "--ema-momentum",
         type=command.share,
         help="momentum of the moving average of the weights in trials; if not given, it averages over a tenth of a trial's "
         "steps, or as many as the preset does if these are fewer",
@@ -53,10 +53,10 @@ def work(options: argparse.Namespace) -> None:
     from hpa.training.choice import base_settings
 
     start = base_settings(options.preset, vars(options), options.task, options.data, options.runs)
-    if options.averaging is None:
+    if options.ema_momentum is None:
         steps = options.epochs * math.ceil(options.rows / start.batch_size)
         # A momentum m averages over about 1 / (1 - m) steps, here a tenth of them.
-        start = replace(start, averaging=min(start.averaging, max(0.0, 1 - 10 / steps)))
+        start = replace(start, ema_momentum=min(start.ema_momentum, max(0.0, 1 - 10 / steps)))
     with command.quiet_import():
         from hpa.training.search import search
 

@@ -1,9 +1,24 @@
-"""The stages that a network goes through, and the settings that a run is made with."""
+"""Every setting of a run, written once, and the stages of training.
 
+The options of the commands, the checks of config.json and of presets, and the table of settings in the documentation all
+come from the class `Settings`.
+"""
+
+import dataclasses
 import re
-from dataclasses import dataclass
+import typing
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+from pydantic import AfterValidator, ConfigDict, GetCoreSchemaHandler, Strict, StringConstraints, ValidationError
+from pydantic.dataclasses import dataclass
+from pydantic_core import CoreSchema
+from pydantic_core.core_schema import no_info_after_validator_function
 
 from hpa.errors import BadInput
+from hpa.models.gapnet import VARIANTS
+from hpa.registry import NETWORKS
 
 # What each name stands for is written where it is carried out (losses, fit, augment, mixing); these lists are here so
 # that the option parser need not load those.
@@ -30,7 +45,7 @@ NAME = re.compile("(.*?)(-fold[0-9]+)?(-svm-(?:linear|rbf))?", re.DOTALL)
 PARTS = ("all", "convolutional", "dense")
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Stage:
     """One stage of training.
 
@@ -63,109 +78,21 @@ STAGES = {
 }
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What a run is made with; two runs with equal settings on the same data give the same files.
-
-    Attributes:
-        model: a name in `hpa.registry.NETWORKS`.
-        variant: 0 to 7, or None where the model has no variants.
-        filters: filters of each stage of a CellNet; this and the next three are None for other models.
-        blocks: residual blocks of each stage.
-        kernel: side of the kernels in pixels.
-        dropout: rate on the pooled features.
-        activation: Keras' name of the activation inside the network; the pretrained backbones have their own.
-        weights: file of weights to start from, or "imagenet"; None for new ones.
-        stage: a name in `STAGES`.
-        part: what learns, one of `PARTS`.
-        size: side of the images in pixels.
-        intensity_range: for each channel what is black and white in its 16-bit files, or None if they have 8 bits; None if
-            all have 8 bits, or while the training set has not been measured.
-        folds: number of folds of the training table; None where the data has a validation set of its own.
-        fold: the fold that is held out for validation.
-        split_seed: seed of the folds; apart from `seed`, so that models of different seeds share their validation rows.
-        groups: what keeps rows on one side of the split: None, or "antibodies", "neighbours-<n>" or a file, or several of
-            them parted by commas, see `read_groups` of `hpa.data.splits`.
-        external_weight: what a row of the external set weighs in the loss, where a row of `train` weighs 1; 0 to learn from
-            `train` alone.
-        rows: how many of the training rows are learned from, chosen by the seed of the split; None for all.
-        precision: one of `PRECISIONS`: what the network computes in; its weights and outputs are float32 in any case.
-        seed: seed of the weights, the order, the augmentation and the dropout.
-        epochs: number of epochs.
-        batch_size: rows a step.
-        optimizer: one of `OPTIMIZERS`.
-        learning_rate: the optimizer's, at its highest.
-        schedule: one of `SCHEDULES`; a plateau is one of the validation loss, or of the score that keeps the best epoch.
-        warm_up: epochs over which a cosine or constant schedule rises; 0 for none.
-        patience: epochs without a better score after which the run ends; 0 for never.
-        weight_decay: the optimizer's.
-        clip_norm: largest norm of the gradient over all weights; 0 for any.
-        averaging: momentum of the moving average of the weights that is validated and kept; 0 for none.
-        label_smoothing: share of each crossentropy target that is spread over all classes.
-        loss: one of `LOSSES`, or two as `parse_loss` reads them.
-        positive_weights: one of `WEIGHTINGS`: what positives weigh in binary crossentropy, see `hpa.data.sampling`.
-        class_weights: one of `WEIGHTINGS`: what rows weigh by their class, where they have one label.
-        oversampling: share of the rows below which a class is rare and its rows are repeated in an epoch; 0 for none.
-        augmentation: one of `AUGMENTATIONS`.
-        mixing: one of `MIXINGS`.
-        progressive_resizing: share of the epochs, the first, with images made smaller by `hpa.data.feed`; 0 for none.
-    """
-
-    model: str
-    variant: int | None
-    filters: tuple[int, ...] | None
-    blocks: tuple[int, ...] | None
-    kernel: int | None
-    dropout: float | None
-    activation: str
-    weights: str | None
-    stage: str
-    part: str
-    size: int
-    intensity_range: tuple[tuple[int, int] | None, ...] | None
-    folds: int | None
-    fold: int
-    split_seed: int
-    groups: str | None
-    external_weight: float
-    rows: int | None
-    precision: str
-    seed: int
-    epochs: int
-    batch_size: int
-    optimizer: str
-    learning_rate: float
-    schedule: str
-    warm_up: int
-    patience: int
-    weight_decay: float
-    clip_norm: float
-    averaging: float
-    label_smoothing: float
-    loss: str
-    positive_weights: str
-    class_weights: str
-    oversampling: float
-    augmentation: str
-    mixing: str
-    progressive_resizing: float
-
-
 def parse_loss(text: str) -> dict[str, float]:
     """Return the losses that a setting names and their shares, which sum to 1.
 
     "A" is one of `LOSSES`, "A+B" the mean of two, and "A+B:0.3" has a share of 0.3 of B and 0.7 of A.
+
+    >>> parse_loss("focal+soft-f1:0.25")
+    {'focal': 0.75, 'soft-f1': 0.25}
 
     Raises:
         BadInput: if the text is none of these.
     """
     found = re.fullmatch(r"([a-z0-9-]+)(?:\+([a-z0-9-]+)(?::(0?\.\d*[1-9]\d*))?)?", text)
     names = [name for name in found.groups()[:2] if name] if found else []
-    if not names or not set(names) <= LOSSES.keys() or len(names) != len(set(names)):
-        raise BadInput(
-            f"loss {text}: expected one of {', '.join(LOSSES)}, "
-            "or two of them as A+B, or as A+B:SHARE, where SHARE is B's, between 0 and 1"
-        )
+    if not found or not set(names) <= LOSSES.keys() or len(names) != len(set(names)):
+        raise BadInput(f"loss {text}: expected {LOSS_WORDS}")
     share = float(found[3] or 0.5)
     return dict(zip(names, (1 - share, share), strict=True)) if names[1:] else {text: 1.0}
 
@@ -175,7 +102,265 @@ def require_loss(loss: str, labels: str) -> None:
     for name in parse_loss(loss):
         if labels not in LOSSES[name]:
             kind = f"tasks with {labels} label{'s' * (labels == 'many')} a sample"
-            raise BadInput(f"--loss {name} is not for {kind}; take another --loss or --preset")
+            raise BadInput(f"loss {name} is not for {kind}; choose another loss or preset", setting="loss")
+
+
+# How values look, for messages and the documentation; what numbers and names may be is read from their types.
+LOSS_WORDS = f"one of {', '.join(LOSSES)}, or two of them as A+B or A+B:SHARE, where SHARE is B's, between 0 and 1"
+RANGE_WORDS = "a list of [LOW, HIGH] with 0 <= LOW < HIGH <= 65535, or null, for each channel"
+
+
+@dataclasses.dataclass(frozen=True)
+class OneOf:
+    """The names that a text may be. They are looked up when a value is checked, so that a registry may grow."""
+
+    names: Collection[str]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Return pydantic's check."""
+        return no_info_after_validator_function(self.check, handler(source))
+
+    def check(self, value: str) -> str:
+        """Raise ValueError unless a text is one of the names."""
+        if value not in self.names:
+            raise ValueError
+        return value
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """What a type allows, where it cannot be read from its bounds."""
+
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class About:
+    """What people read of a setting besides its name and type.
+
+    Attributes:
+        help: what it does.
+        group: the heading that it stands under.
+        unset: what None, or nothing, stands for.
+        metavar: how its value looks in an option's help; None says that of its type.
+    """
+
+    help: str
+    group: str
+    unset: str = "none"
+    metavar: str | None = None
+
+
+def _check_loss(value: str) -> str:
+    parse_loss(value)
+    return value
+
+
+def _check_interval(value: tuple[int, int]) -> tuple[int, int]:
+    if value[0] >= value[1]:
+        raise ValueError
+    return value
+
+
+LARGEST_SEED = 2**32 - 1  # as far as NumPy's seeds go
+LARGEST_COUNT = 2**31 - 1  # so that what is computed with it stays within number formats
+Count = Annotated[int, Ge(1), Le(LARGEST_COUNT)]
+Seed = Annotated[int, Ge(0), Le(LARGEST_SEED)]
+Share = Annotated[float, Ge(0), Lt(1)]
+FromZero = Annotated[float, Ge(0)]
+Positive = Annotated[float, Gt(0)]
+Level = Annotated[int, Ge(0), Lt(2**16)]
+# JSON has lists where tuples are meant.
+Counts = Annotated[tuple[Count, ...], MinLen(1), Strict(False)]
+Interval = Annotated[tuple[Level, Level], Strict(False), AfterValidator(_check_interval)]
+Ranges = Annotated[tuple[Interval | None, ...], MinLen(1), Strict(False), Words(RANGE_WORDS)]
+Loss = Annotated[str, AfterValidator(_check_loss), Words(LOSS_WORDS)]
+Text = Annotated[str, StringConstraints(pattern="^[^\0]+$"), Words("a text")]
+
+MAIN, DATA, NETWORK, LEARNING = "most used", "data", "network", "learning"
+RARE, AUGMENTATION, STAGE = "rare classes", "augmentation", "stage"
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
+class Settings:
+    """What a run is made with; two runs with equal settings on the same data give the same files.
+
+    Each setting has its type and bounds, its help, and as its default the value of the preset `report`.
+
+    Raises:
+        pydantic.ValidationError: a ValueError, if a value is out of bounds or of another type.
+    """
+
+    model: Annotated[str, OneOf(NETWORKS), About("the network", MAIN)] = "gapnet"
+    variant: Annotated[
+        Annotated[int, Ge(0), Le(len(VARIANTS) - 1)] | None,
+        About("which of the eight GapNets, which differ in kernel, filters and dropout", MAIN, "0"),
+    ] = None
+    filters: Annotated[Counts | None, About("filters of each stage of a CellNet", NETWORK, metavar="N,N,...")] = None
+    blocks: Annotated[Counts | None, About("residual blocks of each stage of a CellNet", NETWORK, metavar="N,N,...")] = None
+    kernel: Annotated[Count | None, About("side of a CellNet's kernels in pixels", NETWORK)] = None
+    dropout: Annotated[Share | None, About("dropout rate of a CellNet on the pooled features", NETWORK)] = None
+    activation: Annotated[str, OneOf(ACTIVATIONS), About("activation inside the network", NETWORK)] = "relu"
+    weights: Annotated[
+        Text | None,
+        About("weights to start from, for alexnet and Keras' own networks", NETWORK, "new weights", "FILE|imagenet"),
+    ] = None
+    stage: Annotated[str, OneOf(STAGES), About("the stage of training", STAGE)] = "base"
+    part: Annotated[str, OneOf(PARTS), About("what learns; the rest is frozen", NETWORK)] = "all"
+    size: Annotated[Count, About("side of the images in pixels", MAIN)] = 256
+    intensity_range: Annotated[
+        Ranges | None,
+        About(
+            "what is black and white in 16-bit images, for all channels or for each, 8-bit for a channel of such files; "
+            "full is 0:65535",
+            DATA,
+            "measured over the training set",
+            "LOW:HIGH,...|full",
+        ),
+    ] = None
+    folds: Annotated[
+        Count | None, About("number of folds of the training set", DATA, "the data's validation set, or else 5 folds")
+    ] = None
+    fold: Annotated[Seed, About("the fold that is held out for validation", MAIN)] = 0
+    split_seed: Annotated[Seed, About("seed of the folds; models of different seeds share their validation rows", DATA)] = 0
+    groups: Annotated[
+        Text | None,
+        About(
+            "rows that stay in one fold: those of one antibody, ranges of N neighbouring ids, or a CSV with columns Id and "
+            "group; several separated by commas",
+            DATA,
+            metavar="antibodies|neighbours-N|FILE.csv",
+        ),
+    ] = None
+    external_weight: Annotated[
+        FromZero,
+        About(
+            "learn from external/ and external-<any name>/ in the data folder too, each row weighing this much; 0 for not",
+            DATA,
+        ),
+    ] = 0.0
+    rows: Annotated[Count | None, About("how many training rows to learn from", DATA, "all")] = None
+    precision: Annotated[
+        str,
+        OneOf(PRECISIONS),
+        About(
+            "what the network computes in; weights and outputs are float32 in any case; mixed_bfloat16 is faster where the "
+            "processor has matrix units for it",
+            NETWORK,
+        ),
+    ] = "float32"
+    seed: Annotated[Seed, About("seed of weights, order, augmentation and dropout", MAIN)] = 0
+    epochs: Annotated[Count, About("passes over the training rows", MAIN)] = 40
+    batch_size: Annotated[Count, About("images in a step", MAIN)] = 128
+    optimizer: Annotated[str, OneOf(OPTIMIZERS), About("the optimizer", LEARNING)] = "adam"
+    learning_rate: Annotated[Positive, About("learning rate of the optimizer, at its highest", MAIN)] = 1e-3
+    schedule: Annotated[
+        str,
+        OneOf(SCHEDULES),
+        About("how the learning rate falls: to a tenth on a plateau of validation loss or score, or as a cosine", LEARNING),
+    ] = "constant"
+    warm_up: Annotated[Seed, About("epochs over which a constant or cosine schedule rises; 0 for none", LEARNING)] = 0
+    patience: Annotated[Seed, About("end after so many epochs without a better score; 0 for never", LEARNING)] = 0
+    weight_decay: Annotated[Share, About("weight decay of the optimizer", LEARNING)] = 0.0
+    clip_norm: Annotated[FromZero, About("largest norm of the gradient over all weights; 0 for any", LEARNING)] = 0.0
+    ema_momentum: Annotated[
+        Share,
+        About(
+            "momentum of the exponential moving average of the weights, which is validated and kept; 0 for none", LEARNING
+        ),
+    ] = 0.0
+    label_smoothing: Annotated[
+        Share, About("share of each crossentropy target that is spread over all classes", LEARNING)
+    ] = 0.0
+    loss: Annotated[Loss, About("what training minimises", MAIN, metavar="LOSS")] = "binary-crossentropy"
+    positive_weights: Annotated[
+        str, OneOf(WEIGHTINGS), About("what a rare class' positives weigh more in binary-crossentropy", RARE)
+    ] = "none"
+    class_weights: Annotated[
+        str, OneOf(WEIGHTINGS), About("what a rare class' rows weigh more, with one label a sample", RARE)
+    ] = "none"
+    oversampling: Annotated[Share, About("repeat the rows of classes that less than this share has; 0 for none", RARE)] = 0.0
+    augmentation: Annotated[str, OneOf(AUGMENTATIONS), About("how training images vary", MAIN)] = "report"
+    mixing: Annotated[str, OneOf(MIXINGS), About("how half of the batches are mixed", AUGMENTATION)] = "none"
+    progressive_resizing: Annotated[
+        Share,
+        About(
+            "share of the epochs, the first, in which a CellNet learns from images of half the pixels, about twice as fast",
+            AUGMENTATION,
+        ),
+    ] = 0.0
+
+
+NAMES = tuple(field.name for field in dataclasses.fields(Settings))
+DEFAULTS = dataclasses.asdict(Settings())
+HINTS = typing.get_type_hints(Settings, include_extras=True)
+RENAMED = {"averaging": "ema_momentum"}  # settings by their names in files of earlier versions
+
+
+def today(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a file of any version holds, with the settings under the names that they have today."""
+    return {RENAMED.get(name, name): value for name, value in values.items()}
+
+
+def faults(values: Mapping[str, object]) -> list[str]:
+    """Return what is wrong with the values of some settings, each by itself; names that are no settings are left out.
+
+    >>> faults({"epochs": 0, "model": "gapnet", "data": "data"})
+    ['epochs is 0; expected a whole number from 1 to 2147483647']
+    """
+    try:
+        Settings(**{name: value for name, value in values.items() if name in NAMES})  # type: ignore[arg-type]
+    except ValidationError as error:
+        wrong = dict.fromkeys(str(each["loc"][0]) for each in error.errors(include_url=False))
+        return [f"{name} is {values[name]!r}; expected {expected(HINTS[name])}" for name in wrong]
+    return []
+
+
+def about(name: str) -> About:
+    """Return what people read of a setting."""
+    return next(mark for mark in HINTS[name].__metadata__ if isinstance(mark, About))
+
+
+def kind(hint: Any) -> tuple[Any, tuple[object, ...]]:
+    """Return the type of a setting without None, and what else is said of its values."""
+    marks: tuple[object, ...] = ()
+    while True:
+        if get_origin(hint) is Annotated:
+            hint, marks = hint.__origin__, marks + hint.__metadata__
+        elif type(None) in get_args(hint):
+            hint = get_args(hint)[0]
+        else:
+            return hint, marks
+
+
+def expected(hint: Any) -> str:
+    """Return in words what values a type allows.
+
+    >>> expected(Share), expected(Counts | None)
+    ('a number from 0 to below 1', 'a list of whole numbers from 1 to 2147483647')
+    """
+    own, marks = kind(hint)
+    for mark in marks:
+        if isinstance(mark, OneOf):
+            return f"one of {', '.join(mark.names)}"
+        if isinstance(mark, Words):
+            return mark.text
+    if get_origin(own) is tuple:
+        return f"a list of {expected(get_args(own)[0])[2:].replace('number', 'numbers')}"
+    number, [low, *high] = (
+        "a whole number" if own is int else "a number",
+        [each for each in marks if not isinstance(each, About)],
+    )
+    match low, high:
+        case Gt(limit), []:
+            return f"{number} above {limit}"
+        case Ge(limit), []:
+            return f"{number} of at least {limit}"
+        case Ge(limit), [Le(most)]:
+            return f"{number} from {limit} to {most}"
+        case Ge(limit), [Lt(most)]:
+            return f"{number} from {limit} to below {most}"
+    raise TypeError(hint)
 
 
 def run_name(given: str | None, model: str, variant: int | None, fold: int) -> str:
@@ -191,7 +376,7 @@ def run_name(given: str | None, model: str, variant: int | None, fold: int) -> s
 
 def fold_name(name: str, fold: int) -> str:
     """Return the name of another fold of a run: `"0-fold2"` for `"0"` or `"0-fold1"` and fold 2; fold 0 has no suffix."""
-    start, _, end = NAME.fullmatch(name).groups("")
+    start, _, end = _parts(name)
     return f"{start}-fold{fold}{end}" if fold else start + end
 
 
@@ -203,7 +388,7 @@ def require_name(name: str, fold: int, kernel: str | None = None) -> None:
         fold: that the run holds out.
         kernel: of the support vector machine that is the run's head; None if it has none.
     """
-    _, given, machine = NAME.fullmatch(name).groups("")
+    _, given, machine = _parts(name)
     if given and fold_name(name, fold) != name:
         raise BadInput(
             f"--name {name}: ends in {given}, as the name of another fold does, but the fold here is {fold}; choose a name "
@@ -211,3 +396,9 @@ def require_name(name: str, fold: int, kernel: str | None = None) -> None:
         )
     if machine != (f"-svm-{kernel}" if kernel else ""):
         raise BadInput(f"--name {name}: only the runs that hpa.svm makes end in -svm-<kernel>; choose another name")
+
+
+def _parts(name: str) -> tuple[str, str, str]:
+    found = NAME.fullmatch(name)
+    assert found  # every text has at least the first part
+    return found[1], found[2] or "", found[3] or ""

@@ -8,6 +8,7 @@ from hpa import command
 from hpa.settings import (
     ACTIVATIONS,
     AUGMENTATIONS,
+    DEFAULTS,
     MIXINGS,
     OPTIMIZERS,
     PARTS,
@@ -84,7 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--patience", type=command.whole_number, help="end after so many epochs without a better score; 0 for never")
     add("--weight-decay", type=command.share, help="weight decay of the optimizer")
     add("--clip-norm", type=command.number_from_zero, help="largest norm of the gradient over all weights; 0 for any")
-    add("--averaging", type=command.share, help="momentum of the moving average of the weights; 0 for none")
+    add("--ema-momentum", type=command.share, help="momentum of the moving average of the weights; 0 for none")
     add("--label-smoothing", type=command.share, help="share of each target that is spread over all classes")
     add = parser.add_argument_group("rare classes").add_argument
     add("--positive-weights", choices=WEIGHTINGS, help="what a rare class' positives weigh more in binary-crossentropy")
@@ -140,8 +141,7 @@ def work(options: argparse.Namespace) -> None:
 
 def _in_words(preset: dict) -> str:
     """Return what a preset sets otherwise than the report's, or, for that one itself, all that it sets."""
-    usual = {} if preset is PRESETS["report"] else PRESETS["report"]
-    changed = {name: value for name, value in preset.items() if value != usual.get(name)}
+    changed = {name: value for name, value in (preset or DEFAULTS).items() if name != "preset"}
     return ", ".join(f"{name.replace('_', '-')} {value}" for name, value in changed.items() if value not in (0, "none"))
 
 

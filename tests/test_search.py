@@ -28,7 +28,7 @@ from hpa.settings import Settings
 from hpa.tasks import HEP2, HPA
 from hpa.training import fit
 from hpa.training import search as room
-from hpa.training.presets import PRESETS, find_preset
+from hpa.training.presets import PRESETS, preset_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONS = ["--task", "hep2", "--data", "data", "--size", "16", "--epochs", "2", "--rows", "40"]
@@ -94,7 +94,7 @@ def trials_of(runs="runs", name="search"):
 
 
 def settings_of(preset, task=HEP2, **others):
-    own = PRESETS[preset] | {"folds": 5, "loss": room.CROSSENTROPIES[task.labels]} | others
+    own = preset_settings(preset) | {"folds": 5, "loss": room.CROSSENTROPIES[task.labels]} | others
     return Settings(**own)
 
 
@@ -137,7 +137,7 @@ def test_what_a_search_leaves(place, trainer, capsys):
     table = trials_of()
     assert table["number"].tolist() == list(range(14))
     assert [name for name, _ in trainer.asked] == [f"searches/search/trial-{number}" for number in range(14)]
-    assert trainer.asked[0][1] == settings_of("cells", size=16, epochs=2, rows=40, averaging=0.0)
+    assert trainer.asked[0][1] == settings_of("cells", size=16, epochs=2, rows=40, ema_momentum=0.0)
     assert table["parameters"].tolist() == [123] * 14
     assert table["seconds"].notna().all()
     for (_, settings), row in zip(trainer.asked, table.to_dict("records"), strict=True):
@@ -159,10 +159,10 @@ def test_the_best_setting_can_be_trained_at_full_length(place, trainer):
     assert run("--trials", 4) == 0
     found = trainer.asked[trials_of()["score"].idxmax()][1]
     settings = train_settings("--task", "hep2", "--data", "data", "--preset", "search")
-    full_length = {"rows": None, "epochs": 40, "folds": None, "averaging": 0.995}
+    full_length = {"rows": None, "epochs": 40, "folds": None, "ema_momentum": 0.995}
     for field in fields(Settings):
         assert getattr(settings, field.name) == full_length.get(field.name, getattr(found, field.name)), field.name
-    assert find_preset("search", HEP2, Path("runs"))["filters"] == found.filters
+    assert preset_settings("search", Path("runs"))["filters"] == found.filters
 
 
 def test_a_search_from_what_another_one_found(place, trainer):
@@ -175,11 +175,11 @@ def test_a_search_from_what_another_one_found(place, trainer):
 @pytest.mark.parametrize(("epochs", "momentum"), [(2, 0.0), (40, 0.75), (4000, 0.995)])
 def test_a_short_trial_averages_over_fewer_steps(place, trainer, epochs, momentum):
     assert run("--trials", 1, "--epochs", epochs) == 0  # of one step each
-    assert trainer.asked[0][1].averaging == momentum
+    assert trainer.asked[0][1].ema_momentum == momentum
 
 
 def test_a_search_goes_on_on_another_processor(place, trainer, monkeypatch):
-    begun = PRESETS["cells"]["precision"]
+    begun = preset_settings("cells")["precision"]
     assert run("--trials", 1) == 0
     [other] = {"float32", "mixed_bfloat16"} - {begun}
     monkeypatch.setitem(PRESETS["cells"], "precision", other)
@@ -389,7 +389,7 @@ def test_bad_input(place, trainer, capsys, options, message):
     Path("runs/presets").mkdir(parents=True)
     for name, change in {"odd": {"dropout": 0.9}, "uneven": {"filters": (32, 48, 64, 96)}}.items():
         Path("runs/presets", f"{name}.json").write_text(json.dumps({"preset": "cells"} | change))
-    Path("runs/presets/lost.json").write_text(json.dumps(PRESETS["cells"]))
+    Path("runs/presets/lost.json").write_text(json.dumps(preset_settings("cells")))
     before = set(place.rglob("*"))
     try:
         code = run("--trials", 1, *options)

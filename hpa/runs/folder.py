@@ -13,14 +13,13 @@ import numpy as np
 import pandas as pd
 
 from hpa import __version__
-from hpa.allowed import value_faults
 from hpa.data.tables import SampleTable
 from hpa.errors import BadInput, refuse
 from hpa.files import file_digest, read_json, require_plain, write_json, written_whole
 from hpa.runs.monitor import MONITORS, has_stalled
 from hpa.scoring.folds import run_of
 from hpa.scoring.predictions import model_fault, read_predictions
-from hpa.settings import STAGES, Settings, fold_name, require_name
+from hpa.settings import NAMES, STAGES, Settings, faults, fold_name, require_name, today
 from hpa.tasks import Task, faults_of_task
 
 PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "pyimgaug", "opencv-python")
@@ -86,7 +85,7 @@ def require_same_run(folder: Path, config: dict) -> None:
     """
     if not (folder / "config.json").exists():
         return
-    made = ADDED | {"split_sha256": config.get("split_sha256")} | read_json(folder / "config.json")
+    made = ADDED | {"split_sha256": config.get("split_sha256")} | today(read_json(folder / "config.json"))
     differences = [f"{name} {made.get(name)}, now {value}" for name, value in config.items() if made.get(name) != value]
     if differences:
         raise BadInput(
@@ -137,16 +136,16 @@ def read_settings(folder: Path) -> Settings:
     """Return the settings that the run in `folder` was made with.
 
     Raises:
-        BadInput: if there is no run, or its config.json lacks a setting or holds what none can be (see `ALLOWED`).
+        BadInput: if there is no run, or its config.json lacks a setting or holds a value that a setting cannot have.
     """
-    config = ADDED | _read_config(folder)
-    missing = [name for name in Settings.__dataclass_fields__ if name not in config]
+    config = ADDED | today(_read_config(folder))
+    missing = [name for name in NAMES if name not in config]
     if missing:
         raise BadInput(
             f"{folder / 'config.json'}: lacks {', '.join(missing)}; this version of hpa.train did not write it; train again"
         )
-    refuse(folder / "config.json", [f"{fault}; restore the file, or train again" for fault in value_faults(config)])
-    return Settings(**{name: _with_tuples(config[name]) for name in Settings.__dataclass_fields__})
+    refuse(folder / "config.json", [f"{fault}; restore the file, or train again" for fault in faults(config)])
+    return Settings(**{name: config[name] for name in NAMES})
 
 
 def with_precision_of(folder: Path, settings: Settings) -> Settings:

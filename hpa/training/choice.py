@@ -1,19 +1,18 @@
 """The settings of a run: what a preset or the stage before says, what options put in its place, and whether that fits."""
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 from hpa.data.intensity import stated_range
 from hpa.data.partition import has_validation_set
 from hpa.errors import BadInput
 from hpa.registry import NETWORKS
-from hpa.settings import SMOOTHED, Settings, Stage, parse_loss, require_loss
+from hpa.settings import NAMES, SMOOTHED, Settings, Stage, parse_loss, require_loss
 from hpa.tasks import Task
-from hpa.training.presets import FOLDS, find_preset
+from hpa.training.presets import FOLDS, preset_name, preset_settings
 
 TOPOLOGY = ("filters", "blocks", "kernel", "dropout")
-NAMES = tuple(field.name for field in fields(Settings))
 
 
 def base_settings(preset: str | None, options: Mapping[str, object], task: Task, data: Path, runs: Path) -> Settings:
@@ -23,7 +22,7 @@ def base_settings(preset: str | None, options: Mapping[str, object], task: Task,
     asked for by an option is refused.
 
     Args:
-        preset: its name, as for `find_preset`.
+        preset: its name, as for `preset_settings`; None for the task's own.
         options: values that take the place of the preset's, by the name of the setting; None and other names are left out.
         task: what is classified.
         data: folder of the data, whose own validation set is used if there is one and no folds are asked for.
@@ -32,7 +31,7 @@ def base_settings(preset: str | None, options: Mapping[str, object], task: Task,
     Raises:
         BadInput: if there is no such preset, or settings do not go together, or with the task.
     """
-    chosen = find_preset(preset, task, runs)
+    chosen = preset_settings(preset_name(preset, task), runs)
     given = _given(options)
     if given.get("model", "cellnet") != "cellnet":
         chosen = chosen | dict.fromkeys(TOPOLOGY)

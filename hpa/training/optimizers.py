@@ -19,7 +19,7 @@ def new_optimizer(settings: Settings, steps: int) -> keras.Optimizer:
     hundredth of a per cent of it in the last step.
 
     Args:
-        settings: give optimizer, learning rate, schedule, warm-up, weight decay, clipping and averaging.
+        settings: give optimizer, learning rate, schedule, warm-up, weight decay, clipping and EMA momentum.
         steps: steps an epoch.
     """
     rate, rise = settings.learning_rate, settings.warm_up * steps
@@ -28,5 +28,5 @@ def new_optimizer(settings: Settings, steps: int) -> keras.Optimizer:
         warm_up = {"warmup_target": rate, "warmup_steps": rise} if rise else {}
         rate = CosineDecay(rate / 100 if rise else rate, fall, end, **warm_up)
     options = {"weight_decay": settings.weight_decay or None, "global_clipnorm": settings.clip_norm or None}
-    averaging = {"use_ema": True, "ema_momentum": settings.averaging} if settings.averaging else {}
-    return OPTIMIZERS[settings.optimizer](rate, **options, **averaging)
+    ema = {"use_ema": True, "ema_momentum": settings.ema_momentum} if settings.ema_momentum else {}
+    return OPTIMIZERS[settings.optimizer](rate, **options, **ema)

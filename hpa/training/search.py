@@ -53,7 +53,8 @@ Space = dict[str, BaseDistribution]
 # Settings of a trial that say how it was measured, not what was found; at full length they are those of the preset that the
 # search started from. A moving average over a part of a short trial would be too short there.
 OF_THE_SEARCH = (
-    "stage", "intensity_range", "folds", "fold", "split_seed", "groups", "rows", "seed", "epochs", "averaging", "precision",
+    "stage", "intensity_range", "folds", "fold", "split_seed", "groups", "rows", "seed", "epochs", "ema_momentum",
+    "precision",
 )  # fmt: skip
 PANEL_COLUMNS = 4
 

@@ -63,7 +63,7 @@ RECIPES = {
         "--optimizer adamw --learning-rate 2e-3 --weight-decay 0.01 --warm-up 1 --schedule cosine"
     ),
     "gradients clipped at 1": Recipe("--clip-norm 1"),
-    "moving average 0.99": Recipe("--averaging 0.99"),
+    "moving average 0.99": Recipe("--ema-momentum 0.99"),
     "label smoothing 0.05": Recipe("--label-smoothing 0.05"),
     "half soft F1 in the loss": Recipe("--loss binary-crossentropy+soft-f1"),
     "focal loss": Recipe("--loss focal"),
@@ -78,7 +78,7 @@ RECIPES = {
     ),
     "winner without soft F1": Recipe("--preset winner --loss binary-crossentropy", longer=1.15),
     "winner without oversampling": Recipe("--preset winner --oversampling 0"),
-    "winner without moving average": Recipe("--preset winner --averaging 0", longer=1.15),
+    "winner without moving average": Recipe("--preset winner --ema-momentum 0", longer=1.15),
     "winner with positives weighed": Recipe("--preset winner --positive-weights square-root", longer=1.15),
 }
 

@@ -25,9 +25,8 @@ from hpa.models.catalog import build  # noqa: E402
 from hpa.settings import Settings  # noqa: E402
 from hpa.tasks import HPA  # noqa: E402
 from hpa.training.fit import compile_model  # noqa: E402
-from hpa.training.presets import REPORT  # noqa: E402
 
-SETTINGS = Settings(**REPORT | {"variant": 0, "batch_size": 16})
+SETTINGS = Settings(variant=0, batch_size=16)
 ROWS = 192
 STEPS = 6
 REPEATS = 5

@@ -19,7 +19,7 @@ from hpa.files import cores
 from hpa.runs.folder import read_history
 
 BUDGET = ["--rows", "1500", "--epochs", "6"]
-COMMON = ["--task", "hep2", *BUDGET, "--batch-size", "16", "--averaging", "0.98"]
+COMMON = ["--task", "hep2", *BUDGET, "--batch-size", "16", "--ema-momentum", "0.98"]
 ROWS = {
     "alexnet": ["--task", "hep2", *BUDGET, "--preset", "alexnet"],
     "mobilenet-v2": [*COMMON, "--model", "mobilenet-v2"],
@@ -34,7 +34,7 @@ ROWS = {
 }
 MACHINES = {"cells-svm-linear": "linear", "cells-svm-rbf": "rbf"}
 TRIALS = 10
-TRIAL = ["--task", "hep2", "--rows", "750", "--epochs", "3", "--batch-size", "16", "--averaging", "0.98"]
+TRIAL = ["--task", "hep2", "--rows", "750", "--epochs", "3", "--batch-size", "16", "--ema-momentum", "0.98"]
 
 
 def main() -> None:

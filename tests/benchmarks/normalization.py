@@ -19,7 +19,6 @@ from hpa.models.normalization import BatchNormalization  # noqa: E402
 from hpa.settings import PRECISIONS, Settings  # noqa: E402
 from hpa.tasks import HPA  # noqa: E402
 from hpa.training.fit import compile_model, computing_in  # noqa: E402
-from hpa.training.presets import REPORT  # noqa: E402
 
 SIZES = {80: 32, 256: 16}  # and the images in a step
 STEPS = 3
@@ -39,7 +38,7 @@ def main() -> None:
         images = generator.integers(0, 256, (batch_size, size, size, len(HPA.channels)), dtype=np.uint8)
         targets = generator.integers(0, 2, (batch_size, len(HPA.classes))).astype(np.float32)
         for precision in PRECISIONS:
-            settings = Settings(**REPORT | {"variant": 0, "size": size, "batch_size": batch_size, "precision": precision})
+            settings = Settings(variant=0, size=size, batch_size=batch_size, precision=precision)
             with computing_in(precision):
                 ours = build(settings.model, size, len(HPA.channels), len(HPA.classes), variant=settings.variant)
             models = [ours, keras.models.clone_model(ours, clone_function=with_keras_own)]

@@ -23,7 +23,7 @@ from hpa.runs.folder import read_settings
 from hpa.settings import STAGES
 from hpa.tasks import HEP2, HPA
 from hpa.training.choice import base_settings, stage_settings
-from hpa.training.presets import PRESETS
+from hpa.training.presets import preset_settings
 from hpa.training.search import OF_THE_SEARCH
 
 TASK = replace(HEP2, name="own", channels=("dapi", "actin"), suffixes=("_dapi", "_actin"))
@@ -168,7 +168,7 @@ def test_a_range_for_another_number_of_channels(data, tmp_path):
         base_settings("cells", options, TASK, data, tmp_path)
     options = {"intensity_range": intensity_range("0:9")}
     assert base_settings("cells", options, TASK, data, tmp_path).intensity_range == ((0, 9), (0, 9))
-    assert PRESETS["cells"]["intensity_range"] is None
+    assert preset_settings("cells")["intensity_range"] is None
     assert "intensity_range" in OF_THE_SEARCH  # what a search finds is for other data too
 
 
@@ -259,7 +259,9 @@ def test_predictions_scale_by_the_range_of_each_run(data, tmp_path, monkeypatch,
     ranges = [((0, 4095), None), ((0, 65535), None), ((0, 4095), None)]
     folders = [tmp_path / "runs" / name / "base" for name in "abc"]
     for folder, each in zip(folders, ranges, strict=True):
-        write_json(folder / "config.json", PRESETS["cells"] | {"size": 16, "task": vars(TASK), "intensity_range": each})
+        write_json(
+            folder / "config.json", preset_settings("cells") | {"size": 16, "task": vars(TASK), "intensity_range": each}
+        )
         (folder / "model.keras").touch()
     seen = []
     model = SimpleNamespace(output=np.empty((0, 6)))

@@ -11,11 +11,10 @@ from hpa.errors import BadInput
 from hpa.settings import Settings
 from hpa.tasks import HPA
 from hpa.train import main
-from hpa.training.presets import PRESETS
 
 
 def settings(**changed):
-    return Settings(**PRESETS["report"] | {"variant": 0, "folds": 4, "external_weight": 0.5} | changed)
+    return Settings(**{"variant": 0, "folds": 4, "external_weight": 0.5} | changed)
 
 
 @pytest.fixture

@@ -23,15 +23,14 @@ from hpa.runs.folder import run_config, write_history
 from hpa.runs.monitor import validation_scores
 from hpa.scoring.members import read_members
 from hpa.scoring.predictions import read_predictions, write_predictions
-from hpa.settings import Settings, fold_name
+from hpa.settings import DEFAULTS, Settings, fold_name
 from hpa.tasks import HEP2, HPA
-from hpa.training.presets import REPORT
 from hpa.tta import TTA
 
 
 def make_run(folder, variant, size=48, fold=0):
     """Write a run folder with a new model: predicting does not ask whether it has learned anything."""
-    settings = Settings(**REPORT | {"variant": variant, "size": size, "folds": 2, "fold": fold})
+    settings = Settings(variant=variant, size=size, folds=2, fold=fold)
     write_json(folder / "config.json", vars(settings) | {"task": vars(HPA)})
     keras.utils.set_random_seed(variant + fold)
     build("gapnet", size, 4, 28, variant=variant).save(folder / "model.keras")
@@ -87,7 +86,7 @@ def test_each_image_is_decoded_once_for_all_models_and_views(drawn_data, tmp_pat
     sizes = {tmp_path / "runs" / name / "base": size for name, size in (("2", 48), ("3", 64), ("4", 48))}
     folders = list(sizes)
     for folder, size in sizes.items():
-        write_json(folder / "config.json", REPORT | {"size": size, "task": vars(HPA)})
+        write_json(folder / "config.json", DEFAULTS | {"size": size, "task": vars(HPA)})
         (folder / "model.keras").touch()
     decoded, seen = [], []
     model = SimpleNamespace(output=np.empty((0, 28)))
@@ -107,7 +106,7 @@ def stand_ins(tmp_path, monkeypatch):
 
     def write(name, task):
         folder = tmp_path / "runs" / name / "base"
-        write_json(folder / "config.json", REPORT | {"size": 8, "task": vars(task)})
+        write_json(folder / "config.json", DEFAULTS | {"size": 8, "task": vars(task)})
         (folder / "model.keras").touch()
 
     monkeypatch.setattr(predict, "_load", lambda folder: SimpleNamespace(output=np.empty((0, 6))))

@@ -23,9 +23,8 @@ from hpa.runs.folder import (
 )
 from hpa.settings import AUGMENTATIONS, STAGES, Settings, fold_name, run_name
 from hpa.tasks import HPA
-from hpa.training.presets import REPORT
 
-SETTINGS = Settings(**REPORT | {"variant": 0, "size": 128, "folds": 5, "epochs": 2, "batch_size": 16})
+SETTINGS = Settings(variant=0, size=128, folds=5, epochs=2, batch_size=16)
 TABLE = SampleTable(np.array(["a", "b"]), np.eye(2, 28, dtype=np.uint8))
 
 

@@ -21,7 +21,7 @@ from hpa.inference.predict import predict_files
 from hpa.scoring.predictions import read_predictions
 from hpa.tasks import HEP2, read_task
 from hpa.training import fit
-from hpa.training.presets import PRESETS
+from hpa.training.presets import PRESETS, preset_settings
 from hpa.tta import TTA, VIEWS, view
 
 TINY = ["--task", "hep2", "--size", "32", "--filters", "4,8", "--blocks", "1,1", "--batch-size", "16", "--epochs", "2"]
@@ -59,7 +59,7 @@ def test_the_datas_own_validation_set_is_used_and_the_best_epoch_kept(runs, draw
     assert best["validation_mean_class_accuracy"] == pytest.approx(balanced_accuracy_score(truth, predicted))
     config = json.loads((folder / "config.json").read_text())
     assert config["task"]["classes"] == list(HEP2.classes)
-    assert {"folds": None, "optimizer": "adamw", "schedule": "cosine", "averaging": 0.995}.items() <= config.items()
+    assert {"folds": None, "optimizer": "adamw", "schedule": "cosine", "ema_momentum": 0.995}.items() <= config.items()
     assert len(pd.read_csv(folder / "split.csv")) == len(samples) + len(read_samples(drawn_cells, "train", HEP2))
 
 
@@ -82,7 +82,7 @@ def test_what_is_saved_predicts_what_was_validated(drawn_cells, tmp_path):
 
 
 def test_a_run_keeps_its_precision_on_another_processor(runs, drawn_cells, monkeypatch, capsys):
-    [other] = {"float32", "mixed_bfloat16"} - {PRESETS["cells"]["precision"]}
+    [other] = {"float32", "mixed_bfloat16"} - {preset_settings("cells")["precision"]}
     monkeypatch.setitem(PRESETS["cells"], "precision", other)
     options = ["--data", drawn_cells, "--runs", runs, *TINY, "--seed", "0", "--name", "seed0"]
     assert run(train, *options) == 0
@@ -133,7 +133,7 @@ def test_smaller_images_come_first_and_validation_is_on_whole_ones(drawn_cells, 
         model.call = lambda images, *rest, **options: sides.append(images.shape[1]) or call(images, *rest, **options)
 
     monkeypatch.setattr(fit, "compile_model", watched)
-    options = [*TINY, "--rows", "16", "--averaging", "0", "--progressive-resizing", "0.5", "--name", "grown"]
+    options = [*TINY, "--rows", "16", "--ema-momentum", "0", "--progressive-resizing", "0.5", "--name", "grown"]
     assert run(train, "--data", drawn_cells, "--runs", tmp_path, *options) == 0
     validated = [32] * -(-len(read_samples(drawn_cells, "validation", HEP2)) // 16)
     assert sides == [23, *validated, 32, *validated]
@@ -159,7 +159,7 @@ def test_the_plateau_remembers_what_came_before_an_interruption(tmp_path, monkey
 
 
 def fit_settings(**changes):
-    return PRESETS["alexnet"] | changes
+    return preset_settings("alexnet") | changes
 
 
 def test_views_are_the_symmetries_of_the_square():

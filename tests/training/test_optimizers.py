@@ -5,13 +5,12 @@ import pytest
 from hpa.settings import OPTIMIZERS as NAMES
 from hpa.settings import Settings
 from hpa.training.optimizers import OPTIMIZERS, new_optimizer
-from hpa.training.presets import REPORT
 
 STEPS, EPOCHS, RATE = 10, 5, 0.5
 
 
 def settings(**changes):
-    return Settings(**REPORT | {"epochs": EPOCHS, "learning_rate": RATE, "optimizer": "sgd"} | changes)
+    return Settings(**{"epochs": EPOCHS, "learning_rate": RATE, "optimizer": "sgd"} | changes)
 
 
 def test_the_options_name_the_optimizers():

@@ -35,14 +35,20 @@ def test_the_report_is_what_the_report_did():
     assert (report.model, report.variant, report.size, report.augmentation) == ("gapnet", 0, 256, "report")
     assert (report.epochs, report.batch_size, report.optimizer, report.learning_rate) == (40, 128, "adam", 1e-3)
     assert (report.loss, report.schedule) == ("binary-crossentropy", "constant")
-    later = ("warm_up", "patience", "weight_decay", "clip_norm", "averaging", "label_smoothing", "oversampling")
+    later = ("warm_up", "patience", "weight_decay", "clip_norm", "ema_momentum", "label_smoothing", "oversampling")
     assert not any(getattr(report, name) for name in later)
     assert {getattr(report, name) for name in ("positive_weights", "class_weights", "mixing")} == {"none"}
 
 
-@pytest.mark.parametrize("name", [name for name, preset in presets.PRESETS.items() if "categorical" not in preset["loss"]])
+@pytest.mark.parametrize(
+    "name", [name for name in presets.PRESETS if "categorical" not in presets.preset_settings(name)["loss"]]
+)
 def test_every_preset_is_a_setting_and_options_override_it(name):
-    assert asdict(train_settings("--preset", name, "--folds", "5")) == {**presets.PRESETS[name], "folds": 5, "variant": 0}
+    assert asdict(train_settings("--preset", name, "--folds", "5")) == {
+        **presets.preset_settings(name),
+        "folds": 5,
+        "variant": 0,
+    }
     assert train_settings("--preset", name, "--folds", "5", "--epochs", "77").epochs == 77
 
 

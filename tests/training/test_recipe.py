@@ -14,7 +14,7 @@ from hpa.runs.monitor import has_stalled
 from hpa.settings import Settings
 from hpa.tasks import HEP2
 from hpa.training import fit
-from hpa.training.presets import PRESETS, REPORT
+from hpa.training.presets import preset_settings
 
 OPTIONS = [
     "--task", "hep2", "--size", "32", "--filters", "4", "--blocks", "1", "--batch-size", "30", "--epochs", "9",
@@ -39,7 +39,9 @@ def test_a_run_ends_when_it_stalls_and_rare_classes_are_repeated_and_weighed(dra
     assert "finished already: best epoch 1 of 2" in capsys.readouterr().out
     config = json.loads((folder / "config.json").read_text())
     options = {"patience": 1, "oversampling": 0.3, "loss": "categorical-crossentropy+soft-f1"}
-    assert (options | {"preset": "cells", "weight_decay": PRESETS["cells"]["weight_decay"]}).items() <= config.items()
+    assert (
+        options | {"preset": "cells", "weight_decay": preset_settings("cells")["weight_decay"]}
+    ).items() <= config.items()
 
     [(*_, factors, weights, small_epochs)] = fed
     assert small_epochs == 0
@@ -77,7 +79,7 @@ def test_the_plateau_of_the_score_is_one_where_it_no_longer_rises(tmp_path, monk
     callback = fit.Epochs.__new__(fit.Epochs)
     keras.callbacks.Callback.__init__(callback)
     callback.folder, callback.task = tmp_path, HEP2
-    callback.settings = Settings(**REPORT | {"schedule": "plateau-score", "learning_rate": 0.1})
+    callback.settings = Settings(schedule="plateau-score", learning_rate=0.1)
     callback.set_model(model)
     callback.on_train_begin()
     assert float(model.optimizer.learning_rate) == pytest.approx(0.1)

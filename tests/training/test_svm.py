@@ -36,7 +36,7 @@ from hpa.scoring.predictions import read_predictions
 from hpa.settings import Settings
 from hpa.tasks import Task
 from hpa.training import svm
-from hpa.training.presets import PRESETS
+from hpa.training.presets import preset_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("lying", "standing", "dotted")
@@ -44,7 +44,7 @@ TASKS = {labels: Task(labels, CLASSES, ("grey",), ("",), labels) for labels in (
 KERNELS = ("linear", "rbf")
 TOPOLOGY = {"filters": (4, 8), "blocks": (1, 1), "kernel": 3, "dropout": 0.3}
 SETTINGS = {
-    labels: Settings(**PRESETS["cells"] | TOPOLOGY | {"size": 16, "epochs": 1, "folds": folds})
+    labels: Settings(**preset_settings("cells") | TOPOLOGY | {"size": 16, "epochs": 1, "folds": folds})
     for labels, folds in (("one", None), ("many", 3))
 }
 

@@ -1,14 +1,15 @@
 """What settings may be, in files as in options."""
 
-from dataclasses import asdict, fields
+import json
+from dataclasses import asdict
 
 import pytest
 from train_settings import train_settings
 
 from hpa import train
-from hpa.allowed import ALLOWED, value_faults
-from hpa.settings import Settings
-from hpa.training.presets import PRESETS
+from hpa.runs.folder import read_settings
+from hpa.settings import DEFAULTS, NAMES, RENAMED, faults
+from hpa.training.presets import PRESETS, preset_settings
 
 # Values at and beyond the bounds, and of other types.
 VALUES = (
@@ -19,21 +20,21 @@ VALUES = (
 UNBOUNDED = ("groups", "weights", "stage")  # texts that are looked at where they are used, and what is no option
 
 
-def test_every_setting_is_in_the_table():
-    assert set(ALLOWED) == {field.name for field in fields(Settings)}
+def holds(name, value):
+    return faults({name: value}) == []
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_presets_are_allowed(name):
-    assert value_faults(PRESETS[name]) == []
-    assert value_faults(asdict(train_settings("--preset", "report", "--folds", "5"))) == []
+    assert faults(preset_settings(name)) == []
+    assert faults(asdict(train_settings("--preset", "report", "--folds", "5"))) == []
 
 
 def test_what_is_no_setting_is_passed_over():
-    assert value_faults({"data": -1, "task": None}) == []
+    assert faults({"data": -1, "task": None}) == []
 
 
-@pytest.mark.parametrize("name", sorted(ALLOWED.keys() - set(UNBOUNDED)))
+@pytest.mark.parametrize("name", sorted(set(NAMES) - set(UNBOUNDED)))
 def test_a_value_is_allowed_in_a_file_just_where_it_is_as_an_option(name, capsys):
     """Numbers as such; an option gives what no file need to be told: 1.0 where 1 is meant, and nothing for null."""
     option = f"--{name.replace('_', '-')}"
@@ -44,17 +45,17 @@ def test_a_value_is_allowed_in_a_file_just_where_it_is_as_an_option(name, capsys
         try:
             given = getattr(parser.parse_args([option, str(value)]), name)
         except SystemExit:
-            assert not ALLOWED[name].holds(value), value
+            assert not holds(name, value), value
             continue
         given = list(given) if isinstance(given, tuple) else given
-        assert ALLOWED[name].holds(given), value
+        assert holds(name, given), value
 
 
-@pytest.mark.parametrize("name", ALLOWED)
+@pytest.mark.parametrize("name", NAMES)
 def test_values_of_other_types_are_faults(name):
-    kept = [value for value in VALUES if ALLOWED[name].holds(value)]
+    kept = [value for value in VALUES if holds(name, value)]
     kinds = {type(value) for value in kept} - {type(None)}
-    own = {type(value) for preset in PRESETS.values() for value in [preset[name]]} - {type(None)}
+    own = {type(value) for value in [preset_settings(preset)[name] for preset in PRESETS]} - {type(None)}
     assert bool not in kinds
     assert dict not in kinds
     if own == {int}:
@@ -63,5 +64,14 @@ def test_values_of_other_types_are_faults(name):
         assert kinds <= {int, float}
     elif own == {str}:
         assert kinds == {str}
-    for value in VALUES:
-        assert (value_faults({name: value}) == []) == ALLOWED[name].holds(value)
+
+
+def test_files_of_earlier_versions_are_read_under_the_names_of_today(tmp_path):
+    earlier = {name: before for before, name in RENAMED.items()}
+    config = {earlier.get(name, name): value for name, value in (DEFAULTS | {"ema_momentum": 0.5}).items()}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert "averaging" in config
+    assert read_settings(tmp_path).ema_momentum == 0.5
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets/found.json").write_text('{"preset": "cells", "averaging": 0.25}')
+    assert preset_settings("found", tmp_path)["ema_momentum"] == 0.25
