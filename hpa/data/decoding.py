@@ -11,8 +11,9 @@ import math
 import os
 import stat
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import imagecodecs
@@ -224,7 +225,8 @@ def _decode_tiff(name: str, data: bytes) -> np.ndarray:
 
 def _only_page(name: str, tiff: tifffile.TiffFile) -> tifffile.TiffPage:
     """Return the one page of a TIFF that is neither a smaller copy of another nor a mask."""
-    present = map(tiff.pages.__getitem__, range(len(tiff.pages)))  # iteration would not end where pages follow in a circle
+    # Iteration would not end where pages follow in a circle.
+    present: Iterable[Any] = map(tiff.pages.__getitem__, range(len(tiff.pages)))
     pages = [page for page in present if not (page.is_reduced or page.is_mask)] or [tiff.pages.first]
     [page, *others] = pages
     images = max(len(pages), int((tiff.imagej_metadata or {}).get("images", 1)))  # ImageJ has large stacks in one page
@@ -244,8 +246,9 @@ def _stack_in_words(tiff: tifffile.TiffFile) -> str:
 
 def _require_no_holes(page: tifffile.TiffPage) -> None:
     """Raise ValueError if a piece of a TIFF has a hole that its codec decodes as if nothing was wrong."""
-    tables = (page.jpegtables or JPEG[:2])[: -2 if page.jpegtables else None]  # without the mark that ends them
-    for piece, _ in page.parent.filehandle.read_segments(page.dataoffsets, page.databytecounts):
+    tables = page.jpegtables[:-2] if page.jpegtables else JPEG[:2]  # without the mark that ends them
+    pieces: Iterable[Any] = page.parent.filehandle.read_segments(page.dataoffsets, page.databytecounts)
+    for piece, _ in pieces:
         if page.compression == COMPRESSION.JPEG:  # imagecodecs passes over libjpeg's warnings
             decode_jpeg(tables + piece[2:])
         elif HOLE in piece:
@@ -258,7 +261,7 @@ def _as_grey_or_colour(name: str, page: tifffile.TiffPage, image: np.ndarray) ->
     if image.dtype not in (np.uint8, np.uint16, bool):
         return image  # of numbers that are refused
     if photometric == PHOTOMETRIC.PALETTE:
-        return np.moveaxis((page.colormap >> 8).astype(np.uint8)[:, image], 0, -1)
+        return np.moveaxis((np.asarray(page.colormap) >> 8).astype(np.uint8)[:, image], 0, -1)
     if image.ndim == 3 and page.axes.startswith("S"):
         image = np.moveaxis(image, 0, -1)
     grey = photometric in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)

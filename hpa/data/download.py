@@ -76,7 +76,8 @@ def download(table: SampleTable, data: Path, base_url: str, rate: float, size: i
     """
     paths = _paths(table.ids.tolist())
     base_url = encoded_address(base_url)
-    folder, labels, failed = data / EXTERNAL, data / f"{EXTERNAL}.csv", {}
+    folder, labels = data / EXTERNAL, data / f"{EXTERNAL}.csv"
+    failed: dict[str, str] = {}
     if labels.exists() and not (folder / CHECKSUMS).exists():
         raise BadInput(f"{labels}: is not of this command, which would replace it; move it away and name it with --table")
     noted = folder / ".size"
@@ -122,7 +123,7 @@ def _paths(ids: list[str]) -> dict[str, str]:
     refuse("--table", [f"id {each} is not of the form <antibody>_<plate>_<well>_<field>" for each in unsound])
     long = [each for each in ids if len(f"{each}_yellow.png".encode()) > LONGEST_NAME]
     refuse("--table", [f"id {each} is too long for a file's name; leave it out" for each in long])
-    return {each: f"{match[1]}/{quote(match[2])}" for each, match in found.items()}
+    return {each: f"{match[1]}/{quote(match[2])}" for each, match in found.items() if match}
 
 
 def _check(folder: Path) -> set[str]:
@@ -254,6 +255,6 @@ def _write_labels(path: Path, table: SampleTable, earlier: SampleTable | None, t
         table = concatenate([earlier.at(~np.isin(earlier.ids, table.ids)), table])
     whole = [all(f"{each}_{colour}.png" in there for colour in HPA.channels) for each in table.ids.tolist()]
     if any(whole):
-        labels = [" ".join(map(str, np.flatnonzero(row))) for row in table.targets[whole]]
+        labels = [" ".join(map(str, np.flatnonzero(row))) for row in table.known_targets[whole]]
         with written_whole(path) as temporary:
             pd.DataFrame({"Id": table.ids[whole], "Target": labels}).to_csv(temporary, index=False)

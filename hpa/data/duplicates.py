@@ -184,7 +184,7 @@ def label_clashes(copies: pd.DataFrame) -> dict[int, str]:
     return {group: ", ".join(f"{row.set} {row.Id} {row.label}" for row in rows.itertuples()) for group, rows in clashing}
 
 
-def name_labels(targets: Sequence[np.ndarray], task: Task) -> list[str]:
+def name_labels(targets: Sequence[np.ndarray] | np.ndarray, task: Task) -> list[str]:
     """Return the names of the classes of each row of targets, joined by ` + `."""
     return [" + ".join(task.classes[number] for number in np.flatnonzero(row)) for row in targets]
 
@@ -215,7 +215,7 @@ def read_fingerprints(files: Sequence[Sequence[Path]]) -> Fingerprints:
 def digest(image: np.ndarray) -> bytes:
     """Return 32 hexadecimal digits that are the same only for the same pixels in the same shape."""
     code = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
-    code.update(np.ascontiguousarray(image))
+    code.update(np.ascontiguousarray(image).data)
     return code.hexdigest().encode()  # no NUL at its end, which NumPy would drop
 
 
@@ -283,7 +283,7 @@ def _coarse(image: np.ndarray) -> np.ndarray:
     channels -= channels.mean(axis=0)
     # With the root of its norm a channel counts as much as in `_fine_similarity`: as its contrast, not the square of it.
     channels /= np.sqrt(np.maximum(np.linalg.norm(channels, axis=0), FLAT))
-    return channels.ravel() / max(np.linalg.norm(channels), FLAT)
+    return channels.ravel() / np.float32(max(float(np.linalg.norm(channels)), FLAT))
 
 
 def _detail(image: np.ndarray) -> list[tuple[np.ndarray, float]]:

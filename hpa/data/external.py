@@ -71,7 +71,9 @@ def join(sets: dict[str, SampleTable], task: Task) -> SampleTable:
     joined = concatenate(sets.values())
     repeated = joined.at(np.flatnonzero(pd.Series(joined.ids).duplicated(keep=False)))
     faults = []
-    for identifier, labels in pd.Series(name_labels(repeated.targets, task), repeated.ids).groupby(level=0, sort=False):
+    for identifier, labels in pd.Series(name_labels(repeated.known_targets, task), repeated.ids).groupby(
+        level=0, sort=False
+    ):
         clash = f" with other labels ({'; '.join(labels)})" if len(set(labels)) > 1 else ""
         mend = "but ids are distinct over all sets; rename one, or delete it if it is the same image"
         faults.append(f"id {shown(identifier)} is in two of them{clash}, {mend}")

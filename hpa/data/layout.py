@@ -121,7 +121,8 @@ def find_files(folder: Path, ids: Iterable[str], task: Task, whole: bool = False
         if stem[:1].isdecimal():
             bare = stem.lstrip("0")
             unpadded[bare] = "" if bare in unpadded else stem  # of 1 and 01, neither is 001
-    files, faults, owners, used = [], [], {}, set()
+    files, faults, used = [], [], set()
+    owners: dict[str, str] = {}
     for identifier in ids:
         stems = [f"{identifier}{suffix}" for suffix in task.suffixes]
         if identifier.isdecimal():
@@ -188,8 +189,8 @@ def say_once(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _listed(folder: Path) -> list[os.DirEntry]:
+def _listed(folder: Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:
     try:
         return [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
     except OSError as error:
-        raise BadInput(f"{folder}: cannot be listed ({error.strerror}); the images belong there") from error
+        raise BadInput(f"{os.fspath(folder)}: cannot be listed ({error.strerror}); the images belong there") from error

@@ -36,16 +36,18 @@ def write_overview(path: Path, images: np.ndarray, targets: np.ndarray, seed: in
         for policy in policies_for(images.shape[-1]):
             yield policy, augment(np.repeat(images[:1], VARIATIONS, axis=0), items, policy, seed, epoch=0)
         for name, mixing in MIXINGS.items():
-            yield name, np.stack([mixing(images, targets, np.random.default_rng([seed, item]))[0][0] for item in items])
+            yield (
+                name,
+                np.stack([mixing(images, targets, np.random.default_rng([seed, item]))[0][0] for item in range(VARIATIONS)]),
+            )
 
     tiles = (
         np.pad(tile, ((0, GAP), (0, GAP), (0, 0)), constant_values=GAP_GREY)
         for name, varied in rows()
         for tile in (_label(name, len(images[0])), *for_people(np.stack([images[0], *varied]), images[0]))
     )
-    if images.shape[-1] == 1:
-        tiles = (tile[..., 0] for tile in tiles)  # a grey file is half as large
-    write_sheet(path, tiles, columns=2 + VARIATIONS)
+    one_channel = images.shape[-1] == 1  # then a grey file, half as large
+    write_sheet(path, (tile[..., 0] if one_channel else tile for tile in tiles), columns=2 + VARIATIONS)
 
 
 def write_picture(path: Path, image: np.ndarray, policy: str, seed: int) -> None:

@@ -96,7 +96,9 @@ def make_partition(settings: Settings, task: Task, data: Path, split: Path | Non
     if settings.folds is not None:
         train = slice(len(sets["train"]))
         own = None if groups is None else groups[train]
-        held_out[train] = stratified_folds(table.targets[train], settings.folds, settings.split_seed, own) == settings.fold
+        held_out[train] = (
+            stratified_folds(table.known_targets[train], settings.folds, settings.split_seed, own) == settings.fold
+        )
     learned = ~held_out if groups is None else ~np.isin(groups, groups[held_out])
     external = _is_external(set_of_row)
     learned[external] &= ~copies_of_test(settings.groups, table.ids[external])

@@ -37,7 +37,7 @@ def sort_images(images: Path, table: Path, out: Path, task: Task, link: bool = F
     if task.labels == "many":
         raise BadInput(f"task {task.name} has many labels a sample; a sample cannot lie in two class folders")
     samples = read_training_table(table, task)
-    class_of = [task.classes[number] for number in samples.targets.argmax(axis=1)]
+    class_of = [task.classes[number] for number in samples.known_targets.argmax(axis=1)]
     files = find_files(images, samples.ids, task)
     target_of = {file: out / name / file.name for sample, name in zip(files, class_of, strict=True) for file in sample}
     rowless = [file.relative_to(images) for file in list_images(images) if file not in target_of]

@@ -15,7 +15,7 @@ from hpa.files import written_whole
 
 def make_folds(table: SampleTable, folds: int, seed: int, groups: str | None) -> np.ndarray:
     """Share a table out over folds, int64 [n]; whole groups (see `read_groups`) if there are any, else single rows."""
-    return stratified_folds(table.targets, folds, seed, read_groups(groups, table.ids))
+    return stratified_folds(table.known_targets, folds, seed, read_groups(groups, table.ids))
 
 
 def share_table(targets: np.ndarray, fold_of_row: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:

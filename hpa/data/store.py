@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -163,11 +163,11 @@ def _require_disk(folder: Path, needed: int) -> None:
         raise OSError(errno.ENOSPC, "", f"{folder} needs {in_gibibytes(needed)}, {in_gibibytes(free)} are free")
 
 
-def _shape(request: dict) -> tuple[int, int, int, int]:
+def _shape(request: dict[str, Any]) -> tuple[int, int, int, int]:
     return len(request["ids"]), request["size"], request["size"], len(request["channels"])
 
 
-def _fits(folder: Path, request: dict, stamps: np.ndarray | None = None) -> bool:
+def _fits(folder: Path, request: dict[str, Any], stamps: np.ndarray | None = None) -> bool:
     """Tell whether the store at `folder` answers the `request` and, if given, was made from files of these `stamps`."""
     try:
         made = read_json(folder / "store.json")
@@ -181,7 +181,7 @@ def _fits(folder: Path, request: dict, stamps: np.ndarray | None = None) -> bool
     return made == request and whole and (stamps is None or np.array_equal(packed, stamps))
 
 
-def _begin(partial: Path, request: dict) -> None:
+def _begin(partial: Path, request: dict[str, Any]) -> None:
     """Make sure that `partial` holds a store of the right shape, with the rows that an earlier try has packed."""
     if _fits(partial, request):
         return
@@ -197,7 +197,7 @@ def _begin(partial: Path, request: dict) -> None:
     write_json(partial / "store.json", request)
 
 
-def _pack_rows(partial: Path, request: dict, source: Path, files: list[list[Path]], stamps: np.ndarray) -> None:
+def _pack_rows(partial: Path, request: dict[str, Any], source: Path, files: list[list[Path]], stamps: np.ndarray) -> None:
     images = np.load(partial / "images.npy", mmap_mode="r")
     done = np.load(partial / "stamps.npy", mmap_mode="r+")
     facts = np.load(partial / "facts.npy", mmap_mode="r+")
@@ -233,7 +233,7 @@ def _pack_rows(partial: Path, request: dict, source: Path, files: list[list[Path
 
 def _write_at(file: BinaryIO, offset: int, image: np.ndarray) -> None:
     """Write an image into an unbuffered file; the system may take a part at a time."""
-    view = memoryview(image).cast("B")
+    view = image.data.cast("B")
     file.seek(offset)
     while view:
         view = view[file.write(view) :]

@@ -159,7 +159,7 @@ def _balance(extra: np.ndarray, counted: np.ndarray, trained: np.ndarray) -> Non
                 flipped = np.unique(best[list(pair)])
                 difference -= 2 * signed[flipped].sum(axis=0)
                 signed[flipped] *= -1
-                extra[np.ix_(movable[flipped], [one, other])] ^= True
+                extra[np.ix_(movable[flipped], np.array([one, other]))] ^= True
                 changes[[one, other]] += 1
                 improved = True
             tried[one, other] = changes[one] + changes[other]

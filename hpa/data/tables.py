@@ -52,15 +52,23 @@ class SampleTable:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def known_targets(self) -> np.ndarray:
+        """The targets of a set that has labels."""
+        if self.targets is None:
+            raise ValueError("this set has no labels")
+        return self.targets
+
     def at(self, rows: np.ndarray) -> SampleTable:
         """Return the labelled samples of some rows, integers [m], in their order."""
-        return SampleTable(self.ids[rows], self.targets[rows])
+        return SampleTable(self.ids[rows], self.known_targets[rows])
 
 
 def concatenate(tables: Iterable[SampleTable]) -> SampleTable:
     """Return the labelled samples of some tables, one table after the other."""
     tables = list(tables)
-    return SampleTable(np.concatenate([each.ids for each in tables]), np.concatenate([each.targets for each in tables]))
+    targets = np.concatenate([each.known_targets for each in tables])
+    return SampleTable(np.concatenate([each.ids for each in tables]), targets)
 
 
 def table_beside(folder: Path) -> Path:
@@ -87,7 +95,8 @@ def read_labelled(folder: Path, task: Task, table: Path | None = None) -> Sample
         refuse(beside, [] if table or beside.exists() else [_describe_missing_table(folder, beside, task)])
         return read_training_table(table or beside, task)
     loose = [image.name for image in list_images(folder) if image.parent == folder]
-    faults, class_of = [], {}
+    faults: list[str] = []
+    class_of: dict[str, str] = {}
     for class_folder in class_folders:
         if class_folder.name not in task.classes:
             faults.append(f"folder {class_folder.name} is not one of the classes {', '.join(task.classes)}; rename it")
@@ -310,7 +319,7 @@ def id_differences(found: np.ndarray, expected: np.ndarray, source: object) -> l
     return [f"{len(ids)} {what} ({first_ids(ids)})" for what, ids in differences.items() if ids]
 
 
-def first_ids(ids: Sequence[str]) -> str:
+def first_ids(ids: Sequence[str] | np.ndarray) -> str:
     """Return the first three of some ids for a message."""
     return ", ".join(shown(str(each)) for each in ids[:NAMED_IDS]) + (", ..." if len(ids) > NAMED_IDS else "")
 
@@ -344,8 +353,8 @@ def _describe_missing_table(folder: Path, beside: Path, task: Task) -> str:
         names = ", ".join(task.classes if len(task.classes) <= 10 else (*task.classes[:NAMED_IDS], "..."))
         mend = f"put the images into folders named {names}, or the labels into {beside}"
         return f"no such table, and no class folders in {folder}; {mend}"
-    names = {class_folder.name for class_folder in find_folders(folder)} if folder.is_dir() else set()
-    other = [each.name for each in TASKS.values() if each.labels == "one" and names & set(each.classes)]
+    present = {class_folder.name for class_folder in find_folders(folder)} if folder.is_dir() else set()
+    other = [each.name for each in TASKS.values() if each.labels == "one" and present & set(each.classes)]
     if other:
         return f"no such table; the class folders in {folder} are those of --task {other[0]}"
     mend = ", or name the task with --task if the classes lie in folders or are your own" if folder.is_dir() else ""

@@ -6,6 +6,7 @@ import socket
 import time
 from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
 from ipaddress import ip_address
+from typing import Any
 from urllib.parse import quote, urlsplit
 from urllib.request import (
     HTTPDefaultErrorHandler,
@@ -62,18 +63,18 @@ class _TimedBytes(io.RawIOBase):
     """What comes through a socket; raises TimeoutError if it comes too slowly."""
 
     def __init__(self, source: io.RawIOBase, socket: socket.socket) -> None:
-        self.source, self.socket, self.timeout = source, socket, socket.gettimeout()
+        self.source, self.socket, self.timeout = source, socket, socket.gettimeout() or DEADLINE
         self.start, self.received = time.monotonic(), 0
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # a BufferedReader asks with nothing else
         elapsed = time.monotonic() - self.start
         if elapsed >= DEADLINE or self.received < SLOWEST * (elapsed - GRACE):
             raise TimeoutError(f"only {self.received} bytes came in {elapsed:.0f} s")
         self.socket.settimeout(min(self.timeout, DEADLINE - elapsed))
-        count = self.source.readinto(buffer)
+        count = self.source.readinto(buffer) or 0
         self.received += count
         return count
 
@@ -85,7 +86,7 @@ class _TimedBytes(io.RawIOBase):
 class _Answer(HTTPResponse):
     """An answer that is bounded in time and size, whatever the server says and does, that of a redirection too."""
 
-    def __init__(self, sock: socket.socket, *arguments: object, **named: object) -> None:
+    def __init__(self, sock: socket.socket, *arguments: Any, **named: Any) -> None:
         super().__init__(sock, *arguments, **named)
         self.fp = io.BufferedReader(_TimedBytes(self.fp.detach(), sock))
 

@@ -41,7 +41,7 @@ class Cell:
     fibres: np.ndarray
     heading: float
 
-    def at(self, turn: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    def at(self, turn: np.ndarray | float, depth: np.ndarray | float) -> np.ndarray:
         """Return the points [..., 2] at these coordinates."""
         return _at(self.outline, self.nucleus, self.center, turn, depth)
 
@@ -124,12 +124,12 @@ def grow_field(
 def field_of(
     size: int,
     unit: float,
-    cells: tuple,
+    cells: tuple[Cell, ...],
     labels: np.ndarray,
     inner: np.ndarray,
     generator: Generator,
-    spindle=None,
-    bridge=None,
+    spindle: np.ndarray | None = None,
+    bridge: np.ndarray | None = None,
 ) -> Field:
     """Return a field of some cells with the maps that follow from them.
 
@@ -215,7 +215,9 @@ def _direction(turn: float) -> np.ndarray:
     return np.array([np.cos(2 * np.pi * turn), np.sin(2 * np.pi * turn)])
 
 
-def _at(outline: np.ndarray, nucleus: np.ndarray, center: np.ndarray, turn: np.ndarray, depth: np.ndarray) -> np.ndarray:
+def _at(
+    outline: np.ndarray, nucleus: np.ndarray, center: np.ndarray, turn: np.ndarray | float, depth: np.ndarray | float
+) -> np.ndarray:
     place = np.asarray(turn) % 1 * VERTICES
     before = place.astype(int) % VERTICES
     after, share = (before + 1) % VERTICES, (place % 1)[..., None]

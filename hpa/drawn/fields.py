@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -119,7 +120,7 @@ def check(size: int, seed: int, at_once: int = 1, bytes_a_pixel: int = BYTES_A_P
 
 
 @contextlib.contextmanager
-def claimed(folder: Path, request: dict, images: int) -> Iterator[None]:
+def claimed(folder: Path, request: dict[str, Any], images: int) -> Iterator[None]:
     """Hold `folder`, while the block runs, for the drawing that `request` describes, of so many `images`; record it there.
 
     Raises:
@@ -207,7 +208,7 @@ def _blue(field: Field, generator: Generator) -> np.ndarray:
         middle, (x, y) = field.spindle.mean(axis=0), field.spindle[1] - field.spindle[0]
         along, across = 0.09 * np.array([x, y]), 0.33 * np.array([-y, x])
         corners = [middle + along + across, middle + along - across, middle - along - across, middle - along + across]
-        light += 1.3 * filled(field.size, [corners])
+        light += 1.3 * filled(field.size, np.array([corners]))
     return light * (1 + 0.12 * noise(field.size, 0.08 * field.unit, generator)) + 0.02 * cytoplasm(field)
 
 

@@ -97,11 +97,11 @@ def draw_specimen(number: int, count: int, size: int, generator: Generator) -> I
     for _ in range(count):
         field = _grow_cells(size, generator)
         pattern = blurred(PATTERNS[number](field, coarseness, generator), blur)
-        of_nucleus, of_cytoplasm = np.float32([haze, fog] * generator.uniform(0.6, 1.4, 2))
+        of_nucleus, of_cytoplasm = np.array([haze, fog] * generator.uniform(0.6, 1.4, 2), np.float32)
         stray = of_nucleus * field.nuclei + of_cytoplasm * endoplasmic_reticulum(field, generator)
         light = pattern / pattern.max() + blurred(stray, 1.5 * blur) + np.float32(0.02)
         recorded = photons(light * np.float32(photons_at_most / light.max()), generator)
-        yield cv2.normalize(recorded, None, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U)
+        yield cv2.normalize(recorded, None, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U)  # type: ignore[call-overload]
 
 
 def _log_uniform(low: float, high: float, generator: Generator) -> float:

@@ -144,6 +144,7 @@ def microtubule_ends(field: Field, generator: Generator) -> np.ndarray:
 
 def cytokinetic_bridge(field: Field, generator: Generator) -> np.ndarray:
     """A thin bar between two daughter cells with the midbody in its middle."""
+    assert field.bridge is not None
     bar = strokes(field.size, [field.bridge], 0.05 * field.unit)
     midbody = dots(field.size, field.bridge.mean(axis=0, keepdims=True), 0.05 * field.unit)
     return bar + midbody + 0.05 * cytoplasm(field)
@@ -151,6 +152,7 @@ def cytokinetic_bridge(field: Field, generator: Generator) -> np.ndarray:
 
 def mitotic_spindle(field: Field, generator: Generator) -> np.ndarray:
     """Fibres that bulge between two poles, in a dividing cell."""
+    assert field.spindle is not None
     along = field.spindle[1] - field.spindle[0]
     across = np.array([-along[1], along[0]])
     share = np.linspace(0, 1, 12)
@@ -267,7 +269,9 @@ PATTERNS: tuple[Callable[[Field, Generator], np.ndarray], ...] = (  # the index 
 )
 
 
-def _scattered(cell: Cell, generator: Generator, count: int, inner: float, outer: float, spread: float = 0) -> np.ndarray:
+def _scattered(
+    cell: Cell, generator: Generator, count: int | np.integer, inner: float, outer: float, spread: float = 0
+) -> np.ndarray:
     """Return points [count, 2] evenly strewn between two depths: all around, or `spread` turns about the pole."""
     turn = cell.pole + generator.normal(0, spread, count) if spread else generator.uniform(0, 1, count)
     return cell.at(turn, np.sqrt(generator.uniform((inner + 1) ** 2, (outer + 1) ** 2, count)) - 1)
