@@ -1,8 +1,8 @@
 """Tasks with one label a sample, from training to evaluation: a tiny CellNet on drawn cells of 32 pixels."""
 
 import json
+import re
 import shutil
-import textwrap
 from pathlib import Path
 
 import keras
@@ -221,10 +221,11 @@ def test_a_folder_without_labels_becomes_a_readable_table(runs, drawn_cells, tmp
     assert table["Predicted"].tolist() == [HEP2.classes[number] for number in mean.argmax(axis=1)]
 
 
-def test_the_made_up_task_of_the_readme(tmp_path, monkeypatch):
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-    [block] = [part for part in readme.split("\n\n") if part.startswith("    # yeast.toml")]
-    (tmp_path / "yeast.toml").write_text(textwrap.dedent(block))
+def test_the_made_up_task_of_the_documentation(tmp_path, monkeypatch):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "pages" / "own_images.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"```toml
+(.*?)```", page, re.DOTALL)
+    (tmp_path / "yeast.toml").write_text(block)
     task = read_task(tmp_path / "yeast.toml")
     assert (task.name, task.channels, task.suffixes, task.labels) == ("yeast", ("dapi", "actin"), ("_dapi", "_actin"), "one")
     random = np.random.default_rng(0)
