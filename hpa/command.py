@@ -6,16 +6,14 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from hpa import files
 from hpa.backend import quiet_import as quiet_import
 from hpa.errors import BadInput, Failure
-from hpa.models.gapnet import VARIANTS
-from hpa.registry import NETWORKS
-from hpa.settings import LOSSES, STAGES, parse_loss
+from hpa.settings import STAGES
 from hpa.tasks import HPA, TASKS, Task, read_task
 from hpa.tta import AVERAGES, TTA, VIEWS
 
@@ -24,7 +22,24 @@ _TEXT_OF_TASK: dict[Task, str] = {}
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong with an option; a page of usage before it would hide it."""
+    """Says in one line what is wrong with an option; a page of usage before it would hide it.
+
+    Attributes:
+        folded: headings of the groups of options that `--help` leaves to `--help-all`.
+    """
+
+    folded: Collection[str] = ()
+
+    def format_help(self) -> str:
+        """Return the help without the folded groups."""
+        kept = self._actions, self._action_groups
+        self._action_groups = [group for group in kept[1] if group.title not in self.folded]
+        hidden = [action for group in kept[1] if group.title in self.folded for action in group._group_actions]
+        self._actions = [action for action in kept[0] if action not in hidden]
+        try:
+            return super().format_help()
+        finally:
+            self._actions, self._action_groups = kept
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message}\n")
@@ -101,7 +116,7 @@ def _fail(parser: argparse.ArgumentParser, text: str, code: int) -> int:
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    def _get_help_string(self, action: argparse.Action) -> str:
+    def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default is None else super()._get_help_string(action)
 
 
@@ -183,28 +198,6 @@ def tta(options: argparse.Namespace) -> TTA:
     return TTA(options.tta, options.tta_average)
 
 
-def add_training(parser: argparse.ArgumentParser) -> None:
-    """Add the options that training from new weights and fine-tuning share."""
-    parser.add_argument("--model", choices=NETWORKS, help="the network")
-    parser.add_argument(
-        "--variant",
-        type=int,
-        choices=range(len(VARIANTS)),
-        help="which of the eight settings of kernel, filters and dropout; 0 if not given",
-    )
-    parser.add_argument("--fold", type=whole_number, help="fold that is held out for validation; 0 if not given")
-    parser.add_argument("--name", type=run_name, help="name of the run, in place of model and variant; the fold is added")
-    parser.add_argument("--epochs", type=positive_integer, help="passes over the training rows")
-    parser.add_argument("--batch-size", type=positive_integer, help="images in a step")
-    parser.add_argument("--learning-rate", type=positive_number, help="learning rate of the optimizer, at its highest")
-    parser.add_argument(
-        "--loss",
-        type=loss,
-        metavar="LOSS",
-        help=f"what training minimises: {', '.join(LOSSES)}; or two of them, as A+B (half each) or A+B:0.3 (0.7 A, 0.3 B)",
-    )
-
-
 def add_check_only(parser: argparse.ArgumentParser) -> None:
     """Add `--check-only`."""
     parser.add_argument(
@@ -225,7 +218,7 @@ def require_output(options: argparse.Namespace, path: Path, data: Sequence[Path]
     """
     named = [getattr(options, name, None) for name in ("table", "sample_submission", "shares", "images")]
     named += [Path(group.strip()) for group in (getattr(options, "groups", None) or "").split(",") if group.strip()]
-    text = _TEXT_OF_TASK.get(getattr(options, "task", None), HPA.name)
+    text = _TEXT_OF_TASK.get(getattr(options, "task", HPA), HPA.name)
     named += [] if text in TASKS else [Path(text)]
     files.require_output(path, [*data, *filter(None, named)], option)
     for mark in ("config.json", "validation.npz", "store.json"):
@@ -259,15 +252,6 @@ def text_of_task(task: Task) -> str:
     return _TEXT_OF_TASK[task]
 
 
-def loss(text: str) -> str:
-    """Read the option `--loss`."""
-    try:
-        parse_loss(text)
-    except BadInput as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return text
-
-
 def run_name(text: str) -> str:
     """Read an option that names a run's folder."""
     if text in ("stores", "presets", "searches") or not text.replace("-", "").replace("_", "").isalnum():
@@ -290,32 +274,11 @@ def _interval(text: str) -> tuple[int, int] | None:
     return low, high
 
 
-def share(text: str) -> float:
-    """Read an option that is a number from 0 to below 1."""
-    number = _number(text)
-    if not 0 <= number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to below 1, found '{text}'")
-    return number
-
-
-def positive_integers(text: str) -> tuple[int, ...]:
-    """Read an option such as `32,64,128`."""
-    return tuple(positive_integer(part.strip()) for part in text.split(","))
-
-
 def positive_number(text: str) -> float:
     """Read an option that is a number above 0."""
     number = _number(text)
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"expected a number above 0, found '{text}'")
-    return number
-
-
-def number_from_zero(text: str) -> float:
-    """Read an option that is 0 or a number above it."""
-    number = _number(text)
-    if not 0 <= number < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number of at least 0, found '{text}'")
     return number
 
 

@@ -12,8 +12,11 @@ from dataclasses import replace
 
 from hpa import command
 from hpa.errors import BadInput
-from hpa.settings import LOSSES, STAGES
+from hpa.options import add_settings, given_settings
+from hpa.settings import STAGES
 from hpa.training.presets import FOLDS, PRESETS, preset_file, preset_name
+
+MOMENTUM = "default: over a tenth of a trial's steps, or as many as the preset averages over if these are fewer"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -28,21 +31,16 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--name", type=command.run_name, default="search", help="name of the search, and of the preset that it finds")
     add("--preset", metavar="NAME", help="where to start from; if not given, cells for one label a sample, else report")
-    add("--loss", choices=LOSSES, help="what training minimises at the start, in place of what the preset says")
-    add("--size", type=command.positive_integer, help="side of the images in pixels; the preset's if not given")
-    command.add_intensity_range(parser)
-    add("--batch-size", type=command.positive_integer, help="images in a step; the preset's if not given")
-    add(
-        "--ema-momentum",
-        type=command.share,
-        help="momentum of the moving average of the weights in trials; if not given, it averages over a tenth of a trial's "
-        "steps, or as many as the preset does if these are fewer",
+    add_settings(
+        parser,
+        ("loss", "size", "intensity_range", "batch_size", "ema_momentum"),
+        lambda name, _: MOMENTUM if name == "ema_momentum" else "default: the preset's",
     )
     add("--trials", type=command.positive_integer, default=20, help="settings to try in all, those tried before included")
     add("--epochs", type=command.positive_integer, default=10, help="passes of each trial over its training rows")
     add("--rows", type=command.positive_integer, default=2000, help="how many rows each trial learns from")
     add("--seed", type=command.whole_number, default=0, help="seed of the search and of every trial")
-    parser.set_defaults(model=None, variant=None, folds=FOLDS)
+    parser.set_defaults(folds=FOLDS)
     return parser
 
 
@@ -50,9 +48,9 @@ def work(options: argparse.Namespace) -> None:
     """Search, and say how the best setting is trained."""
     if options.name in (*PRESETS, *STAGES, options.preset):
         raise BadInput(f"--name {options.name}: is the name of a preset or a stage already; choose another")
-    from hpa.training.choice import base_settings
+    from hpa.training.resolve import resolve
 
-    start = base_settings(options.preset, vars(options), options.task, options.data, options.runs)
+    start = resolve(options.preset, given_settings(options), options.task, options.data, options.runs)
     if options.ema_momentum is None:
         steps = options.epochs * math.ceil(options.rows / start.batch_size)
         # A momentum m averages over about 1 / (1 - m) steps, here a tenth of them.

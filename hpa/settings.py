@@ -294,6 +294,7 @@ class Settings:
 NAMES = tuple(field.name for field in dataclasses.fields(Settings))
 DEFAULTS = dataclasses.asdict(Settings())
 HINTS = typing.get_type_hints(Settings, include_extras=True)
+STAGE_SETTINGS = ("model", "variant", "fold", "epochs", "batch_size", "learning_rate", "loss")  # that fine-tuning takes
 RENAMED = {"averaging": "ema_momentum"}  # settings by their names in files of earlier versions
 
 

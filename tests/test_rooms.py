@@ -12,7 +12,11 @@ BASE = 0  # models, and the modules at the top that are no command: settings, ta
 RANKS = {room: len(ROOMS) - place for place, rooms in enumerate(ROOMS) for room in rooms} | {"models": BASE}
 # Commands, and what they share.
 TOP = len(ROOMS) + 1
-COMMANDS = {path.stem for path in PACKAGE.glob("*.py") if "def build_parser" in path.read_text()} | {"command", "__main__"}
+COMMANDS = {path.stem for path in PACKAGE.glob("*.py") if "def build_parser" in path.read_text()} | {
+    "command",
+    "options",
+    "__main__",
+}
 
 
 def modules() -> dict[str, Path]:

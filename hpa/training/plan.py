@@ -1,26 +1,32 @@
 """A run as it would be made: all that can be checked before the first epoch, and without loading Keras."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hpa.data.partition import Partition, make_partition, split_digest
 from hpa.errors import BadInput, refuse
 from hpa.files import require_plain
-from hpa.registry import require_network
+from hpa.registry import NETWORKS, require_network
 from hpa.runs.folder import (
     is_finished,
     model_faults,
     read_settings,
+    read_task_of,
+    require_own_name,
     require_same_run,
     require_table,
     run_config,
     settings_config,
     with_intensity_range,
     with_intensity_range_of,
+    with_precision_of,
 )
 from hpa.runs.split import read_partition, validates_as
-from hpa.settings import STAGES, Settings
+from hpa.settings import STAGES, Settings, run_name
 from hpa.tasks import Task
+from hpa.training.resolve import resolve, resolve_name, resolve_stage
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,46 @@ class Plan:
     settings: Settings
     start: Path | None
     partition: Partition
-    config: dict
+    config: dict[str, Any]
+
+
+def base_run(
+    preset: str | None, given: Mapping[str, Any], task: Task, data: Path, runs: Path, name: str | None = None
+) -> tuple[Settings, str]:
+    """Return the settings and the name of a base model, as `train` and `plan` take them.
+
+    A run that was begun on another processor keeps its precision. Arguments are those of `resolve`, and the name, if one is
+    given.
+
+    Raises:
+        BadInput: as `resolve` and `resolve_name`.
+    """
+    settings = resolve(preset, given, task, data, runs)
+    name = resolve_name(name, settings)
+    return settings if "precision" in given else with_precision_of(runs / name / "base", settings), name
+
+
+def stage_run(stage: str, given: Mapping[str, Any], runs: Path, name: str | None = None) -> tuple[Settings, Task, str]:
+    """Return the settings, the task and the name of a fine-tune stage, as `train` and `plan` take them.
+
+    Args:
+        stage: a name in `STAGES`.
+        given: settings that override those of the stage and of the run that it starts from. Without a name, model, variant
+            and fold tell which run that is.
+        runs: the folder of all runs.
+        name: the run's name.
+
+    Raises:
+        BadInput: if there is no run to start from, or it does not fit what is given.
+    """
+    model = given.get("model", "gapnet")
+    variant = given.get("variant", 0 if "variant" in NETWORKS.find(model).options else None)
+    name = run_name(name, model, variant, given.get("fold", 0))
+    start = runs / name / str(STAGES[stage].start)
+    task = read_task_of(start)
+    settings = resolve_stage(read_settings(start), stage, given, task)
+    require_own_name(start)
+    return settings, task, name
 
 
 def plan(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> Plan:

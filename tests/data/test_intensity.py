@@ -20,10 +20,9 @@ from hpa.errors import BadInput
 from hpa.files import write_json
 from hpa.inference import predict
 from hpa.runs.folder import read_settings
-from hpa.settings import STAGES
 from hpa.tasks import HEP2, HPA
-from hpa.training.choice import base_settings, stage_settings
 from hpa.training.presets import preset_settings
+from hpa.training.resolve import resolve, resolve_stage
 from hpa.training.search import OF_THE_SEARCH
 
 TASK = replace(HEP2, name="own", channels=("dapi", "actin"), suffixes=("_dapi", "_actin"))
@@ -164,10 +163,10 @@ def test_a_range_that_is_none(text, capsys):
 
 def test_a_range_for_another_number_of_channels(data, tmp_path):
     options = {"intensity_range": intensity_range("0:9,0:9,0:9")}
-    with pytest.raises(BadInput, match="--intensity-range: 3 intervals for 2 channels; give one for all, or for each"):
-        base_settings("cells", options, TASK, data, tmp_path)
+    with pytest.raises(BadInput, match=r"intensity.range: 3 intervals for 2 channels; give one for all, or for each"):
+        resolve("cells", options, TASK, data, tmp_path)
     options = {"intensity_range": intensity_range("0:9")}
-    assert base_settings("cells", options, TASK, data, tmp_path).intensity_range == ((0, 9), (0, 9))
+    assert resolve("cells", options, TASK, data, tmp_path).intensity_range == ((0, 9), (0, 9))
     assert preset_settings("cells")["intensity_range"] is None
     assert "intensity_range" in OF_THE_SEARCH  # what a search finds is for other data too
 
@@ -244,7 +243,7 @@ def test_a_run_keeps_the_range_that_was_measured(data, tmp_path, trained, monkey
     assert len(np.unique(images[..., 0])) > 100
     monkeypatch.setattr("hpa.data.intensity.range_of_training_set", lambda *arguments: 1 / 0)
     assert trained()[0] == settings
-    assert stage_settings(settings, STAGES["cnn"], {"epochs": 1}, TASK).intensity_range == settings.intensity_range
+    assert resolve_stage(settings, "cnn", {"epochs": 1}, TASK).intensity_range == settings.intensity_range
 
 
 def test_a_run_takes_the_range_that_is_stated(data, trained, capsys):

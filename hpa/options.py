@@ -1,0 +1,119 @@
+"""Options that come from the settings' own definitions: type, check, help and what each preset gives."""
+
+import argparse
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, get_args
+
+from hpa import command
+from hpa.settings import DEFAULTS, HINTS, MAIN, NAMES, STAGES, About, OneOf, about, expected, faults, kind
+from hpa.training.presets import PRESETS
+
+
+def add_settings(
+    parser: argparse.ArgumentParser, names: Sequence[str], default: Callable[[str, About], str], fold: bool = False
+) -> None:
+    """Add an option for each setting, under the heading of its group.
+
+    Args:
+        parser: of the command.
+        names: the settings.
+        default: returns in words what a setting is without its option.
+        fold: whether `--help` shows only the most used ones, and `--help-all` the rest, too.
+    """
+    groups: dict[str, argparse._ActionsContainer] = {MAIN: parser}
+    for name in names:
+        own = about(name)
+        if own.group not in groups:
+            groups[own.group] = parser.add_argument_group(own.group)
+        base, marks = kind(HINTS[name])
+        listed = any(isinstance(mark, OneOf) for mark in marks) or name == "loss"
+        values = f": {expected(HINTS[name]).removeprefix('one of ')}" if listed else ""
+        metavar = own.metavar or ("NAME" if base is str else "N")
+        text = f"{own.help}{values} ({default(name, own)})".replace("%", "%%")
+        groups[own.group].add_argument(option(name), type=partial(read, name), metavar=metavar, help=text)
+    if fold:
+        parser.add_argument("--help-all", action=_HelpAll, nargs=0, help="show all options and exit")
+        parser.epilog = "More options, for data, network, learning, rare classes and augmentation: --help-all"
+        parser.folded = groups.keys() - {MAIN}  # type: ignore[attr-defined]
+
+
+def given_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that the options name."""
+    return {name: value for name, value in vars(options).items() if name in NAMES and value is not None}
+
+
+def option(name: str) -> str:
+    """Return the option of a setting: "--batch-size" for "batch_size"."""
+    return f"--{name.replace('_', '-')}"
+
+
+def read(name: str, text: str) -> object:
+    """Return the value of a setting from an option's text.
+
+    Raises:
+        argparse.ArgumentTypeError: if it is not one that the setting may have.
+    """
+    base, _ = kind(HINTS[name])
+    value: object
+    if name == "intensity_range":
+        value = command.intensity_range(text)
+    elif get_args(base):
+        value = tuple(_number(int, part.strip()) for part in text.split(","))
+    else:
+        value = _number(base, text)
+    if faults({name: value}):
+        raise argparse.ArgumentTypeError(f"expected {expected(HINTS[name])}, received '{text[:40]}'")
+    return value
+
+
+def _number(base: type, text: str) -> object:
+    """Return a text as a number of a type; as it is if it is none, so that the check refuses it."""
+    if base is int:
+        return int(text) if re.fullmatch("-?[0-9]{1,10}", text) else text
+    try:
+        return base(text)
+    except ValueError:
+        return text
+
+
+def in_presets(name: str, own: About) -> str:
+    """Return in words what a setting is in `report`, and in the presets that set it to something else."""
+    values = [f"default: {shown(DEFAULTS[name], own)}"]
+    values += [f"{preset}: {shown(changes[name], own)}" for preset, changes in PRESETS.items() if name in changes]
+    return "; ".join(values)
+
+
+def in_stages(name: str, own: About) -> str:
+    """Return in words what a setting is in fine-tuning."""
+    if name in ("epochs", "learning_rate", "loss"):
+        return "; ".join(f"{stage.name}: {getattr(stage, name)}" for stage in STAGES.values() if stage.start)
+    return "default: that of the run it starts from" if name == "batch_size" else f"default: {shown(DEFAULTS[name], own)}"
+
+
+def shown(value: object, own: About) -> str:
+    """Return a value as a person types it."""
+    if value is None:
+        return own.unset
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def documentation() -> list[dict[str, str]]:
+    """Return a row for each setting: `name`, `option`, `values`, `default`, `help`, and what each preset changes it to."""
+    rows = []
+    for name in NAMES:
+        own = about(name)
+        row = {"name": name, "option": option(name) if name != "stage" else "", "values": expected(HINTS[name])}
+        row |= {"default": shown(DEFAULTS[name], own), "help": own.help}
+        row |= {preset: shown(values[name], own) if name in values else "" for preset, values in PRESETS.items()}
+        rows.append(row)
+    return rows
+
+
+class _HelpAll(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        parser.folded = ()  # type: ignore[attr-defined]
+        parser.epilog = None
+        parser.print_help()
+        parser.exit()

@@ -1,0 +1,186 @@
+"""The settings of a run: what a preset or the start run says, what is asked for, and whether that fits.
+
+All contradictions are refused here, for training, fine-tuning, search and the library alike. If a preset or a start run sets
+something that the network, the loss or the schedule has no use for, it is left out; if the
+caller asks for it, it is refused.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hpa.data.intensity import stated_range
+from hpa.data.partition import has_validation_set
+from hpa.errors import BadInput, refuse
+from hpa.registry import NETWORKS
+from hpa.settings import (
+    DEFAULTS,
+    NAMES,
+    SMOOTHED,
+    STAGES,
+    Settings,
+    faults,
+    parse_loss,
+    require_loss,
+    require_name,
+    run_name,
+)
+from hpa.tasks import Task
+from hpa.training.presets import FOLDS, preset_name, preset_settings
+
+TOPOLOGY = ("filters", "blocks", "kernel", "dropout")
+OF_THE_START = ("model", "variant", "fold")  # settings of a stage that tell which run it starts from
+
+
+class Rule(NamedTuple):
+    """Settings that only some runs have a use for; the others have the setting's default.
+
+    Attributes:
+        names: the settings.
+        used: whether a run has a use for them.
+        reason: why another run has not, and how to fix it; a format with the settings and `networks`, those that take it.
+    """
+
+    names: tuple[str, ...]
+    used: Callable[[Settings, Task], bool]
+    reason: str
+
+
+def _of_network(name: str, reason: str) -> Rule:
+    return Rule((name,), lambda settings, task: name in NETWORKS[settings.model].options, reason)
+
+
+RULES = (
+    _of_network("variant", "model {model} has no variants; leave it out"),
+    *(_of_network(name, "model {model} takes none; leave it out, or choose {networks}") for name in TOPOLOGY),
+    _of_network("activation", "model {model} has its own; leave it out"),
+    _of_network("weights", "model {model} starts from new ones; leave them out, or choose {networks}"),
+    _of_network("progressive_resizing", "model {model} is built for one size of image; leave it out, or choose {networks}"),
+    Rule(
+        ("fold",),
+        lambda settings, task: settings.folds is not None,
+        "the data has a validation set of its own; ask for folds to split train/",
+    ),
+    Rule(
+        ("label_smoothing",),
+        lambda settings, task: bool(parse_loss(settings.loss).keys() & SMOOTHED),
+        f"loss {{loss}} has none; leave it out, or choose one of {', '.join(SMOOTHED)}",
+    ),
+    Rule(
+        ("positive_weights",),
+        lambda settings, task: "binary-crossentropy" in parse_loss(settings.loss),
+        "weigh the positives in binary-crossentropy, which loss {loss} is without; leave them out, or choose oversampling",
+    ),
+    Rule(
+        ("class_weights",),
+        lambda settings, task: task.labels == "one",
+        "is for one label a sample; a row with several has no class of its own (Keras' class_weight would silently take its "
+        "first). Choose positive weights or oversampling",
+    ),
+    Rule(
+        ("warm_up",),
+        lambda settings, task: settings.schedule in ("constant", "cosine"),
+        "is for schedule constant or cosine, not {schedule}",
+    ),
+)
+
+
+def resolve(preset: str | None, given: Mapping[str, Any], task: Task, data: Path, runs: Path) -> Settings:
+    """Return the settings of a base model.
+
+    Args:
+        preset: its name, as for `preset_settings`; None for the task's own.
+        given: settings that override the preset's.
+        task: what is classified.
+        data: folder of the data, whose own validation set is used if there is one and no folds are asked for.
+        runs: the folder of all runs.
+
+    Raises:
+        BadInput: if there is no such preset or setting, a value is out of bounds, or settings contradict each other or the
+            task.
+    """
+    _require_values(given)
+    values = preset_settings(preset_name(preset, task), runs) | dict(given)
+    if values["folds"] is None and not has_validation_set(data):
+        values["folds"] = FOLDS
+    if "intensity_range" in given:
+        values["intensity_range"] = stated_range(given["intensity_range"], task)
+    return _fitting(Settings(**values), given, task)
+
+
+def resolve_stage(start: Settings, stage: str, given: Mapping[str, Any], task: Task) -> Settings:
+    """Return the settings of a fine-tune stage.
+
+    Args:
+        start: of the run that it starts from.
+        stage: a name in `STAGES`; gives part, epochs, learning rate and loss.
+        given: settings that override those.
+        task: what is classified.
+
+    Raises:
+        BadInput: as `resolve`, or if the start run has another model, variant or fold than is asked for.
+    """
+    _require_values(given, STAGE_SETTINGS)
+    for name in OF_THE_START:
+        if name in given and given[name] != getattr(start, name):
+            text = f"{name} {given[name]}: the run it starts from has {name} {getattr(start, name)}; leave it out"
+            raise BadInput(text, setting=name)
+    own = STAGES[stage]
+    values: dict[str, Any] = {
+        "part": own.part,
+        "epochs": own.epochs,
+        "learning_rate": own.learning_rate,
+        "loss": own.loss,
+        "stage": stage,
+    }
+    values |= {"schedule": "constant", "warm_up": 0, "progressive_resizing": 0.0}
+    return _fitting(replace(start, **(values | dict(given))), given, task)
+
+
+def resolve_name(name: str | None, settings: Settings) -> str:
+    """Return a run's name: what is given, or that of model and variant; with its fold.
+
+    Raises:
+        BadInput: if the given name ends as that of another fold, or of an SVM head.
+    """
+    if name:
+        require_name(name, settings.fold)
+    return run_name(name, settings.model, settings.variant, settings.fold)
+
+
+def _require_values(given: Mapping[str, Any], known: tuple[str, ...] = NAMES) -> None:
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            raise BadInput(f"no setting {name} here; {f'is {near[0]} meant?' if near else 'they are ' + ', '.join(known)}")
+    refuse("settings", faults(given))
+
+
+def _fitting(settings: Settings, given: Mapping[str, Any], task: Task) -> Settings:
+    """Return settings without those that the run has no use for."""
+    require_loss(settings.loss, task.labels)
+    for rule in RULES:
+        for name in rule.names:
+            value = getattr(settings, name)
+            if value == DEFAULTS[name] or rule.used(settings, task):
+                continue
+            if name in given:
+                networks = " or ".join(each for each in NETWORKS if name in NETWORKS[each].options)
+                reason = rule.reason.format(**vars(settings), networks=networks)
+                raise BadInput(f"{name} {value}: {reason}", setting=name)
+            settings = replace(settings, **{name: DEFAULTS[name]})
+    options = NETWORKS[settings.model].options
+    if "variant" in options and settings.variant is None:
+        settings = replace(settings, variant=0)
+    missing = [name for name in TOPOLOGY if name in options and getattr(settings, name) is None]
+    if missing or ("blocks" in options and len(settings.filters or ()) != len(settings.blocks or ())):
+        raise BadInput(
+            f"model {settings.model}: expected filters and blocks of the same length, kernel and dropout; give them, or "
+            "choose the preset cells",
+            setting="model",
+        )
+    if settings.folds is not None and settings.fold >= settings.folds:
+        raise BadInput(f"fold {settings.fold}: there are {settings.folds} folds, counted from 0", setting="fold")
+    return settings
