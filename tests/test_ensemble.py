@@ -350,8 +350,9 @@ def test_another_task_than_the_members_is_refused(cells, capsys, task, ask):
     assert ensemble.main([*BLEND, *ask, "--task", task]) == 2
     error = capsys.readouterr().err
     assert error == (
-        f"hpa.ensemble: --task {task}: a/validation.npz is of another task, with 6 classes from 'Centromere' to 'Speckled' "
-        "and one label(s) a sample; leave --task out, or name that one\n"
+        f"hpa.ensemble: --task {Path(task).stem}: a/validation.npz is of another task, "
+        "with 6 classes from 'Centromere' to 'Speckled' "
+        "and one label(s) a sample; leave it out, or name that one\n"
     )
     assert not Path("submissions").exists()
 

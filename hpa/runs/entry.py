@@ -1,0 +1,234 @@
+"""An entry: the test set as several models together predict it, how it came about, and the files that say so."""
+
+import contextlib
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hpa.data.tables import has_test_set, read_ids, read_sample_submission
+from hpa.errors import BadInput
+from hpa.files import write_json
+from hpa.runs.folder import read_task_of
+from hpa.scoring.blend import Ensemble, blend_members
+from hpa.scoring.evaluation import write_prediction_table
+from hpa.scoring.members import Members, read_members
+from hpa.scoring.predictions import Predictions, read_predictions
+from hpa.scoring.saved_thresholds import saved_choice
+from hpa.scoring.submission import share_warnings, write_about, write_submission
+from hpa.scoring.thresholds import Rule
+from hpa.tasks import TASKS, Task
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The blend of several models.
+
+    Attributes:
+        members: what each model predicts, on the same validation and test rows.
+        blend: the weights, thresholds, scores and predictions of the blend.
+        ids: str array [test rows]; None if there is no test set.
+        rule: the rule of the weights, one of `hpa.scoring.rules.WEIGHTS`.
+        shift: what that rule, if it is `"shifted"`, subtracts from the members' F1.
+        threshold: the rule of the thresholds.
+    """
+
+    members: Members
+    blend: Ensemble
+    ids: np.ndarray | None
+    rule: str
+    shift: float
+    threshold: Rule
+
+    @property
+    def score(self) -> float:
+        """The blend's macro F1 on the validation rows."""
+        return self.blend.f1
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Each member's macro F1 on the validation rows, by its name."""
+        return dict(zip(self.members.names, self.blend.member_f1.tolist(), strict=True))
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Each member's weight, by its name; their sum is 1."""
+        return dict(zip(self.members.names, self.blend.weights.tolist(), strict=True))
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Each class' threshold, by its name."""
+        return dict(zip(self.members.classes, self.blend.thresholds.tolist(), strict=True))
+
+    @property
+    def probabilities(self) -> pd.DataFrame:
+        """The blend's probabilities of the test set, float32: a row for each id, a column for each class."""
+        ids = np.empty(0, str) if self.ids is None else self.ids
+        return pd.DataFrame(self.blend.probabilities, index=pd.Index(ids, name="Id"), columns=self.members.classes)
+
+    def submission(self, path: str | Path) -> Path:
+        """Write the submission, and a JSON of the same name that says how it came about.
+
+        Multi-label predictions have Kaggle's form, single-label ones are a table for people. Without a test set only the
+        JSON is written.
+
+        Args:
+            path: the CSV to write; folders that are absent are made.
+
+        Returns:
+            What was written: the CSV, or the JSON if there is no test set.
+
+        Raises:
+            BadInput: if the name does not end in .csv.
+        """
+        path = Path(path)
+        if path.suffix != ".csv":
+            raise BadInput(f"out {path}: the name of a submission ends in .csv", setting="out")
+        members, blend, about = self.members, self.blend, self._about()
+        if self.ids is None:
+            write_json(path.with_suffix(".json"), about)
+            return path.with_suffix(".json")
+        if members.labels == "many":
+            for warning in share_warnings(blend.predicted, members.targets, "the validation rows have", members.classes):
+                logger.warning("%s: %s", path, warning)
+            write_submission(path, self.ids, blend.predicted, about)
+        else:
+            predictions = Predictions(self.ids, members.classes, blend.probabilities, labels=members.labels)
+            write_prediction_table(path, predictions, blend.thresholds)
+            write_about(path, about)
+        return path
+
+    def _about(self) -> dict[str, Any]:
+        """Return what the JSON next to the submission holds."""
+        members = [{"folder": name, "validation_f1": f1, "weight": self.weights[name]} for name, f1 in self.scores.items()]
+        many = self.members.labels == "many"
+        return {
+            "members": members,
+            "weights": self.rule,
+            "shift": self.shift if self.rule == "shifted" else None,
+            "threshold": _name(self.threshold),
+            "thresholds": self.thresholds,
+            "validation_f1": self.blend.f1,
+            "validation_accuracy": self.blend.accuracy,
+            "test_rows": len(self.blend.predicted),
+            **({"test_rows_given_their_strongest_class": self.blend.fallbacks} if many else {}),
+        }
+
+    def __str__(self) -> str:
+        """Return the members with their scores and weights, the blend's score, and what the test set looks like."""
+        width = max(len(name) for name in ("member", *self.scores))
+        lines = [f"{'member':{width}}  validation F1  weight"]
+        lines += [f"{name:{width}}  {f1:13.4f}  {self.weights[name]:6.4f}" for name, f1 in self.scores.items()]
+        ignored = [name for name, weight in self.weights.items() if weight == 0]
+        if ignored:
+            why = f", as F1 is not above the shift {self.shift}" if self.rule == "shifted" else ""
+            lines.append(f"weight 0{why}: {', '.join(ignored)}")
+        best = max(self.scores, key=self.scores.__getitem__)
+        lines += [
+            f"blend: validation macro F1 {self.score:.4f}; best single member {self.scores[best]:.4f} ({best})",
+            f"weights {self.rule}, thresholds {_name(self.threshold)}",
+        ]
+        rows, fallbacks = len(self.blend.predicted), self.blend.fallbacks
+        if self.members.labels == "one":
+            lines.append(f"blend: validation accuracy {self.blend.accuracy:.4f}")
+            lines += [f"test: {rows} rows"] if rows else []
+        elif rows:
+            lines.append(
+                f"test: {self.blend.predicted.sum() / rows:.2f} classes a row; {fallbacks} of {rows} rows "
+                f"({fallbacks / rows:.1%}) had no class above its threshold: their most probable one is predicted"
+            )
+        return "\n".join([*lines] if rows else [*lines, "no test set"])
+
+
+def read_blend(
+    folders: Sequence[Path], data: Path, task: Task | None, sample_submission: Path | None, threshold: Rule | None
+) -> tuple[Members, np.ndarray | None, Rule]:
+    """Read what is to be blended.
+
+    Args:
+        folders: run folders, or other folders with `validation.npz` and, if there is a test set, `test.npz`.
+        data: folder of the data, which may have a test set.
+        task: what is classified; None for that of the first member.
+        sample_submission: a CSV that names the test rows; None for the one in `data`.
+        threshold: a rule of `hpa.scoring.thresholds.find_thresholds`; None for the one saved next to all members, or per
+            class.
+
+    Returns:
+        The members, the ids of the test set (str [n], None if there is none), and the rule of the thresholds.
+
+    Raises:
+        BadInput: if the members do not fit each other, the task or the test set.
+    """
+    ids = _test_ids(data, _task_of_members(folders, task), sample_submission)
+    members = read_members(folders, ids)
+    first_of: dict[bytes, str] = {}
+    for name, probabilities in zip(members.names, members.validation, strict=True):
+        first = first_of.setdefault(hashlib.sha256(probabilities.tobytes()).digest(), name)
+        if first != name:
+            logger.warning("%s and %s are the same model and count twice; leave one of them out", name, first)
+    if members.labels == "one":
+        return members, ids, "strongest"
+    return members, ids, saved_choice(folders, members.classes)[0] if threshold is None else threshold
+
+
+def make_entry(
+    folders: Sequence[Path],
+    data: Path,
+    task: Task | None = None,
+    sample_submission: Path | None = None,
+    weights: str = "shifted",
+    shift: float = 0.34,
+    threshold: Rule | None = None,
+) -> Entry:
+    """Blend run folders or other members; see `read_blend` and `hpa.scoring.weights.member_weights`."""
+    members, ids, rule = read_blend(folders, data, task, sample_submission, threshold)
+    return Entry(members, blend_members(members, weights, shift, rule), ids, weights, shift, rule)
+
+
+def _task_of_members(folders: Sequence[Path], task: Task | None) -> Task | None:
+    """Return what the members classify; None if they are of an unknown origin and no `task` is given.
+
+    Raises:
+        BadInput: if `task` has other classes or labels than the first member, which all others are compared with.
+    """
+    file = folders[0] / "validation.npz"
+    if not file.is_file():  # `read_members` names all that is missing
+        return task
+    first = read_predictions(file)
+    if task is None:
+        with contextlib.suppress(BadInput):
+            return read_task_of(folders[0])
+        known = {(each.classes, each.labels): each for each in TASKS.values()}
+        return known.get((first.classes, first.labels))
+    if (task.classes, task.labels) != (first.classes, first.labels):
+        classes = f"{len(first.classes)} classes from '{first.classes[0]}' to '{first.classes[-1]}'"
+        raise BadInput(
+            f"task {task.name}: {file} is of another task, with {classes} and {first.labels} label(s) a sample; "
+            "leave it out, or name that one",
+            setting="task",
+        )
+    return task
+
+
+def _test_ids(data: Path, task: Task | None, sample_submission: Path | None) -> np.ndarray | None:
+    """Return the ids of the test set, None if the data has none."""
+    if sample_submission:
+        return read_sample_submission(sample_submission).ids
+    if not has_test_set(data):
+        return None
+    if task is not None:
+        return read_ids(data, task)
+    if (data / "sample_submission.csv").exists():
+        return read_sample_submission(data / "sample_submission.csv").ids
+    raise BadInput("task: the members do not say how the files of a test image are named; name their task", setting="task")
+
+
+def _name(threshold: Rule) -> str | float:
+    return threshold if isinstance(threshold, str | float) else "class-share"  # by given shares
