@@ -19,6 +19,7 @@ from hpa.settings import (
     DEFAULTS,
     NAMES,
     SMOOTHED,
+    STAGE_SETTINGS,
     STAGES,
     Settings,
     faults,
@@ -128,14 +129,8 @@ def resolve_stage(start: Settings, stage: str, given: Mapping[str, Any], task: T
             text = f"{name} {given[name]}: the run it starts from has {name} {getattr(start, name)}; leave it out"
             raise BadInput(text, setting=name)
     own = STAGES[stage]
-    values: dict[str, Any] = {
-        "part": own.part,
-        "epochs": own.epochs,
-        "learning_rate": own.learning_rate,
-        "loss": own.loss,
-        "stage": stage,
-    }
-    values |= {"schedule": "constant", "warm_up": 0, "progressive_resizing": 0.0}
+    values: dict[str, Any] = {name: getattr(own, name) for name in ("part", "epochs", "learning_rate", "loss")}
+    values |= {"stage": stage, "schedule": "constant", "warm_up": 0, "progressive_resizing": 0.0}
     return _fitting(replace(start, **(values | dict(given))), given, task)
 
 
