@@ -41,7 +41,7 @@ AUGMENTATIONS = (
 ACTIVATIONS = ("relu", "mish")  # inside the networks, by Keras' names
 MIXINGS = ("none", "mix-up", "cutmix", "mosaic")
 PRECISIONS = ("float32", "mixed_bfloat16")  # Keras' names
-NAME = re.compile("(.*?)(-fold[0-9]+)?(-svm-(?:linear|rbf))?", re.DOTALL)
+SVM_ENDINGS = ("-svm-linear", "-svm-rbf")  # of the names of runs with an SVM head, by its kernel
 PARTS = ("all", "convolutional", "dense")
 
 
@@ -367,39 +367,44 @@ def expected(hint: Any) -> str:
 def run_name(given: str | None, model: str, variant: int | None, fold: int) -> str:
     """Return the name of a run's folder: what is given, or else the variant, with the model unless it is GapNet.
 
-    Folds but the first have their number in it, as `fold_name` says.
+    Folds but the first have their number in it, as `fold_name` says; a given name may have it already.
     """
     parts = [] if model == "gapnet" else [model]
     parts += [] if variant is None else [str(variant)]
     name = given or "-".join(parts)
-    return fold_name(name, fold) if fold else name
+    return fold_name(name.removesuffix(fold_name("", fold)), fold)
 
 
-def fold_name(name: str, fold: int) -> str:
-    """Return the name of another fold of a run: `"0-fold2"` for `"0"` or `"0-fold1"` and fold 2; fold 0 has no suffix."""
-    start, _, end = _parts(name)
-    return f"{start}-fold{fold}{end}" if fold else start + end
+def fold_name(run: str, fold: int, kernel: str | None = None) -> str:
+    """Return the name of a fold of a run, with the kernel of its SVM head if it has one.
+
+    >>> fold_name("0", 0), fold_name("0", 2), fold_name("0", 2, "rbf")
+    ('0', '0-fold2', '0-fold2-svm-rbf')
+    """
+    return run + (f"-fold{fold}" if fold else "") + (f"-svm-{kernel}" if kernel else "")
 
 
-def require_name(name: str, fold: int, kernel: str | None = None) -> None:
-    """Raise BadInput if a run's name ends as that of another fold, or of a support vector machine, does.
+def name_fault(name: str, fold: int, kernel: str | None = None) -> str | None:
+    """Return what is wrong with a run's name: that it ends as those of another fold or of an SVM head do.
 
     Args:
         name: as a user gives it; the ending of its own fold may be left out.
         fold: that the run holds out.
-        kernel: of the support vector machine that is the run's head; None if it has none.
+        kernel: of the run's SVM head; None if it has none.
     """
-    _, given, machine = _parts(name)
-    if given and fold_name(name, fold) != name:
-        raise BadInput(
-            f"--name {name}: ends in {given}, as the name of another fold does, but the fold here is {fold}; choose a name "
-            "without that ending, the fold is added by itself"
+    ending = fold_name("", 0, kernel)
+    if not name.endswith(ending) or name.removesuffix(ending).endswith(SVM_ENDINGS):
+        return "only the runs that hpa.svm makes end in -svm-<kernel>; choose another name"
+    _, mark, number = name.removesuffix(ending).rpartition("-fold")
+    if mark and number.isdecimal() and mark + number != fold_name("", fold):
+        return (
+            f"ends in {mark}{number}, as the name of another fold does, but the fold here is {fold}; choose a name without "
+            "that ending, the fold is added automatically"
         )
-    if machine != (f"-svm-{kernel}" if kernel else ""):
-        raise BadInput(f"--name {name}: only the runs that hpa.svm makes end in -svm-<kernel>; choose another name")
+    return None
 
 
-def _parts(name: str) -> tuple[str, str, str]:
-    found = NAME.fullmatch(name)
-    assert found  # every text has at least the first part
-    return found[1], found[2] or "", found[3] or ""
+def require_name(name: str, fold: int, kernel: str | None = None) -> None:
+    """Raise BadInput if there is a `name_fault`."""
+    if fault := name_fault(name, fold, kernel):
+        raise BadInput(f"name {name}: {fault}", setting="name")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import platform
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -19,7 +20,7 @@ from hpa.files import file_digest, read_json, require_plain, write_json, written
 from hpa.runs.monitor import MONITORS, has_stalled
 from hpa.scoring.folds import run_of
 from hpa.scoring.predictions import model_fault, read_predictions
-from hpa.settings import NAMES, STAGES, Settings, faults, fold_name, require_name, today
+from hpa.settings import NAMES, STAGES, Settings, faults, require_name, today
 from hpa.tasks import Task, faults_of_task
 
 PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "pyimgaug", "opencv-python")
@@ -95,12 +96,9 @@ def require_same_run(folder: Path, config: dict) -> None:
 
 
 def require_own_name(folder: Path) -> None:
-    """Raise BadInput if the name of a run ends as that of another fold, or of a support vector machine, does."""
-    config = _read_config(folder)
-    machine = config.get("svm")
-    require_name(
-        folder.parent.name, read_settings(folder).fold, machine.get("kernel") if isinstance(machine, dict) else None
-    )
+    """Raise BadInput if the name of a run ends as that of another fold, or of an SVM head, does."""
+    head = _read_config(folder).get("svm")
+    require_name(folder.parent.name, read_settings(folder).fold, head.get("kernel") if isinstance(head, dict) else None)
 
 
 def require_table(folder: Path, table: SampleTable) -> None:
@@ -299,10 +297,10 @@ def _stages(folder: Path) -> list[str]:
 
 
 def _is_fold_of(name: str, folder: Path) -> bool:
-    return fold_name(folder.parent.name, 0) == name == run_of(folder)
+    # The start of the name is looked at first, as a damaged config.json of a run that is not asked for does no harm.
+    return folder.parent.name.startswith(f"{name.partition('-svm-')[0]}-fold") and run_of(folder) == name
 
 
-def _order(name: str) -> tuple[int, str, int, str]:
+def _order(name: str) -> list[int | str]:
     """Sort numbers by their size and before words, and folds after each other."""
-    run = fold_name(name, 0)
-    return (int(run), "", len(name), name) if run.isdecimal() else (10**9, run, len(name), name)
+    return [int(part) if part.isdecimal() else part for part in re.split("([0-9]+)", name)]

@@ -28,10 +28,10 @@ sys.path.insert(0, str(ROOT))
 
 from hpa.data.tables import read_training_table  # noqa: E402
 from hpa.files import cores  # noqa: E402
-from hpa.scoring.folds import fold_name  # noqa: E402
 from hpa.scoring.members import read_members  # noqa: E402
 from hpa.scoring.metrics import macro_f1  # noqa: E402
 from hpa.scoring.thresholds import find_thresholds, predict_classes  # noqa: E402
+from hpa.settings import fold_name  # noqa: E402
 from hpa.tasks import HPA  # noqa: E402
 from hpa.training.presets import fastest_precision  # noqa: E402
 

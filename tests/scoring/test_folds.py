@@ -10,7 +10,8 @@ from sklearn.metrics import f1_score
 from hpa import ensemble
 from hpa.errors import BadInput
 from hpa.files import read_json, write_json
-from hpa.scoring.folds import join_folds
+from hpa.runs.folder import run_folders
+from hpa.scoring.folds import join_folds, run_of
 from hpa.scoring.members import read_members
 from hpa.scoring.predictions import Predictions, write_predictions
 from hpa.settings import fold_name
@@ -54,15 +55,31 @@ def arrays(pattern, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "fold", "expected"),
+    ("run", "fold", "kernel", "expected"),
     [
-        ("0", 0, "0"), ("0", 2, "0-fold2"), ("0-fold2", 0, "0"), ("0-fold2", 11, "0-fold11"), ("a-b-fold1", 3, "a-b-fold3"),
-        ("0-svm-rbf", 1, "0-fold1-svm-rbf"), ("0-fold1-svm-linear", 0, "0-svm-linear"), ("0-svm", 1, "0-svm-fold1"),
-        ("fold1", 2, "fold1-fold2"), ("a-folds", 0, "a-folds"),
+        ("0", 0, None, "0"), ("0", 2, None, "0-fold2"), ("0", 11, None, "0-fold11"), ("a-b", 3, None, "a-b-fold3"),
+        ("0", 1, "rbf", "0-fold1-svm-rbf"), ("0", 0, "linear", "0-svm-linear"), ("0-svm", 1, None, "0-svm-fold1"),
+        ("fold1", 2, None, "fold1-fold2"), ("a-folds", 0, None, "a-folds"),
     ],
 )  # fmt: skip
-def test_names_of_folds(name, fold, expected):
-    assert fold_name(name, fold) == expected
+def test_names_of_folds(place, run, fold, kernel, expected):
+    assert fold_name(run, fold, kernel) == expected
+    folder = make_fold(Path("runs", expected, "base"), fold, 0, **({"svm": {"kernel": kernel}} if kernel else {}))
+    assert run_of(folder) == fold_name(run, 0, kernel)
+
+
+@pytest.mark.parametrize(("name", "fold"), [("unet-fold2", 0), ("unet-fold2", 1), ("unet-fold02", 2), ("unet-svm-rbf", 0)])
+def test_a_name_alone_makes_no_fold(place, name, fold):
+    assert run_of(make_fold(Path("runs", name, "base"), fold, 0)) == name
+
+
+def test_a_users_own_name_is_not_taken_for_a_fold(place):
+    """Without folds, as where the data has a validation set of its own; its members are those of fold 0."""
+    for name in ("unet", "unet-fold2"):
+        make_fold(Path("runs", name, "base"), 0, 0, folds=None)
+    assert run_folders(Path("runs"), ["unet"]) == [Path("runs/unet/base")]
+    members = read_members([Path("runs/unet/base"), Path("runs/unet-fold2/base")], TEST_IDS)
+    assert members.names == ["runs/unet/base", "runs/unet-fold2/base"]
 
 
 def test_the_folds_of_a_run_are_one_member(place):
@@ -174,18 +191,18 @@ SVM = {"svm": {"source": "0/base", "kernel": "rbf"}}
         (
             lambda: change("runs/0-fold2/base", split_seed=7),
             [],
-            ["runs/0-fold2/base: not made as runs/0/base was (split_seed 7 in place of 0); delete it and train it"],
+            ["runs/0-fold2/base: not made as runs/0/base was (split_seed 7 instead of 0); delete it and train it"],
         ),
         (
             lambda: change("runs/0-fold2/base", table_sha256="b" * 64, groups="copies.csv"),
             [],
-            ["runs/0-fold2/base: not made as runs/0/base was (groups copies.csv in place of None, "
-             "table_sha256 bbbbbbbb... in place of aaaaaaaa...); "],
+            ["runs/0-fold2/base: not made as runs/0/base was (groups copies.csv instead of None, "
+             "table_sha256 bbbbbbbb... instead of aaaaaaaa...); "],
         ),
         (
             lambda: change("runs/0-fold2/base", folds=5),
             [],
-            ["runs/0-fold2/base: not made as runs/0/base was (folds 5 in place of 3); "],
+            ["runs/0-fold2/base: not made as runs/0/base was (folds 5 instead of 3); "],
         ),
         (
             lambda: change("runs/0-fold2/base", fold=1),
