@@ -4,17 +4,20 @@ import contextlib
 import functools
 import hashlib
 import json
+import logging
 import os
 import platform
 import re
 import shutil
-import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from hpa.errors import BadInput, Failure
+
+logger = logging.getLogger(__name__)
 
 # `.<digest of the name>-<digest of the machine>-<process>.partial<suffix>`: as short for a name of 250 letters as for any.
 TEMPORARY = re.compile(r"\.[0-9a-f]{8}-(?P<machine>[0-9a-f]{8})-(?P<process>[0-9]+)\.partial(\.[^.]*)?")
@@ -112,11 +115,11 @@ def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object in `path`.
 
     Raises:
-        BadInput: if the file is absent, is no plain file or is not a JSON object.
+        BadInput: if the file is absent, is no plain file, is not a JSON object or has a key twice.
     """
     require_plain(path)
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        value = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_without_repeated_keys)
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
@@ -124,6 +127,14 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadInput(f"{path}: expected a JSON object, found a {type(value).__name__}")
     return value
+
+
+def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    counts = Counter(key for key, _ in pairs)
+    repeated = [key for key, count in counts.items() if count > 1]
+    if repeated:
+        raise ValueError(f"key {json.dumps(repeated[0])} is there twice")
+    return dict(pairs)
 
 
 def require_plain(path: Path) -> None:
@@ -156,7 +167,7 @@ def locked(path: Path, wait: bool) -> Iterator[None]:
     except Timeout as error:
         if not wait:
             raise Failure(f"{path.parent}: another process is at work here; wait for it or stop it") from error
-        print(f"waiting for another process that is at work in {path.parent}", file=sys.stderr)
+        logger.warning(f"waiting for another process that is at work in {path.parent}")
         lock.acquire()
     except NotImplementedError as error:
         raise Failure(f"{path.parent}: this file system has no locks; name a folder on another disk") from error

@@ -11,7 +11,7 @@ PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")  # there on Linux alone
 LARGEST_SIDE = 32_766  # pixels; OpenCV turns and shifts no larger images
 
 
-def require_memory(needed: int, what: str, fix: str = "choose a smaller --size") -> None:
+def require_memory(needed: int, what: str, fix: str = "choose a smaller size") -> None:
     """Raise BadInput if `what` would need more bytes of memory than can be had; where that is unknown, do nothing."""
     free = free_memory()
     if free is not None and needed > free:
@@ -22,10 +22,10 @@ def require_picture(size: int, bytes_a_pixel: int, what: str) -> None:
     """Raise BadInput if `what`, of images of `size` pixels a side, is too much for the memory or for OpenCV."""
     require_memory(bytes_a_pixel * size**2, f"{what} of {size} pixels")
     if size > LARGEST_SIDE:
-        raise BadInput(f"{what} of {size} pixels cannot be made; choose a --size of at most {LARGEST_SIDE}")
+        raise BadInput(f"{what} of {size} pixels cannot be made; choose a size of at most {LARGEST_SIDE}")
 
 
-def require_disk(folder: Path, needed: int, what: str, fix: str = "free some space, or choose a smaller --size") -> None:
+def require_disk(folder: Path, needed: int, what: str, fix: str = "free some space, or choose a smaller size") -> None:
     """Raise Failure if `what` would need more bytes of disk than are free where `folder` is, or will be made."""
     free = free_disk(folder)
     if free is not None and needed > free:

@@ -70,7 +70,7 @@ def test_sizes_beyond_memory_or_opencv(drawn_data, tmp_path, capsys, monkeypatch
     assert command.main(["--data", str(drawn_data), "--size", size, *options]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert f"of {size} pixels " in line
-    assert ("--size of at most 32766" if size == "32767" else " are free; choose a smaller --size") in line
+    assert ("size of at most 32766" if size == "32767" else " are free; choose a smaller size") in line
     assert not out.exists()
 
 

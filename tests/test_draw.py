@@ -83,7 +83,7 @@ def test_sizes_beyond_the_memory_are_refused_with_the_numbers(tmp_path, capsys, 
 def test_sizes_beyond_opencv_are_refused_on_the_largest_machine(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("hpa.resources.free_memory", lambda: 2**60)
     assert main(["--out", str(tmp_path / "data"), "--size", "32767"]) == 2
-    assert "of 32767 pixels cannot be made; choose a --size of at most 32766" in capsys.readouterr().err
+    assert "of 32767 pixels cannot be made; choose a size of at most 32766" in capsys.readouterr().err
 
 
 def test_a_drawing_beyond_the_disk_is_refused_and_a_smaller_one_takes_its_place(tmp_path, capsys):

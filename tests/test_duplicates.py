@@ -175,7 +175,7 @@ def test_external_images_without_labels_yet_are_left_out(tmp_path, data, capsys)
 def test_class_folders_of_a_task_that_was_not_asked_for(data, capsys):
     assert main(["--data", str(data)]) == 2
     assert "train.csv: no such table; the class folders in" in (error := capsys.readouterr().err)
-    assert error.endswith("are those of --task hep2\n")
+    assert error.endswith("are those of the task hep2\n")
 
 
 def test_bad_input_writes_nothing(data, capsys):

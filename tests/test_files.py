@@ -205,3 +205,9 @@ def test_what_could_be_read_without_end_is_refused(tmp_path, name):
         os.mkfifo(path)
     with pytest.raises(BadInput, match="is a pipe or a device"):
         read_json(path)
+
+
+def test_json_with_a_key_twice_is_refused(tmp_path):
+    (tmp_path / "a.json").write_text('{"inner": {"size": 1, "size": 2}}')
+    with pytest.raises(BadInput, match=r'a\.json: not valid JSON \(key "size" is there twice\)'):
+        read_json(tmp_path / "a.json")

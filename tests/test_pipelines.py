@@ -361,7 +361,7 @@ def test_the_demo_takes_names_that_begin_with_a_dash():
         (["--data", "/".join(["x" * 200] * 25)], "too long"),
         (["--out", "folder"], "--out folder: is a folder; name a file"),
         (["--out", "data/drawn/train.csv"], "--out data/drawn/train.csv: "),
-        (["--size", "999999999"], "GiB are free; choose a smaller --size"),
+        (["--size", "999999999"], "GiB are free; choose a smaller size"),
     ],
 )
 def test_the_demo_refuses_names_and_sizes_before_it_begins(tmp_path, monkeypatch, capsys, options, named):

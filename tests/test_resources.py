@@ -72,7 +72,7 @@ def test_too_much_memory_is_refused_with_both_numbers(monkeypatch):
     with pytest.raises(BadInput) as caught:
         resources.require_memory(37 * GIB, "a picture of 100000 pixels")
     assert str(caught.value) == (
-        "a picture of 100000 pixels would need 37 GiB of memory, 20 GiB are free; choose a smaller --size"
+        "a picture of 100000 pixels would need 37 GiB of memory, 20 GiB are free; choose a smaller size"
     )
 
 

@@ -52,7 +52,7 @@ class _Unavailable(Exception):
 
 
 def download(table: SampleTable, data: Path, base_url: str, rate: float, size: int) -> dict[str, str]:
-    """Fetch what is missing of the images of a table into `<data>/external/`, and write its labels beside them.
+    """Fetch what is missing of the images of a table into `<data>/external/`, and write its labels next to them.
 
     Every image is written whole and its checksum after it. Those that are there and agree with their checksums are not
     fetched again. At the end, an early one included, `<data>/external.csv` has the rows of which all colours are there, the
@@ -79,11 +79,11 @@ def download(table: SampleTable, data: Path, base_url: str, rate: float, size: i
     folder, labels = data / EXTERNAL, data / f"{EXTERNAL}.csv"
     failed: dict[str, str] = {}
     if labels.exists() and not (folder / CHECKSUMS).exists():
-        raise BadInput(f"{labels}: is not of this command, which would replace it; move it away and name it with --table")
+        raise BadInput(f"{labels}: is not of this command, which would replace it; move it away and name it as the table")
     noted = folder / ".size"
     earlier_size = noted.read_text(errors="replace").strip() if noted.exists() else str(size)
     if earlier_size != str(size):
-        raise BadInput(f"{folder}: holds images of --size {earlier_size}; ask for that, or move the folder away")
+        raise BadInput(f"{folder}: holds images of size {earlier_size}; ask for that, or move the folder away")
     with locked(folder / ".lock", wait=False):
         earlier = read_training_table(labels, HPA) if labels.exists() else None
         with written_whole(noted) as temporary:
@@ -120,9 +120,9 @@ def _paths(ids: list[str]) -> dict[str, str]:
     """Return the path below the base, short of colour and suffix, for every id."""
     found = {each: re.fullmatch(r"[A-Za-z]*0*([0-9]+)_([^_]+_[^_]+_.+)", each) for each in ids}
     unsound = [each for each, match in found.items() if not match]
-    refuse("--table", [f"id {each} is not of the form <antibody>_<plate>_<well>_<field>" for each in unsound])
+    refuse("table", [f"id {each} is not of the form <antibody>_<plate>_<well>_<field>" for each in unsound], "table")
     long = [each for each in ids if len(f"{each}_yellow.png".encode()) > LONGEST_NAME]
-    refuse("--table", [f"id {each} is too long for a file's name; leave it out" for each in long])
+    refuse("table", [f"id {each} is too long for a file's name; leave it out" for each in long], "table")
     return {each: f"{match[1]}/{quote(match[2])}" for each, match in found.items() if match}
 
 
@@ -190,7 +190,7 @@ def _fetch_all(
                 if in_a_row == ROW_OF_FAILURES:
                     raise Failure(
                         f"{in_a_row} samples in a row failed, the last one because of {failed[jobs[job]]}; "
-                        "see to --base-url and the connection, then the same command goes on"
+                        "check the address and the connection, then do the same again: it goes on where it stopped"
                     )
         except BaseException:
             stop.set()

@@ -1,6 +1,6 @@
-"""Labelled images from elsewhere that are learned from beside the training set, and never validated with.
+"""Labelled images from elsewhere that a network learns from in addition to the training set; they are never validated with.
 
-They lie in the folder `external/` of the data, in the same layout as `train/`, with `external.csv` beside it; further ones
+They lie in the folder `external/` of the data, in the same layout as `train/`, with `external.csv` next to it; further ones
 in folders `external-<any name>/`, each with its own table.
 """
 
@@ -26,10 +26,10 @@ def read_external(data: Path, task: Task) -> dict[str, SampleTable]:
     sets = {name: read_samples(data, name, task) for name in external_sets(data)}
     if has_test_set(data):
         tested = read_ids(data, task)
-        mend = "rename it, or delete it if it is the same image: learning would see it"
+        fix = "rename it, or delete it if it is the same image: learning would see it"
         for name, samples in sets.items():
             both = np.intersect1d(samples.ids, tested)
-            refuse(data / name, [f"id {shown(each)} is also in the test set; {mend}" for each in both])
+            refuse(data / name, [f"id {shown(each)} is also in the test set; {fix}" for each in both])
     return sets
 
 
@@ -75,7 +75,7 @@ def join(sets: dict[str, SampleTable], task: Task) -> SampleTable:
         level=0, sort=False
     ):
         clash = f" with other labels ({'; '.join(labels)})" if len(set(labels)) > 1 else ""
-        mend = "but ids are distinct over all sets; rename one, or delete it if it is the same image"
-        faults.append(f"id {shown(identifier)} is in two of them{clash}, {mend}")
+        fix = "but ids are distinct over all sets; rename one, or delete it if it is the same image"
+        faults.append(f"id {shown(identifier)} is in two of them{clash}, {fix}")
     refuse(" and ".join(sets), faults)
     return joined

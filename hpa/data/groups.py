@@ -15,7 +15,7 @@ def read_groups(groups: str | None, ids: np.ndarray) -> np.ndarray | None:
     """Return the group of every row, int64 [n], or None if there are no groups.
 
     Args:
-        groups: None, or one of these, or several parted by commas, in which case rows that any of them joins are together:
+        groups: None, or one of these, or several separated by commas, where rows that any of them joins are together:
             `"antibodies"`, for ids such as `<antibody>_<plate>_<well>_<field>`: the part before the first underscore;
             `"neighbours-<n>"`, for ranges of n neighbouring ids, where ids are numbers: cells of one specimen have
             neighbouring ids, so a split by ranges keeps most specimens on one side; or a CSV with the columns `Id` and
@@ -51,21 +51,25 @@ def _read_grouping(grouping: str, ids: np.ndarray) -> np.ndarray:
     """Return the group of every row, int64 [n] from 0, of one part of what `read_groups` takes."""
     if grouping == "antibodies":
         if not any("_" in identifier for identifier in ids.tolist()):
-            raise BadInput(f"--groups {grouping}: no id has the form <antibody>_<plate>_<well>_<field>; leave it out")
+            raise BadInput(
+                f"groups {grouping}: no id has the form <antibody>_<plate>_<well>_<field>; leave it out", "groups"
+            )
         return np.unique([identifier.partition("_")[0] for identifier in ids.tolist()], return_inverse=True)[1]
     span = grouping.removeprefix("neighbours-")
     if span != grouping:
         unsound = [identifier for identifier in ids.tolist() if not identifier.isdecimal()]
-        refuse(f"--groups {grouping}", [f"id {shown(each)} is not a number, so it has no neighbours" for each in unsound])
+        faults = [f"id {shown(each)} is not a number, so it has no neighbours" for each in unsound]
+        refuse(f"groups {grouping}", faults, "groups")
         if not span.isdecimal() or not int(span):
-            raise BadInput(f"--groups {grouping}: expected neighbours-<how many ids a range has>, as in neighbours-300")
+            expected = "expected neighbours-<how many ids a range has>, as in neighbours-300"
+            raise BadInput(f"groups {grouping}: {expected}", "groups")
         return np.unique([int(identifier) // int(span) for identifier in ids.tolist()], return_inverse=True)[1]
     frame = _read_table(grouping)
     if "set" in frame:
         frame = frame[frame["set"] != "test"]  # an id may mean another sample there
     expected = frame[frame["set"].isin(("train", "validation"))] if "set" in frame else frame
     if (len(expected) or "set" not in frame) and not np.isin(ids, frame["Id"]).any():
-        raise BadInput(f"--groups {grouping}: names none of the ids, the first of which is {shown(ids[0])}")
+        raise BadInput(f"groups {grouping}: names none of the ids, the first of which is {shown(ids[0])}", "groups")
     refuse(grouping, repeated_faults(frame["Id"]))
     group_of_row = pd.factorize(frame.set_index("Id")["group"].reindex(ids))[0].astype(np.int64)  # -1 for an id without
     alone = group_of_row < 0

@@ -85,7 +85,7 @@ def in_8_bits(file: Path, channel: np.ndarray, interval: Interval | None) -> np.
     if interval is None:
         raise BadInput(
             f"{file.name} has 16 bits, but this channel has 8 in the training set, or there is none; save all with the same "
-            "bits, or state --intensity-range"
+            "bits, or state the intensity range"
         )
     low, high = interval
     if channel.dtype == np.uint8:

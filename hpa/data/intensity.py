@@ -54,7 +54,7 @@ def range_of_training_set(data: Path, ids: np.ndarray, task: Task, runs: Path) -
 
 
 def stated_range(intervals: Sequence[Interval | None], task: Task) -> Ranges:
-    """Return the range that `--intensity-range` states: its one interval for all channels, or one for each.
+    """Return the intensity range that a setting states: its one interval for all channels, or one for each.
 
     Raises:
         BadInput: if it has neither one nor as many as the task has channels.
@@ -62,7 +62,8 @@ def stated_range(intervals: Sequence[Interval | None], task: Task) -> Ranges:
     channels = len(task.channels)
     if len(intervals) not in (1, channels):
         raise BadInput(
-            f"--intensity-range: {len(intervals)} intervals for {channels} channels; give one for all, or for each"
+            f"intensity_range: {len(intervals)} intervals for {channels} channels; give one for all, or for each",
+            "intensity_range",
         )
     return tuple(intervals) * (channels // len(intervals))
 
@@ -140,5 +141,5 @@ def remark(source: Path, names: Sequence[str], facts: np.ndarray, task: Task, ra
         if brightest < low + DIM * (high - low):
             dim.append(f"{channel} {brightest} in {low}:{high}")
     if dim:
-        fix = "--intensity-range of hpa.train states the range" if any(ranges) else "save them brighter, or with 16 bits"
+        fix = "state the intensity range when you train" if any(ranges) else "save them brighter, or with 16 bits"
         say_once(f"{source}: the images are dark: the brightest pixel of {', '.join(dim)}; {fix}")

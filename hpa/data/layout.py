@@ -2,15 +2,17 @@
 
 import functools
 import hashlib
+import logging
 import os
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hpa.errors import BadInput, refuse
 from hpa.tasks import Task
+
+logger = logging.getLogger(__name__)
 
 EXTENSIONS = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
 FORMATS = "PNG, TIFF, BMP or JPEG"
@@ -185,8 +187,8 @@ def _ids_of(stems: Iterable[str], task: Task) -> list[str]:
 
 @functools.cache  # a command reads and packs some folders several times
 def say_once(text: str) -> None:
-    """Print a line to stderr, once a process."""
-    print(text, file=sys.stderr)
+    """Log a warning, once a process."""
+    logger.warning(text)
 
 
 def _listed(folder: Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:

@@ -77,7 +77,7 @@ def make_partition(settings: Settings, task: Task, data: Path, split: Path | Non
     if settings.external_weight:
         sets |= read_external(data, task)
         if sets.keys() <= set(OWN):
-            raise BadInput(f"{data}: no folder {EXTERNAL}/ in it, nor {EXTERNAL}-<any name>/; leave --external-weight out")
+            raise BadInput(f"{data}: no folder {EXTERNAL}/ in it, nor {EXTERNAL}-<any name>/; leave external_weight out")
     table = join(sets, task)
     set_of_row = np.repeat(list(sets), [len(each) for each in sets.values()])
     if split:
@@ -108,7 +108,7 @@ def make_partition(settings: Settings, task: Task, data: Path, split: Path | Non
     validation = np.flatnonzero(held_out)
     for rows, purpose in ((training, "learn from"), (validation, "validate with")):
         if not len(rows):
-            raise BadInput(f"{data}: no row is left to {purpose}; give more rows, or other --folds, --fold or --groups")
+            raise BadInput(f"{data}: no row is left to {purpose}; give more rows, or other folds or groups")
     return Partition(sets, set_of_row, table, training, validation)
 
 

@@ -24,7 +24,7 @@ def sort_images(images: Path, table: Path, out: Path, task: Task, link: bool = F
         table: a CSV of the classes, as `read_training_table` takes it; ids may have other leading zeros than the files.
         out: the folder of the class folders; only classes with a sample get one.
         task: one label a sample.
-        link: make hard links in place of copies, and symbolic ones where the file system does not allow hard links.
+        link: make hard links instead of copies, and symbolic ones where the file system does not allow hard links.
 
     Returns:
         How many samples each class has, in the order of the task, and how many files were written.
@@ -70,10 +70,10 @@ def _standing_faults(out: Path, target_of: dict[Path, Path], task: Task) -> list
     for standing in list_images(out):
         target = target_of_stem.get(standing.stem, standing)
         if standing.parent == out:
-            faults.append(f"{standing.name} lies beside the class folders; move it away")
+            faults.append(f"{standing.name} lies next to the class folders; move it away")
         elif standing != target:
             faults.append(
-                f"{standing.relative_to(out)} is in the way of {target.relative_to(out)}; delete it or mend the table"
+                f"{standing.relative_to(out)} is in the way of {target.relative_to(out)}; delete it or fix the table"
             )
     for file, target in target_of.items():
         if os.path.lexists(target) and not (target.is_file() and filecmp.cmp(file, target, shallow=False)):

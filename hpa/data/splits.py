@@ -64,7 +64,7 @@ def read_split(path: Path, ids: np.ndarray) -> np.ndarray:
     faults += [
         f"line {row + 2}: fold '{shown(fold)}' is not a whole number from 0" for row, fold in frame["fold"][unsound].items()
     ]
-    mend = "the run was made on another table; name the --data it was trained on, or make a new run"
-    faults += [f"{each}; {mend}" for each in id_differences(frame["Id"].unique(), ids, "the table")]
+    fix = "the run was made on another table; name the data it was trained on, or make a new run"
+    faults += [f"{each}; {fix}" for each in id_differences(frame["Id"].unique(), ids, "the table")]
     refuse(path, faults)
     return frame.set_index("Id")["fold"].loc[ids].astype(np.int64).to_numpy()

@@ -8,7 +8,6 @@ still to be packed.
 """
 
 import contextlib
-import errno
 import hashlib
 import math
 import os
@@ -27,7 +26,7 @@ from hpa.data.layout import find_files, stamp
 from hpa.data.parallel import map_in_threads
 from hpa.errors import BadInput, refuse
 from hpa.files import locked, read_json, write_json
-from hpa.resources import free_disk, in_gibibytes, require_memory
+from hpa.resources import require_disk, require_memory
 from hpa.tasks import Task
 
 # Rows that are made durable together: few enough that a crash costs a second's work, many enough that waiting for the
@@ -98,13 +97,15 @@ def require_room(stores: Mapping[Path, int], size: int, channels: int) -> None:
 
     Raises:
         BadInput: if a file stands where a store belongs, or one image of this size does not fit into the memory.
-        OSError: if the stores that are not there yet do not fit on the disk.
+        Failure: if the stores that are not there yet do not fit on the disk.
     """
     places = [place for folder in stores for place in (folder, _partial(folder))]
-    refuse("--runs", [f"{place} is a file, but a folder belongs there; delete it" for place in places if place.is_file()])
+    faults = [f"{place} is a file, but a folder belongs there; delete it" for place in places if place.is_file()]
+    refuse("runs", faults, "runs")
     image = size * size * channels
     needed = sum(rows * image for folder, rows in stores.items() if not folder.exists() and not _partial(folder).exists())
-    _require_disk(next(iter(stores)).parent, needed)
+    folder = next(iter(stores)).parent
+    require_disk(folder, needed, str(folder))
     require_memory(2 * image, f"one image of {size} x {size} x {channels}")  # the channels one by one, and stacked
 
 
@@ -126,7 +127,8 @@ def pack(folder: Path, source: Path, ids: np.ndarray, task: Task, size: int, ran
     Raises:
         BadInput: naming every sample whose files are missing or cannot be used; the others stay packed. If a file stands
             where the store belongs, or one image is too large for the memory.
-        OSError: if the disk is full; what was packed stays.
+        Failure: if the store does not fit on the disk.
+        OSError: if the disk is full all the same; what was packed stays.
     """
     require_room({folder: len(ids)}, size, len(task.channels))
     files = find_files(source, ids, task, whole=True)
@@ -157,12 +159,6 @@ def _partial(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.partial")
 
 
-def _require_disk(folder: Path, needed: int) -> None:
-    free = free_disk(folder)
-    if free is not None and needed > free:
-        raise OSError(errno.ENOSPC, "", f"{folder} needs {in_gibibytes(needed)}, {in_gibibytes(free)} are free")
-
-
 def _shape(request: dict[str, Any]) -> tuple[int, int, int, int]:
     return len(request["ids"]), request["size"], request["size"], len(request["channels"])
 
@@ -188,7 +184,7 @@ def _begin(partial: Path, request: dict[str, Any]) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     rows, *_, channels = shape = _shape(request)
-    _require_disk(partial, math.prod(shape))
+    require_disk(partial, math.prod(shape), str(partial))
     # Images are a hole in the file at first. Plain writes will fill it, since they report a disk that is full by then;
     # writing through a memory map would kill the process instead.
     np.lib.format.open_memmap(partial / "images.npy", "w+", np.uint8, shape)

@@ -1,6 +1,6 @@
 """Tables and class folders: from rows of text and names of folders to ids and targets.
 
-A labelled set is a folder of images with a table `<folder>.csv` beside it, or a folder of class folders.
+A labelled set is a folder of images with a table `<folder>.csv` next to it, or a folder of class folders.
 """
 
 from __future__ import annotations
@@ -80,17 +80,17 @@ def read_labelled(folder: Path, task: Task, table: Path | None = None) -> Sample
     """Read the labels of the images in a folder.
 
     They are in `table`; if none is given, in the names of the class folders if a sample has one label and a folder in
-    `folder` is named after a class, or there is any and no `<folder>.csv` beside it; and else in that table. Class folders
+    `folder` is named after a class, or there is any and no `<folder>.csv` next to it; else in that table. Class folders
     are read in the order of their ids.
 
     Raises:
         BadInput: if there is no table; for a faulty one (see `read_training_table`), a folder that is not named after a
-            class or holds no image, an id that is in two class folders, and an image that lies beside them.
+            class or holds no image, an id that is in two class folders, and an image next to them.
     """
     beside = table_beside(folder)
     class_folders = [] if table or task.labels == "many" else find_folders(folder)
     if beside.exists() and not any(class_folder.name in task.classes for class_folder in class_folders):
-        class_folders = []  # an `__MACOSX` or `old` beside flat images, say
+        class_folders = []  # an `__MACOSX` or `old` next to flat images, say
     if not class_folders:
         refuse(beside, [] if table or beside.exists() else [_describe_missing_table(folder, beside, task)])
         return read_training_table(table or beside, task)
@@ -112,7 +112,7 @@ def read_labelled(folder: Path, task: Task, table: Path | None = None) -> Sample
                     "all classes; rename one, or delete it if it is the same image"
                 )
             class_of[identifier] = class_folder.name
-    faults += [f"{name} lies beside the class folders; move it into one of them" for name in loose]
+    faults += [f"{name} lies next to the class folders; move it into one of them" for name in loose]
     refuse(folder, faults + _name_faults(class_of))
     ids = sorted(class_of)
     targets = np.zeros((len(ids), len(task.classes)), np.uint8)
@@ -150,7 +150,7 @@ def read_ids(data: Path, task: Task) -> np.ndarray:
 def read_training_table(path: Path, task: Task) -> SampleTable:
     """Read a CSV with the columns `Id` and `Target`, or `Image ID` and `Image class`.
 
-    Classes stand there as numbers parted by spaces or as names parted by `|`, in any order.
+    Classes stand there as numbers separated by spaces or as names separated by `|`, in any order.
 
     Raises:
         BadInput: naming every faulty row: an id that is empty, repeated or holds a path; classes that are empty, unknown
@@ -351,14 +351,14 @@ def _id_faults(ids: pd.Series) -> list[tuple[int, str]]:
 def _describe_missing_table(folder: Path, beside: Path, task: Task) -> str:
     if task.labels == "one":
         names = ", ".join(task.classes if len(task.classes) <= 10 else (*task.classes[:NAMED_IDS], "..."))
-        mend = f"put the images into folders named {names}, or the labels into {beside}"
-        return f"no such table, and no class folders in {folder}; {mend}"
+        fix = f"put the images into folders named {names}, or the labels into {beside}"
+        return f"no such table, and no class folders in {folder}; {fix}"
     present = {class_folder.name for class_folder in find_folders(folder)} if folder.is_dir() else set()
     other = [each.name for each in TASKS.values() if each.labels == "one" and present & set(each.classes)]
     if other:
-        return f"no such table; the class folders in {folder} are those of --task {other[0]}"
-    mend = ", or name the task with --task if the classes lie in folders or are your own" if folder.is_dir() else ""
-    return f"no such table; the labels of the images in {folder} belong there{mend}"
+        return f"no such table; the class folders in {folder} are those of the task {other[0]}"
+    fix = ", or name the task if the classes lie in folders or are your own" if folder.is_dir() else ""
+    return f"no such table; the labels of the images in {folder} belong there{fix}"
 
 
 def _describe_classes(task: Task) -> str:

@@ -1,4 +1,8 @@
-"""Ask web servers that may say and do anything: every answer is bounded in size and time."""
+"""Ask web servers that may say and do anything: every answer is bounded in size and time.
+
+http.client is used directly. requests and urllib3 bound the wait for the next bytes, but neither all of an answer nor its
+headers, so a server that sends a byte now and then would hold them for ever.
+"""
 
 import io
 import re
@@ -28,7 +32,7 @@ GRACE, SLOWEST = 30, 1000  # seconds after which an answer has to come faster th
 
 
 def encoded_address(base_url: str) -> str:
-    """Return `--base-url` as it is sent: the host in ASCII (IDNA), the path percent-encoded and without a slash at its end.
+    """Return an address as it is sent: the host in ASCII (IDNA), the path percent-encoded and without a slash at its end.
 
     Raises:
         BadInput: if it is no http or https address, or holds a user name, a query or a fragment.
@@ -46,7 +50,8 @@ def encoded_address(base_url: str) -> str:
             fault = "leave out the user name, ? and #"
     except ValueError as error:  # no such port, a label of more than 63 letters, a bracket that is not closed
         fault = str(error)
-    raise BadInput(f"--base-url {base_url}: expected an address such as http://v18.proteinatlas.org/images ({fault})")
+    expected = f"expected an address such as http://v18.proteinatlas.org/images ({fault})"
+    raise BadInput(f"base_url {base_url}: {expected}", "base_url")
 
 
 def opener() -> OpenerDirector:

@@ -162,7 +162,7 @@ def _centers(
         placed, bridge = [middle - along, middle + along], middle + np.outer([-0.34, 0.34], along)
     wanted = generator.integers(5, 7) if crowded else generator.integers(3, 6)
     for candidate in size * generator.uniform(0.02, 0.98, (40, 2)):
-        if crowded:  # beside a cell that stands already
+        if crowded:  # next to a cell that stands already
             candidate = placed[generator.integers(len(placed))] + 1.35 * unit * _direction(generator.uniform(0, 1))
         if len(placed) < wanted and np.linalg.norm(np.array(placed) - candidate, axis=1).min() > 1.3 * unit:
             placed.append(candidate)

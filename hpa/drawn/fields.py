@@ -80,7 +80,7 @@ def write_dataset(folder: Path, train: int, test: int, size: int = 512, seed: in
 
 
 def sample_table(split: str, rows: int, seed: int) -> pd.DataFrame:
-    """Return the columns Id and Target of a split: ids in ascending order, class numbers parted by spaces in no order."""
+    """Return the columns Id and Target of a split: ids in ascending order, class numbers separated by spaces in no order."""
     generator = default_rng([seed, SPLITS.index(split), 0])
     ids = sorted(str(uuid.uuid5(uuid.NAMESPACE_OID, f"{seed} {split} {row}")) for row in range(rows))
     targets = [" ".join(map(str, generator.permutation(np.flatnonzero(row)))) for row in sample_targets(rows, generator)]

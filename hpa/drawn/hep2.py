@@ -1,8 +1,8 @@
 """Drawn single HEp-2 cells in class folders: data for everyone without the real cells, and for tests.
 
 The six classes differ in where a cell's light lies. As in the real data a specimen is of one class, and its cells have
-neighbouring ids and share sharpness, noise and stray light; pictures are stretched from black to white, and the sets are
-parted cell by cell. The same seed gives the same pixels.
+neighbouring ids and share sharpness, noise and stray light; pictures are stretched from black to white, and the cells are
+shared out over the sets one by one. The same seed gives the same pixels.
 """
 
 from collections.abc import Iterator
@@ -142,7 +142,7 @@ def _centromere(field: Field, coarseness: float, generator: Generator) -> np.nda
 
 
 def _golgi(field: Field, coarseness: float, generator: Generator) -> np.ndarray:
-    """Ribbons beside the nucleus."""
+    """Ribbons next to the nucleus."""
     return blurred(golgi_apparatus(field, generator), 0.03 * coarseness * field.unit)
 
 

@@ -163,12 +163,12 @@ def mitotic_spindle(field: Field, generator: Generator) -> np.ndarray:
 
 
 def microtubule_organizing_center(field: Field, generator: Generator) -> np.ndarray:
-    """One diffuse spot beside the nucleus."""
+    """One diffuse spot next to the nucleus."""
     return dots(field.size, _organizers(field), 0.085 * field.unit) + 0.06 * cytoplasm(field)
 
 
 def centrosome(field: Field, generator: Generator) -> np.ndarray:
-    """Two sharp dots beside the nucleus."""
+    """Two sharp dots next to the nucleus."""
     angle = generator.uniform(0, np.pi, len(field.cells))
     aside = 0.055 * field.unit * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     pairs = np.concatenate([_organizers(field) - aside, _organizers(field) + aside])

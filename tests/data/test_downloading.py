@@ -423,9 +423,9 @@ def test_a_full_disk_is_told_and_nothing_is_half_written(atlas, tmp_path, monkey
     [
         (["00070df0-bbc3-11e8-b2bc-ac1f6b6435d0", "12_3_A1_1", "ab_1_A1_1"], None, ["2 faults", "00070df0", "ab_1_A1_1"]),
         (["12_3_A1"], None, ["id 12_3_A1 is not of the form <antibody>_<plate>_<well>_<field>"]),
-        (IDS, "file:///etc", ["--base-url file:///etc"]),
+        (IDS, "file:///etc", ["base_url file:///etc"]),
         (IDS, "v18.proteinatlas.org/images", ["expected an address such as http://"]),
-        (IDS, "http://[::1", ["--base-url http://[::1", "expected an address"]),
+        (IDS, "http://[::1", ["base_url http://[::1", "expected an address"]),
         (IDS, "http://[::zz]/images", ["expected an address"]),
         (IDS, "http://", ["expected an address"]),
         (IDS, f"http://{'x' * 70}.example", ["expected an address", "label"]),
@@ -483,7 +483,7 @@ def test_a_table_of_someone_else_is_not_replaced(atlas, tmp_path):
 def test_images_of_another_size_are_not_mixed_in(atlas, tmp_path):
     fetch(atlas, tmp_path, size=32)
     atlas.requests.clear()
-    with pytest.raises(BadInput, match="external: holds images of --size 32; ask for that"):
+    with pytest.raises(BadInput, match="external: holds images of size 32; ask for that"):
         fetch(atlas, tmp_path, IDS, size=64)
     assert atlas.requests == []
     assert fetch(atlas, tmp_path, IDS, size=32) == {}

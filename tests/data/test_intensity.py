@@ -163,7 +163,7 @@ def test_a_range_that_is_none(text, capsys):
 
 def test_a_range_for_another_number_of_channels(data, tmp_path):
     options = {"intensity_range": intensity_range("0:9,0:9,0:9")}
-    with pytest.raises(BadInput, match=r"intensity.range: 3 intervals for 2 channels; give one for all, or for each"):
+    with pytest.raises(BadInput, match="intensity_range: 3 intervals for 2 channels; give one for all, or for each"):
         resolve("cells", options, TASK, data, tmp_path)
     options = {"intensity_range": intensity_range("0:9")}
     assert resolve("cells", options, TASK, data, tmp_path).intensity_range == ((0, 9), (0, 9))
@@ -199,11 +199,16 @@ def test_images_that_are_not_square_are_told(tmp_path, capsys):
             pixels(1).astype(np.uint16) * 4095,
             pixels(64),
             (FULL, None),
-            "dapi 4095 in 0:65535; --intensity-range of hpa.train",
+            "dapi 4095 in 0:65535; state the intensity range",
         ),
         (pixels(1).astype(np.uint16) * 4095, pixels(64), ((0, 4095), None), ""),
         (pixels(1).astype(np.uint16) * 1099, pixels(64), ((100, 4096), None), ""),
-        (pixels(1).astype(np.uint16) * 1098, pixels(64), ((100, 4096), None), "dapi 1098 in 100:4096; --intensity-range"),
+        (
+            pixels(1).astype(np.uint16) * 1098,
+            pixels(64),
+            ((100, 4096), None),
+            "dapi 1098 in 100:4096; state the intensity range",
+        ),
     ],
 )
 def test_a_set_that_is_dark_is_told(tmp_path, capsys, dapi, actin, ranges, said):

@@ -195,7 +195,7 @@ def test_a_link_to_nowhere_is_not_overwritten(cells):
 def test_a_sample_that_lies_in_another_class_already(cells):
     cells.sort()
     cells.label(_1="Golgi", _2="Golgi", _10="Golgi")
-    assert cells.fault() == f"{cells.out}: NuMem/2.png is in the way of Golgi/2.png; delete it or mend the table"
+    assert cells.fault() == f"{cells.out}: NuMem/2.png is in the way of Golgi/2.png; delete it or fix the table"
 
 
 def test_what_would_make_the_class_folders_unreadable(cells):
@@ -205,7 +205,7 @@ def test_what_would_make_the_class_folders_unreadable(cells):
         f"{cells.out}: 3 faults",
         "  folder cells of 2014 is none of the classes; move it away or name another folder",
         "  Speckled is a file; a class folder belongs there",
-        "  9.png lies beside the class folders; move it away",
+        "  9.png lies next to the class folders; move it away",
     ]
 
 

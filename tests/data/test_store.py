@@ -20,7 +20,7 @@ from hpa.data import store
 from hpa.data.images import FULL, read_image, read_sample
 from hpa.data.layout import find_files
 from hpa.data.store import Joined, pack, require_room, store_folder
-from hpa.errors import BadInput
+from hpa.errors import BadInput, Failure
 from hpa.tasks import HPA
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -181,9 +181,8 @@ def test_one_image_that_does_not_fit_into_the_memory_is_refused_before_it_starts
 def test_several_stores_that_do_not_fit_together_are_refused(tmp_path):
     rows = shutil.disk_usage(tmp_path).free // (1000 * 1000 * 4) // 2
     require_room({tmp_path / "new" / "a": rows}, 1000, 4)
-    with pytest.raises(OSError, match="GiB are free") as caught:
+    with pytest.raises(Failure, match="GiB are free"):
         require_room({tmp_path / "new" / name: rows + 1000 for name in "ab"}, 1000, 4)
-    assert caught.value.errno == errno.ENOSPC
 
 
 def test_it_needs_no_function_that_linux_alone_has(tmp_path, source):
@@ -338,9 +337,8 @@ def test_a_disk_that_fills_up_keeps_what_was_packed(tmp_path, source, decoded, m
 
 @pytest.mark.parametrize("size", [10**6, 10**12])
 def test_a_store_that_cannot_fit_is_refused_before_it_starts(tmp_path, source, size, decoded):
-    with pytest.raises(OSError, match="GiB are free") as caught:
+    with pytest.raises(Failure, match="GiB are free"):
         pack(tmp_path / "store", source, IDS, HPA, size)
-    assert caught.value.errno == errno.ENOSPC
     assert decoded == []
 
 

@@ -312,7 +312,7 @@ def test_faulty_class_folders_are_all_named(touch):
 
 def test_images_beside_the_class_folders(touch):
     folder = touch("Golgi/1.png", "2.png", "notes.txt")
-    fault = "2.png lies beside the class folders; move it into one of them"
+    fault = "2.png lies next to the class folders; move it into one of them"
     assert message_of(read_labelled, folder, HEP2) == f"{folder}: {fault}"
 
 
@@ -380,13 +380,13 @@ def test_a_flat_folder_without_a_table(touch):
 
 def test_many_labels_without_a_table(touch):
     data = touch("train/1_red.png", "cells/Golgi/2.png", "cells/odd/3.png", "odd/odd/4.png")
-    task = ", or name the task with --task if the classes lie in folders or are your own"
+    task = ", or name the task if the classes lie in folders or are your own"
     for name, mend in (("train", task), ("odd", task), ("nowhere", "")):
         assert message_of(read_samples, data, name, HPA) == (
             f"{data / name}.csv: no such table; the labels of the images in {data / name} belong there{mend}"
         )
     assert message_of(read_samples, data, "cells", HPA) == (
-        f"{data / 'cells'}.csv: no such table; the class folders in {data / 'cells'} are those of --task hep2"
+        f"{data / 'cells'}.csv: no such table; the class folders in {data / 'cells'} are those of the task hep2"
     )
 
 

@@ -253,7 +253,7 @@ def test_a_run_of_another_table_cannot_be_predicted_with_other_views(drawn_data,
     assert run(tmp_path / "data", tmp_path / "runs", "--tta", "2") == 2
     error = capsys.readouterr().err
     assert table["Id"][0] in error
-    assert "the run was made on another table; name the --data it was trained on" in error
+    assert "the run was made on another table; name the data it was trained on" in error
 
 
 def test_an_interrupted_pass_goes_on_where_it_stopped(drawn_data, runs, monkeypatch, capsys):
