@@ -24,12 +24,13 @@ def work(options: argparse.Namespace) -> None:
     """Write the picture; what the sample is mixed with comes from all over the training table."""
     import numpy as np
 
-    from hpa.data.augment import POLICIES, policies_for
+    from hpa.data.augment import policies_for
     from hpa.data.images import read_image
     from hpa.data.intensity import measure
     from hpa.data.layout import data_paths, find_files
     from hpa.data.overview import VARIATIONS, write_overview
     from hpa.data.tables import read_samples
+    from hpa.registry import AUGMENTATIONS
     from hpa.resources import require_picture
 
     command.require_output(options, options.out, data_paths(options.data))
@@ -42,7 +43,7 @@ def work(options: argparse.Namespace) -> None:
     images = np.stack([read_image(channels, options.size, ranges) for channels in files])
     write_overview(options.out, images, table.targets[rows].astype(np.float32), options.seed)
     print(f"{options.out}: sample {table.ids[0]} and {VARIATIONS} variations of it by each augmentation")
-    if missing := POLICIES.keys() - policies_for(images.shape[-1]):
+    if missing := AUGMENTATIONS.keys() - policies_for(images.shape[-1]):
         print(f"left out: {', '.join(sorted(missing))}; they need three colour channels, this task has {images.shape[-1]}")
 
 

@@ -16,6 +16,7 @@ from hpa.errors import BadInput
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
 Record = TypeVar("Record")
 
@@ -128,6 +129,126 @@ NETWORKS: Registry[Network] = Registry(
         "convnext-tiny": "hpa.models.backbones:CONVNEXT_TINY",
     },
 )
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss.
+
+    Attributes:
+        function: of targets and probabilities, float tensors [B, classes], of `sample_weight`, a float tensor [B] or None,
+            and of `options` by name. It returns a scalar tensor.
+        labels: the tasks that it is for, by their labels.
+        options: what it takes of "label_smoothing", a share, and "positive_weights", a number for each class or None.
+    """
+
+    function: Callable[..., keras.KerasTensor]
+    labels: tuple[str, ...] = ("one", "many")
+    options: tuple[str, ...] = ()
+
+
+LOSSES: Registry[Loss] = Registry(
+    "loss",
+    {
+        "binary-crossentropy": "hpa.training.losses:BINARY_CROSSENTROPY",
+        "categorical-crossentropy": "hpa.training.losses:CATEGORICAL_CROSSENTROPY",
+        "focal": "hpa.training.losses:FOCAL",
+        "asymmetric": "hpa.training.losses:ASYMMETRIC",
+        "soft-f1": "hpa.training.losses:SOFT_F1",
+        "smooth-l1": "hpa.training.losses:SMOOTH_L1",
+    },
+)
+
+# Takes an image, uint8 [H, W, C], and where its random numbers come from; returns a varied one of the same shape and type.
+Vary = Callable[["np.ndarray", "np.random.SeedSequence"], "np.ndarray"]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """A way to vary images.
+
+    Attributes:
+        prepare: returns the function that varies an image. It is called for each batch, so that what holds the state of its
+            random numbers, as imgaug's augmenters do, is not shared among threads.
+        colours: whether it is for images of three channels only: red, green and blue.
+    """
+
+    prepare: Callable[[], Vary]
+    colours: bool = False
+
+
+AUGMENTATIONS: Registry[Augmentation] = Registry(
+    "augmentation",
+    {
+        "report": "hpa.data.policies:REPORT",
+        "cells": "hpa.data.policies:CELLS",
+        "alexnet": "hpa.data.policies:ALEXNET",
+        "crop": "hpa.data.policies:CROP",
+        "rotation": "hpa.data.policies:ROTATION",
+        "flip": "hpa.data.policies:FLIP",
+        "hue": "hpa.data.policies:HUE",
+        "saturation": "hpa.data.policies:SATURATION",
+        "exposure": "hpa.data.policies:EXPOSURE",
+        "aspect": "hpa.data.policies:ASPECT",
+        "blur": "hpa.data.policies:BLUR",
+        "none": "hpa.data.policies:NONE",
+    },
+)
+
+# Takes images uint8 [B, S, S, C], targets float32 [B, classes] and a generator; returns new arrays like the first two.
+Mixing = Callable[["np.ndarray", "np.ndarray", "np.random.Generator"], tuple["np.ndarray", "np.ndarray"]]
+MIXINGS: Registry[Mixing] = Registry(
+    "mixing",
+    {
+        "none": "hpa.data.mixing:none",
+        "mix-up": "hpa.data.mixing:mix_up",
+        "cutmix": "hpa.data.mixing:cutmix",
+        "mosaic": "hpa.data.mixing:mosaic",
+    },
+)
+
+# Each takes the learning rate, or its schedule, and by name the other arguments that all of Keras' optimizers have.
+OPTIMIZERS: Registry[Callable[..., keras.Optimizer]] = Registry(
+    "optimizer",
+    {
+        "adam": "hpa.training.optimizers:adam",
+        "adamw": "hpa.training.optimizers:adamw",
+        "sgd": "hpa.training.optimizers:sgd",
+    },
+)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A schedule of the learning rate.
+
+    Attributes:
+        end: share of the rate that a fall as a cosine leaves at the last step; 1 for no fall.
+        plateau: "loss" or "score" if the rate falls to a tenth each time that this one of the validation set no longer
+            improves; None for no such fall.
+    """
+
+    end: float = 1.0
+    plateau: str | None = None
+
+    @property
+    def warms_up(self) -> bool:
+        """Whether the rate may rise in the first epochs."""
+        return self.plateau is None
+
+
+SCHEDULES: Registry[Schedule] = Registry(
+    "schedule",
+    {
+        "constant": Schedule(),
+        "cosine": Schedule(end=1e-4),
+        "plateau": Schedule(plateau="loss"),
+        "plateau-score": Schedule(plateau="score"),
+    },
+)
+
+# The exponent of a class' inverse frequency, see `hpa.data.sampling`.
+WEIGHTINGS: Registry[float] = Registry("weighting", {"none": 0.0, "square-root": 0.5, "inverse-frequency": 1.0})
 
 
 def require_size(model: str, variant: int | None, size: int) -> None:

@@ -18,28 +18,10 @@ from pydantic_core.core_schema import no_info_after_validator_function
 
 from hpa.errors import BadInput
 from hpa.models.gapnet import VARIANTS
-from hpa.registry import NETWORKS
+from hpa.registry import AUGMENTATIONS, LOSSES, MIXINGS, NETWORKS, OPTIMIZERS, SCHEDULES, WEIGHTINGS
 
-# What each name stands for is written where it is carried out (losses, fit, augment, mixing); these lists are here so
-# that the option parser need not load those.
-LOSSES = {  # and the labels, one or many a sample, that each is for
-    "binary-crossentropy": ("many",),
-    "categorical-crossentropy": ("one",),
-    "focal": ("many",),
-    "asymmetric": ("many",),
-    "soft-f1": ("one", "many"),
-    "smooth-l1": ("one", "many"),
-}
-SMOOTHED = ("binary-crossentropy", "categorical-crossentropy", "focal")  # those that label smoothing is for
 CROSSENTROPIES = {"one": "categorical-crossentropy", "many": "binary-crossentropy"}  # by the labels of the task
-OPTIMIZERS = ("adam", "adamw", "sgd")
-SCHEDULES = ("constant", "cosine", "plateau", "plateau-score")
-WEIGHTINGS = ("none", "square-root", "inverse-frequency")
-AUGMENTATIONS = (
-    "report", "cells", "alexnet", "crop", "rotation", "flip", "hue", "saturation", "exposure", "aspect", "blur", "none",
-)  # fmt: skip
 ACTIVATIONS = ("relu", "mish")  # inside the networks, by Keras' names
-MIXINGS = ("none", "mix-up", "cutmix", "mosaic")
 PRECISIONS = ("float32", "mixed_bfloat16")  # Keras' names
 SVM_ENDINGS = ("-svm-linear", "-svm-rbf")  # of the names of runs with an SVM head, by its kernel
 PARTS = ("all", "convolutional", "dense")
@@ -100,7 +82,7 @@ def parse_loss(text: str) -> dict[str, float]:
 def require_loss(loss: str, labels: str) -> None:
     """Raise BadInput if a loss, or a part of it, is not for tasks with `labels` ("one" or "many") a sample."""
     for name in parse_loss(loss):
-        if labels not in LOSSES[name]:
+        if labels not in LOSSES[name].labels:
             kind = f"tasks with {labels} label{'s' * (labels == 'many')} a sample"
             raise BadInput(f"loss {name} is not for {kind}; choose another loss or preset", setting="loss")
 

@@ -45,8 +45,8 @@ def training_batches(
         targets: uint8 array [n, classes].
         rows: integer array [m], the rows to learn from.
         batch_size: rows in a batch; the last batch of an epoch may be smaller.
-        augmentation: a name in `hpa.data.augment.POLICIES`.
-        mixing: a name in `hpa.data.mixing.MIXINGS`, or "none".
+        augmentation: a name in `AUGMENTATIONS`.
+        mixing: a name in `MIXINGS`.
         seed: the run's seed.
         epochs: the numbers of the epochs.
         factors: float64 array [m], how often each of the rows comes in an epoch (see `hpa.data.sampling`); None for once.
@@ -72,8 +72,6 @@ def training_batches(
         if epoch < small_epochs:
             varied = np.stack([smaller(image) for image in varied])
         truth = truths[chosen].astype(np.float32)
-        if mixing == "none":
-            return varied, truth
         return mix(varied, truth, mixing, np.random.default_rng([seed, epoch, *items]))
 
     def batches_of(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -101,7 +99,7 @@ def evaluation_batches(images: np.ndarray | Joined, rows: np.ndarray, batch_size
     return made_ahead(batches, loaded)
 
 
-def made_ahead(batches: tf.data.Dataset, make: Callable) -> tf.data.Dataset:
+def made_ahead(batches: tf.data.Dataset, make: Callable[..., object]) -> tf.data.Dataset:
     """Return what `make` gives for each of some batches, in their order, made on every core before it is asked for."""
     # Nothing here needs tuning, and the tuner's thread has kept a training run up to 44 s after its last epoch.
     options = tf.data.Options()

@@ -1,12 +1,16 @@
 """Augmentations of a whole batch that mix its images, and their labels in the same shares."""
 
-from collections.abc import Callable
-
-import cv2
 import numpy as np
 from numpy.random import Generator
 
+from hpa.registry import MIXINGS
+
 Batch = tuple[np.ndarray, np.ndarray]
+
+
+def none(images: np.ndarray, targets: np.ndarray, generator: Generator) -> Batch:
+    """Return a batch as it is."""
+    return images, targets
 
 
 def mix_up(images: np.ndarray, targets: np.ndarray, generator: Generator) -> Batch:
@@ -22,6 +26,8 @@ def mix_up(images: np.ndarray, targets: np.ndarray, generator: Generator) -> Bat
     Returns:
         New arrays of the same shapes and types: each image, and its targets, a convex mixture of two of the batch.
     """
+    import cv2
+
     partners = generator.permutation(len(images))
     shares = generator.beta(0.3, 0.3, len(images))
     mixed = np.empty_like(images)
@@ -69,13 +75,6 @@ def mosaic(images: np.ndarray, targets: np.ndarray, generator: Generator) -> Bat
     above, left = middles.T / side
     shares = np.stack([above * left, above * (1 - left), (1 - above) * left, (1 - above) * (1 - left)])
     return mixed, _weighted(targets, sources, shares)
-
-
-MIXINGS: dict[str, Callable[[np.ndarray, np.ndarray, Generator], Batch]] = {
-    "mix-up": mix_up,
-    "cutmix": cutmix,
-    "mosaic": mosaic,
-}
 
 
 def mix(images: np.ndarray, targets: np.ndarray, mixing: str, generator: Generator) -> Batch:

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 
 from hpa.data.augment import augment, policies_for
-from hpa.data.mixing import MIXINGS
 from hpa.data.pictures import for_people, write_sheet
+from hpa.registry import MIXINGS
 
 VARIATIONS = 8
 LABEL_WIDTH = 112
@@ -36,10 +36,9 @@ def write_overview(path: Path, images: np.ndarray, targets: np.ndarray, seed: in
         for policy in policies_for(images.shape[-1]):
             yield policy, augment(np.repeat(images[:1], VARIATIONS, axis=0), items, policy, seed, epoch=0)
         for name, mixing in MIXINGS.items():
-            yield (
-                name,
-                np.stack([mixing(images, targets, np.random.default_rng([seed, item]))[0][0] for item in range(VARIATIONS)]),
-            )
+            if name != "none":  # which is an augmentation too
+                generators = [np.random.default_rng([seed, item]) for item in range(VARIATIONS)]
+                yield name, np.stack([mixing(images, targets, generator)[0][0] for generator in generators])
 
     tiles = (
         np.pad(tile, ((0, GAP), (0, GAP), (0, 0)), constant_values=GAP_GREY)
@@ -56,7 +55,7 @@ def write_picture(path: Path, image: np.ndarray, policy: str, seed: int) -> None
     Args:
         path: the PNG file to write.
         image: uint8 array [S, S, C], shown as `for_people` says.
-        policy: a name in `POLICIES`.
+        policy: a name in `AUGMENTATIONS`.
         seed: the seed of the variations.
     """
     varied = for_people(augment(np.repeat(image[np.newaxis], 16, axis=0), np.arange(16), policy, seed, epoch=0), image)

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.random import Generator
 
-EXPONENTS = {"none": 0.0, "square-root": 0.5, "inverse-frequency": 1.0}
+from hpa.registry import WEIGHTINGS
+
 # Without a limit the rarest class of the competition, 11 rows of 31,072, would weigh 2,824 times as much.
 LARGEST_WEIGHT = 20.0
 
@@ -63,7 +64,7 @@ def positive_weights(targets: np.ndarray, factors: np.ndarray, weighting: str) -
     Args:
         targets: uint8 array [n, classes] of 0 and 1.
         factors: float64 array [n], how often each row comes in an epoch.
-        weighting: a name in `EXPONENTS`.
+        weighting: a name in `WEIGHTINGS`.
 
     Returns:
         float64 array [classes] from 1 / `LARGEST_WEIGHT` to `LARGEST_WEIGHT`.
@@ -82,4 +83,4 @@ def class_weights(targets: np.ndarray, factors: np.ndarray, weighting: str) -> n
 
 
 def _weights(ratios: np.ndarray, weighting: str) -> np.ndarray:
-    return np.clip(ratios ** EXPONENTS[weighting], 1 / LARGEST_WEIGHT, LARGEST_WEIGHT)
+    return np.clip(ratios ** WEIGHTINGS[weighting], 1 / LARGEST_WEIGHT, LARGEST_WEIGHT)

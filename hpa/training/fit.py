@@ -28,14 +28,14 @@ from hpa.data.tables import SampleTable
 from hpa.errors import BadInput, Failure
 from hpa.files import file_digest, written_whole
 from hpa.models.catalog import just_in_time, load, save
-from hpa.registry import DENSE_PART
+from hpa.registry import DENSE_PART, SCHEDULES
 from hpa.runs.folder import model_shape, read_history, write_history
 from hpa.runs.monitor import MONITORS, has_stalled, validation_scores
 from hpa.scoring.predictions import Predictions, write_predictions
 from hpa.settings import Settings
 from hpa.tasks import Task
 from hpa.training.averages import averaged
-from hpa.training.losses import NamedLoss
+from hpa.training.objective import NamedLoss
 from hpa.training.optimizers import new_optimizer
 
 # For the batch statistics of averaged weights; with twice as many HEp-2 cells the validation loss was no lower.
@@ -216,9 +216,10 @@ class Epochs(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None) -> None:
         """Show the plateau schedule all epochs so far: Keras saves no callback's memory."""
-        if self.settings.schedule in ("plateau", "plateau-score"):
-            score = self.settings.schedule == "plateau-score" and MONITORS[self.task.labels].best
-            watched, mode = (score, "max") if score else ("validation_loss", "min")
+        plateau = SCHEDULES[self.settings.schedule].plateau
+        if plateau:
+            score = MONITORS[self.task.labels].best
+            watched, mode = (score, "max") if plateau == "score" else ("validation_loss", "min")
             self.plateau = keras.callbacks.ReduceLROnPlateau(watched, factor=0.1, patience=5, mode=mode)
             self.plateau.set_model(self.model)
             self.plateau.on_train_begin()

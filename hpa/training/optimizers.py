@@ -1,15 +1,36 @@
-"""The optimizer with the schedule of its learning rate."""
+"""The optimizers, and the one of a run with the schedule of its learning rate."""
 
-import keras
-from keras.optimizers.schedules import CosineDecay
+from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+from hpa.registry import OPTIMIZERS, SCHEDULES
 from hpa.settings import Settings
 
-OPTIMIZERS = {
-    "adam": keras.optimizers.Adam,
-    "adamw": lambda *rate, weight_decay, **options: keras.optimizers.AdamW(*rate, weight_decay or 0.0, **options),
-    "sgd": lambda *rate, **options: keras.optimizers.SGD(*rate, momentum=0.9, **options),
-}
+if TYPE_CHECKING:
+    import keras
+    from keras.optimizers.schedules import LearningRateSchedule
+
+
+def adam(rate: float | LearningRateSchedule, **options: Any) -> keras.Optimizer:
+    """Return Adam."""
+    from keras.optimizers import Adam
+
+    return Adam(rate, **options)
+
+
+def adamw(rate: float | LearningRateSchedule, weight_decay: float | None = None, **options: Any) -> keras.Optimizer:
+    """Return AdamW, whose own default for the decay is another than none."""
+    from keras.optimizers import AdamW
+
+    return AdamW(rate, weight_decay or 0.0, **options)
+
+
+def sgd(rate: float | LearningRateSchedule, **options: Any) -> keras.Optimizer:
+    """Return stochastic gradient descent with a momentum of 0.9."""
+    from keras.optimizers import SGD
+
+    return SGD(rate, momentum=0.9, **options)
 
 
 def new_optimizer(settings: Settings, steps: int) -> keras.Optimizer:
@@ -22,9 +43,11 @@ def new_optimizer(settings: Settings, steps: int) -> keras.Optimizer:
         settings: give optimizer, learning rate, schedule, warm-up, weight decay, clipping and EMA momentum.
         steps: steps an epoch.
     """
-    rate, rise = settings.learning_rate, settings.warm_up * steps
-    if settings.schedule == "cosine" or rise:
-        fall, end = max(settings.epochs * steps - rise, 1), 1e-4 if settings.schedule == "cosine" else 1.0
+    from keras.optimizers.schedules import CosineDecay
+
+    rate, rise, end = settings.learning_rate, settings.warm_up * steps, SCHEDULES[settings.schedule].end
+    if end < 1 or rise:
+        fall = max(settings.epochs * steps - rise, 1)
         warm_up = {"warmup_target": rate, "warmup_steps": rise} if rise else {}
         rate = CosineDecay(rate / 100 if rise else rate, fall, end, **warm_up)
     options = {"weight_decay": settings.weight_decay or None, "global_clipnorm": settings.clip_norm or None}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpa.data.augment import require_channels
 from hpa.data.partition import Partition, make_partition, split_digest
 from hpa.errors import BadInput, refuse
 from hpa.files import require_plain
@@ -93,8 +94,6 @@ def plan(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> P
     Raises:
         BadInput: if the tables, the start run or the run folder do not fit the settings.
     """
-    from hpa.data.augment import require_channels  # here, since it loads imgaug
-
     folder = runs / name / settings.stage
     previous = STAGES[settings.stage].start
     start = folder.parent / previous if previous else None

@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 from hpa.data.intensity import stated_range
 from hpa.data.partition import has_validation_set
 from hpa.errors import BadInput, refuse
-from hpa.registry import NETWORKS
+from hpa.registry import LOSSES, NETWORKS, SCHEDULES
 from hpa.settings import (
     DEFAULTS,
     NAMES,
-    SMOOTHED,
     STAGE_SETTINGS,
     STAGES,
     Settings,
@@ -41,7 +40,8 @@ class Rule(NamedTuple):
     Attributes:
         names: the settings.
         used: whether a run has a use for them.
-        reason: why another run has not, and how to fix it; a format with the settings and `networks`, those that take it.
+        reason: why another run has not, and how to fix it; a format with the settings, with `networks` and `losses`, those
+            that take it, and with `schedules`, those that warm up.
     """
 
     names: tuple[str, ...]
@@ -51,6 +51,13 @@ class Rule(NamedTuple):
 
 def _of_network(name: str, reason: str) -> Rule:
     return Rule((name,), lambda settings, task: name in NETWORKS[settings.model].options, reason)
+
+
+def _of_loss(name: str, reason: str) -> Rule:
+    def used(settings: Settings, task: Task) -> bool:
+        return any(name in LOSSES[part].options for part in parse_loss(settings.loss))
+
+    return Rule((name,), used, reason)
 
 
 RULES = (
@@ -64,15 +71,10 @@ RULES = (
         lambda settings, task: settings.folds is not None,
         "the data has a validation set of its own; ask for folds to split train/",
     ),
-    Rule(
-        ("label_smoothing",),
-        lambda settings, task: bool(parse_loss(settings.loss).keys() & SMOOTHED),
-        f"loss {{loss}} has none; leave it out, or choose one of {', '.join(SMOOTHED)}",
-    ),
-    Rule(
-        ("positive_weights",),
-        lambda settings, task: "binary-crossentropy" in parse_loss(settings.loss),
-        "weigh the positives in binary-crossentropy, which loss {loss} is without; leave them out, or choose oversampling",
+    _of_loss("label_smoothing", "loss {loss} has none; leave it out, or choose one of {losses}"),
+    _of_loss(
+        "positive_weights",
+        "weigh the positives in {losses}, which loss {loss} is without; leave them out, or choose oversampling",
     ),
     Rule(
         ("class_weights",),
@@ -82,8 +84,8 @@ RULES = (
     ),
     Rule(
         ("warm_up",),
-        lambda settings, task: settings.schedule in ("constant", "cosine"),
-        "is for schedule constant or cosine, not {schedule}",
+        lambda settings, task: SCHEDULES[settings.schedule].warms_up,
+        "is for schedule {schedules}, not {schedule}",
     ),
 )
 
@@ -162,8 +164,12 @@ def _fitting(settings: Settings, given: Mapping[str, Any], task: Task) -> Settin
             if value == DEFAULTS[name] or rule.used(settings, task):
                 continue
             if name in given:
-                networks = " or ".join(each for each in NETWORKS if name in NETWORKS[each].options)
-                reason = rule.reason.format(**vars(settings), networks=networks)
+                known = {
+                    "networks": " or ".join(each for each in NETWORKS if name in NETWORKS[each].options),
+                    "losses": ", ".join(each for each in LOSSES if name in LOSSES[each].options),
+                    "schedules": " or ".join(each for each in SCHEDULES if SCHEDULES[each].warms_up),
+                }
+                reason = rule.reason.format(**vars(settings), **known)
                 raise BadInput(f"{name} {value}: {reason}", setting=name)
             settings = replace(settings, **{name: DEFAULTS[name]})
     options = NETWORKS[settings.model].options

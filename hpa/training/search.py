@@ -30,7 +30,7 @@ from hpa.data.partition import make_partition
 from hpa.errors import BadInput, Failure
 from hpa.files import locked, require_plain, write_json, written_whole
 from hpa.models.catalog import load
-from hpa.registry import NETWORKS, require_size
+from hpa.registry import MIXINGS, NETWORKS, require_size
 from hpa.runs.folder import (
     is_finished,
     opened_run,
@@ -42,7 +42,7 @@ from hpa.runs.folder import (
 )
 from hpa.runs.monitor import MONITORS
 from hpa.scoring.plots import write_figure
-from hpa.settings import ACTIVATIONS, CROSSENTROPIES, MIXINGS, Settings
+from hpa.settings import ACTIVATIONS, CROSSENTROPIES, Settings
 from hpa.tasks import Task
 from hpa.training.fit import unsettled
 from hpa.training.presets import preset_file
@@ -71,7 +71,7 @@ def space(start: Settings, task: Task) -> Space:
         "augmentation": CategoricalDistribution(
             tuple(dict.fromkeys((start.augmentation, "cells", "report", "rotation", "flip")))
         ),
-        "mixing": CategoricalDistribution(MIXINGS),
+        "mixing": CategoricalDistribution(tuple(MIXINGS)),
     }
     if start.weight_decay:
         searched["weight_decay"] = FloatDistribution(start.weight_decay / 10, start.weight_decay * 10, log=True)

@@ -5,8 +5,10 @@ import cv2
 import numpy as np
 import pytest
 
-from hpa.data.augment import POLICIES, augment, policies_for, report, require_channels
+from hpa.data.augment import augment, policies_for, require_channels
+from hpa.data.policies import report
 from hpa.errors import BadInput
+from hpa.registry import AUGMENTATIONS
 
 SIDE = 96
 VARYING = [policy for policy in policies_for(4) if policy != "none"]
@@ -201,7 +203,7 @@ def test_colours_need_three_channels(channels):
         with pytest.raises(BadInput, match="three colour channels"):
             augment(np.zeros((1, 8, 8, channels), np.uint8), np.arange(1), policy, 0, 0)
         require_channels(policy, 3)
-    assert {*policies_for(channels), "hue", "saturation"} == set(POLICIES) == set(policies_for(3))
+    assert {*policies_for(channels), "hue", "saturation"} == set(AUGMENTATIONS) == set(policies_for(3))
 
 
 def test_what_moves_into_view_is_not_black():

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.random import default_rng
 
-from hpa.data.mixing import MIXINGS, cutmix, mix, mix_up, mosaic
+from hpa.data.mixing import cutmix, mix, mix_up, mosaic
 
 BATCHES = {
     "count": st.integers(1, 6),
@@ -20,7 +20,7 @@ def batch(count, side, channels):
     return np.tile(values[:, None, None, None], (1, side, side, channels)), np.eye(count, dtype=np.float32)
 
 
-@pytest.mark.parametrize("mixing", MIXINGS.values())
+@pytest.mark.parametrize("mixing", [mix_up, cutmix, mosaic])
 @given(**BATCHES)
 @settings(deadline=None, max_examples=50)
 def test_labels_are_a_convex_mixture_and_follow_the_seed(mixing, count, side, channels, seed):
@@ -110,7 +110,7 @@ def test_shares_are_distributed_as_published():
     assert partner_shares(mosaic, 64).mean() == pytest.approx(0.75 * 199 / 200, abs=0.01)
 
 
-@pytest.mark.parametrize("name", MIXINGS)
+@pytest.mark.parametrize("name", ["mix-up", "cutmix", "mosaic"])
 def test_half_of_the_batches_are_mixed(name):
     images, one_hot = batch(6, 16, 1)
     mixed = 0

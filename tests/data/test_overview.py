@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hpa.data.augment import POLICIES, augment
-from hpa.data.mixing import MIXINGS
+from hpa.data.augment import augment
 from hpa.data.overview import GAP, LABEL_WIDTH, VARIATIONS, write_overview, write_picture
 from hpa.data.pictures import for_people
 from hpa.errors import BadInput
+from hpa.registry import AUGMENTATIONS, MIXINGS
 
 
 @pytest.mark.parametrize(("channels", "rows"), [(3, 15), (1, 13), (4, 13), (6, 13)])
@@ -24,7 +24,9 @@ def test_a_row_for_each_augmentation(tmp_path, channels, rows):
     assert len({label.tobytes() for label in labels}) == rows
     assert labels.max(axis=(1, 2, 3)).min() > 200
     assert all(np.array_equal(row[0], for_people(images[0], images[0])) for row in tiles)
-    names = [name for name in POLICIES if channels == 3 or name not in ("hue", "saturation")] + list(MIXINGS)
+    names = [name for name in AUGMENTATIONS if channels == 3 or name not in ("hue", "saturation")] + [
+        name for name in MIXINGS if name != "none"
+    ]
     varied = augment(np.repeat(images[:1], VARIATIONS, axis=0), np.arange(VARIATIONS), "cells", 3, 0)
     assert np.array_equal(tiles[names.index("cells")][1:], for_people(varied, images[0]))
     for name, row in zip(names, tiles, strict=True):

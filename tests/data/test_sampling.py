@@ -7,7 +7,6 @@ from numpy.random import default_rng
 from sklearn.utils.class_weight import compute_class_weight
 
 from hpa.data.sampling import (
-    EXPONENTS,
     LARGEST_WEIGHT,
     class_weights,
     epoch_items,
@@ -15,13 +14,8 @@ from hpa.data.sampling import (
     positive_weights,
     repeat_factors,
 )
-from hpa.settings import WEIGHTINGS
 
 FACTORS = arrays(np.float64, st.integers(1, 30), elements=st.floats(1, 6))
-
-
-def test_the_options_name_the_weightings():
-    assert set(WEIGHTINGS) == set(EXPONENTS)
 
 
 def test_a_row_is_repeated_as_its_rarest_class_asks():

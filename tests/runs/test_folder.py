@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from hpa import finetune
-from hpa.data.augment import POLICIES
 from hpa.data.tables import SampleTable
 from hpa.errors import BadInput
 from hpa.runs.folder import (
@@ -21,7 +20,7 @@ from hpa.runs.folder import (
     run_folders,
     write_history,
 )
-from hpa.settings import AUGMENTATIONS, STAGES, Settings, fold_name, run_name
+from hpa.settings import STAGES, Settings, fold_name, run_name
 from hpa.tasks import HPA
 
 SETTINGS = Settings(variant=0, size=128, folds=5, epochs=2, batch_size=16)
@@ -206,10 +205,6 @@ def test_names_of_runs():
     assert run_name("cells", "gapnet", 3, 2) == run_name("cells-fold2", "gapnet", 3, 2) == "cells-fold2"
     for model, variant in (("gapnet", 3), ("parallel-kernels", None)):
         assert fold_name(run_name(None, model, variant, 0), 2) == run_name(None, model, variant, 2)
-
-
-def test_the_options_name_the_augmentation_policies():
-    assert set(AUGMENTATIONS) == set(POLICIES)
 
 
 def test_the_reports_schedule():

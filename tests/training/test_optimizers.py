@@ -2,19 +2,15 @@ import keras
 import numpy as np
 import pytest
 
-from hpa.settings import OPTIMIZERS as NAMES
+from hpa.registry import OPTIMIZERS
 from hpa.settings import Settings
-from hpa.training.optimizers import OPTIMIZERS, new_optimizer
+from hpa.training.optimizers import new_optimizer
 
 STEPS, EPOCHS, RATE = 10, 5, 0.5
 
 
 def settings(**changes):
     return Settings(**{"epochs": EPOCHS, "learning_rate": RATE, "optimizer": "sgd"} | changes)
-
-
-def test_the_options_name_the_optimizers():
-    assert set(NAMES) == set(OPTIMIZERS)
 
 
 @pytest.mark.parametrize("warm_up", [0, 1, 2])
