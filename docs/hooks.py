@@ -14,7 +14,7 @@ import architecture  # noqa: E402
 
 import hpa  # noqa: E402
 from hpa.__main__ import COMMANDS  # noqa: E402
-from hpa.settings import DEFAULTS  # noqa: E402
+from hpa.settings import DEFAULTS, HINTS, about, expected  # noqa: E402
 from hpa.training.presets import PRESETS  # noqa: E402
 
 
@@ -24,7 +24,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     >>> print(table(["a", "b"], [["1", "x | y"]]))
     | a | b |
     |---|---|
-    | 1 | x \\| y |
+    | 1 | x \| y |
     """
     lines = [head, *rows]
     texts = ["| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in line) + " |" for line in lines]
@@ -64,14 +64,14 @@ def _option(parser: argparse.ArgumentParser, action: argparse.Action) -> list[st
 
 
 def settings() -> str:
-    """Return the table of all settings: what each may be, its default and what it does."""
-    parser = command_parser("train")
-    options = {action.dest: _option(parser, action) for action in parser._actions}
-    rows = []
+    """Return a table of settings for each group: what each may be, its default and what it does."""
+    groups: dict[str, list[list[str]]] = {}
     for name, default in DEFAULTS.items():
-        option, values, _, text = options.get(name, ["", "", "", ""])
-        rows.append([f"`{name}`", option, values, _value(default), text])
-    return table(["setting", "option", "values", "default", "what it does"], rows)
+        told = about(name)
+        value = told.unset if default is None else f"`{default}`"
+        groups.setdefault(told.group, []).append([f"`{name}`", expected(HINTS[name]), value, told.help])
+    head = ["setting", "values", "default", "what it does"]
+    return "\n\n".join(f"## {group.capitalize()}\n\n{table(head, rows)}" for group, rows in groups.items())
 
 
 def presets() -> str:
