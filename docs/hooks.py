@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -58,6 +59,8 @@ def _option(parser: argparse.ArgumentParser, action: argparse.Action) -> list[st
     values = "" if action.nargs == 0 else values or action.dest.upper()
     shown = action.default is not None and action.default is not False and action.default != argparse.SUPPRESS
     default = f"`{action.default}`" if shown else ""
+    if found := re.fullmatch(r"(.*) \(default: (.*)\)", text, re.DOTALL):  # settings say theirs in the help
+        text, default = found.groups()
     name = ", ".join(f"`{each}`" for each in action.option_strings) or f"`{action.dest}`"
     required = " (required)" if action.required and action.option_strings else ""
     return [name + required, f"`{values}`" if values else "", default, text]
@@ -69,7 +72,9 @@ def settings() -> str:
     for name, default in DEFAULTS.items():
         told = about(name)
         value = told.unset if default is None else f"`{default}`"
-        groups.setdefault(told.group, []).append([f"`{name}`", expected(HINTS[name]), value, told.help])
+        # The largest numbers are those of number formats, and no one's limit.
+        values = re.sub(r"from (\d+) to \d{10}", r"of at least \1", expected(HINTS[name]))
+        groups.setdefault(told.group, []).append([f"`{name}`", values, value, told.help])
     head = ["setting", "values", "default", "what it does"]
     return "\n\n".join(f"## {group.capitalize()}\n\n{table(head, rows)}" for group, rows in groups.items())
 
