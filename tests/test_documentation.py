@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import test_rooms
 from PIL import Image
@@ -17,7 +18,7 @@ from PIL import Image
 from hpa import registry
 from hpa.__main__ import COMMANDS
 from hpa.drawn.fields import write_dataset
-from hpa.tasks import read_task
+from hpa.tasks import HPA, read_task
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "pages"
@@ -77,11 +78,10 @@ def test_the_commands_of_a_page_run_in_their_order(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if not any(line[1:4] == ["draw", "--out", "data"] for line in command_lines(path)):
         write_dataset(tmp_path / "data", train=48, test=6, size=80, seed=0)
-    write_task(tmp_path)
-    if path.stem == "data":  # external images, one antibody each
-        write_dataset(tmp_path / "more", train=4, test=1, size=80, seed=1)
-        shutil.move(tmp_path / "more" / "train", tmp_path / "data" / "external")
-        shutil.move(tmp_path / "more" / "train.csv", tmp_path / "data" / "external.csv")
+    if path.stem == "own_images":
+        write_task(tmp_path)
+    if path.stem == "data":
+        write_external(tmp_path)
     if path.stem == "prediction":
         run("train", "--size", "80")
         for stage in ("cnn", "dnn", "dnn2"):
@@ -100,6 +100,20 @@ def run(name: str, *options: str) -> None:
         small = ["--epochs", "1", "--batch-size", "16", *CELLS]
     arguments = [OTHER_NUMBERS.get(each, each) for each in options]
     assert importlib.import_module(f"hpa.{name}").main([*arguments, *small]) == 0, shlex.join([name, *arguments])
+
+
+def write_external(folder: Path) -> None:
+    """Write external images with the Atlas' ids, one antibody each."""
+    write_dataset(folder / "more", train=4, test=1, size=80, seed=1)
+    table = pd.read_csv(folder / "more" / "train.csv")
+    (folder / "data" / "external").mkdir()
+    names = [f"{number}_1_A1_1" for number in range(len(table))]
+    for old, new in zip(table["Id"], names, strict=True):
+        for suffix in HPA.suffixes:
+            shutil.move(
+                folder / "more" / "train" / f"{old}{suffix}.png", folder / "data" / "external" / f"{new}{suffix}.png"
+            )
+    table.assign(Id=names).to_csv(folder / "data" / "external.csv", index=False)
 
 
 def write_task(folder: Path) -> None:
