@@ -2,7 +2,6 @@
 
 import doctest
 import importlib
-import json
 import re
 import shlex
 import shutil
@@ -27,7 +26,6 @@ sys.path.insert(0, str(ROOT / "docs"))
 
 import architecture  # noqa: E402
 import hooks  # noqa: E402
-import notebooks  # noqa: E402
 
 
 def blocks(path: Path, language: str) -> list[str]:
@@ -177,21 +175,3 @@ def test_the_examples_of_how_to_extend():
         for table, known in zip(tables, before, strict=True):
             for name in [name for name in table if name not in known]:
                 del table._entries[name]
-
-
-SMALL_NOTEBOOKS: dict[str, dict[str, object]] = {
-    "competition": {"TRAIN": 40, "TEST": 6, "EPOCHS": 1},
-    "own_images": {"TRAIN": 24, "VALIDATION": 12, "EPOCHS": 1},
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("path", notebooks.NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs(path, tmp_path):
-    notebooks.execute(path, tmp_path, SMALL_NOTEBOOKS[path.stem])
-
-
-@pytest.mark.parametrize("path", notebooks.NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_is_stored_with_its_outputs(path):
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    assert all(cell["execution_count"] for cell in cells if cell["cell_type"] == "code")
