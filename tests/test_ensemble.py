@@ -297,7 +297,7 @@ def damage_sample(place):
     ("damage", "message"),
     [
         (damage_nan, "runs/1/base/test.npz: row 5 (id t5) holds a probability that is not in [0, 1]"),
-        (damage_absent, "runs/1/base: no test.npz; python -m hpa.predict writes it"),
+        (damage_absent, "runs/1/base: no test.npz; hpa predict writes it"),
         (damage_sample, "runs/1/base/test.npz: 1 ids of the test set missing (another)"),
     ],
 )

@@ -1,1 +1,1 @@
-"""Metrics, thresholds, member weights, blending and the submission file: without a library of networks."""
+"""Metrics, thresholds, member weights, blending and the submission file: without Keras or TensorFlow."""

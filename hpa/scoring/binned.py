@@ -1,7 +1,7 @@
-"""The macro F1 of many blends, each with thresholds of its own, quickly: from counts in bins in place of a sort.
+"""The macro F1 of many blends, each with thresholds of its own, quickly: from counts in bins instead of a sort.
 
-A bin holds the floats that share their exponent and first six binary places, so it is at most 1.6 % wide, and one count
-of all cells takes a tenth of the time of sorting them. That is exact enough to choose weights by, not to submit with.
+A bin holds the floats that share their exponent and first six binary places, so it is at most 1.6 % wide. To count all
+cells takes a tenth of the time of sorting them. This is exact enough to choose weights with, not to submit with.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from hpa.scoring.metrics import macro_f1
 from hpa.scoring.rules import THRESHOLDS
 from hpa.scoring.thresholds import Cuts, Rule, find_thresholds, predict_classes, thresholds_of_cuts
 
-BITS = 17  # of a float32, the last places, which a bin does not tell apart
+BITS = 17  # the last places of a float32, which a bin ignores
 LOWEST, HIGHEST = (int(np.float32(value).view(np.uint32)) >> BITS for value in (2**-14, 1))  # all below 2^-14 in one bin
 BINS = HIGHEST - LOWEST + 1
 MIDDLES = np.minimum((np.arange(HIGHEST, LOWEST - 1, -1, dtype=np.uint32) << BITS | 1 << BITS - 1).view(np.float32), 1)
@@ -21,8 +21,8 @@ MIDDLES = np.minimum((np.arange(HIGHEST, LOWEST - 1, -1, dtype=np.uint32) << BIT
 def quick_macro_f1(rule: Rule, targets: np.ndarray) -> Callable[[np.ndarray], float]:
     """Return a function that takes probabilities, float32 [n, classes], and returns their macro F1 under a threshold rule.
 
-    Thresholds that the rule finds are found in bins, and on these very rows; rows that pass none of them stay empty. A
-    rule that finds none, `"strongest"` or a number, is followed exactly.
+    A rule that searches thresholds does so in bins, on the same rows; rows without a probability above its threshold stay
+    empty. A rule that does not search, `"strongest"` or a number, is followed exactly.
 
     Args:
         rule: as for `find_thresholds`.

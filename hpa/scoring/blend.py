@@ -18,18 +18,18 @@ from hpa.tta import NO_TTA, TTA
 
 @dataclass(frozen=True)
 class Ensemble:
-    """What came of blending members. Every F1 is a macro F1 on the validation rows, found as `validation_f1` does.
+    """A blend of members. Every F1 is the macro F1 on the validation rows, see `validation_f1`.
 
     Attributes:
         member_f1: float64 array [members].
         weights: float64 array [members], of sum 1.
-        f1: the blend's.
-        thresholds: float64 array [classes], found on the blend's validation probabilities.
-        accuracy: share of the validation rows of which the blend predicts exactly the right classes.
-        probabilities: float32 array [test rows, classes], the blend's; no rows if there is no test set.
+        f1: that of the blend.
+        thresholds: float64 array [classes], from the blend's validation probabilities.
+        accuracy: share of the validation rows for which the blend predicts exactly the right classes.
+        probabilities: float32 array [test rows, classes] of the blend; no rows if there is no test set.
         predicted: bool array [test rows, classes].
-        fallbacks: how many test rows took their strongest class because no class was above its threshold; 0 where that is
-            what every row takes, as a sample has one label.
+        fallbacks: how many test rows have no class above its threshold, so that the most probable one is predicted; 0 for
+            single-label samples.
     """
 
     member_f1: np.ndarray
@@ -48,9 +48,9 @@ def blend_members(members: Members, rule: str, shift: float, threshold: Rule) ->
     Args:
         members: as `read_members` returns them.
         rule: one of `WEIGHTS`, see `member_weights`.
-        shift: what is taken off every F1 under the rule `"shifted"`.
-        threshold: a rule of `find_thresholds`, applied to every member and anew to the blend; where a sample has one
-            label its strongest class is taken, whatever the rule.
+        shift: what the rule `"shifted"` subtracts from every F1.
+        threshold: a rule of `find_thresholds`, applied to every member and to the blend. For single-label samples the most
+            probable class is predicted, whatever the rule.
 
     Raises:
         BadInput: if the rule is `"shifted"` and no member's F1 is above the shift.
@@ -76,10 +76,10 @@ def member_f1(targets: np.ndarray, validation: Sequence[np.ndarray], threshold: 
 
 
 def validation_f1(targets: np.ndarray, probabilities: np.ndarray, threshold: Rule) -> tuple[float, np.ndarray]:
-    """Return the macro F1 of what would be submitted for these rows, and the thresholds [classes] that it takes.
+    """Return the macro F1 of the predicted classes, and their thresholds, float64 [classes].
 
-    Rows without a class count with their strongest class, as in a submission. Thresholds that are found are found on the
-    same rows, so the F1 is a little too good; it is so for every member alike. Arguments as for `find_thresholds`.
+    The most probable class is predicted if none is above its threshold, as in a submission. Thresholds are searched on the
+    same rows, so the F1 is a little too good, for every member alike. Arguments as for `find_thresholds`.
     """
     thresholds = find_thresholds(threshold, targets, probabilities)
     predicted, _ = predict_classes(probabilities, thresholds)
@@ -89,17 +89,13 @@ def validation_f1(targets: np.ndarray, probabilities: np.ndarray, threshold: Rul
 def validation_thresholds(folders: Sequence[Path], labels: str, classes: int, tta: TTA = NO_TTA) -> np.ndarray:
     """Return the thresholds, float64 [classes], for the mean of some runs' probabilities with this `tta`.
 
-    Where samples have many labels they are those that `hpa.thresholds` saved beside the runs. If it saved none for just
-    these runs, they are found on the validation rows, which the runs must share, by the rule that it saved or else per
-    class. Where samples have one label the strongest class is to be taken, and no validation is needed.
-
-    They are those of the equal mean over members (see `read_members`): a validation row has one prediction of a run, by
-    the fold that held it out, where any other image has one of every fold. A mean over all folders weighs the runs alike
-    only if they have equally many folds.
+    They are 1 for single-label samples: the most probable class is predicted. Multi-label samples get those that
+    `hpa thresholds` saved next to the runs. If none were saved for exactly these runs, they are searched on the validation
+    rows that the runs share, by the saved rule or else per class. Members count equally, see `read_members`.
 
     Raises:
-        BadInput: if a run's `validation.npz` is absent, does not fit the others', has another number of classes or was made
-            with another `tta`, or what was saved is for other classes.
+        BadInput: if a `validation.npz` is absent, does not fit the others, has another number of classes or was made with
+            another `tta`, or if the saved thresholds are for other classes.
     """
     return thresholds_and_rows(folders, labels, classes, tta)[0]
 
@@ -107,7 +103,7 @@ def validation_thresholds(folders: Sequence[Path], labels: str, classes: int, tt
 def thresholds_and_rows(
     folders: Sequence[Path], labels: str, classes: int, tta: TTA = NO_TTA
 ) -> tuple[np.ndarray, SampleTable | None]:
-    """Return the `validation_thresholds`, and the rows that they were found on, None if they hang on no rows."""
+    """Return the `validation_thresholds`, and the rows that they were searched on; None if on no rows."""
     if labels == "one":
         return np.ones(classes), None
     members = read_members(folders, None)
@@ -119,9 +115,10 @@ def thresholds_and_rows(
     if members.tta != tta:
         raise BadInput(
             f"{folders[0] / 'validation.npz'}: made with test-time augmentation {members.tta}, which gives no thresholds "
-            f"for {tta}; predict the runs' own data with {tta} first, or ask for what it was made with"
+            f"for {tta}; predict the runs' own data with {tta} first, or use that of the file"
         )
     rule, thresholds = saved_choice(folders, members.classes)
     if thresholds is None:
         thresholds = find_thresholds(rule, members.targets, blend(members.validation))
-    return thresholds, None if isinstance(rule, float) else SampleTable(members.ids, members.targets)
+    rows = None if isinstance(rule, float) or members.ids is None else SampleTable(members.ids, members.targets)
+    return thresholds, rows

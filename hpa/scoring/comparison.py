@@ -1,14 +1,13 @@
-"""What a rule is worth on rows that it has not seen: tables of cross-validated macro F1 with bootstrap intervals.
+"""Compare rules on rows that they have not seen: tables of cross-validated macro F1 with bootstrap intervals.
 
-The validation rows are shared out over folds. What a rule finds, be it thresholds or weights, it finds on all folds but
-one and predicts that one with; the macro F1 is that of all rows so predicted. Beside it stands the resubstituted macro
-F1, of the rows that the rule was found on, which is too good.
+The validation rows are distributed over folds. A rule searches thresholds or weights on all folds but one and predicts that
+one; the macro F1 is that of all rows predicted in this way. Next to it is the resubstituted macro F1, which is too good:
+that of the rows that the rule searched on.
 
-The intervals say how far chance in the choice of the rows reaches. They are basic bootstrap intervals (Davison and
-Hinkley, "Bootstrap Methods and their Application", 1997, section 5.2) of 95 %, from the same resampled rows for every
-rule, so that a gain is far surer than each score. A resample lacks some positives of rare classes and so scores too low,
-which the basic interval makes up for and the percentile interval does not. Where most classes have but a handful of
-positives it is still too narrow.
+The intervals are basic bootstrap intervals (Davison and Hinkley, "Bootstrap Methods and their Application", 1997, section
+5.2) of 95 %. Every rule gets the same resampled rows, so a gain is much surer than a score. A resample lacks some positives
+of rare classes, so its score is too low; the basic interval corrects this, the percentile interval does not. If most
+classes have only a handful of positives, it is still too narrow.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,12 +42,12 @@ def compare_thresholds(
         targets: uint8 array [n, classes] of 0 and 1.
         probabilities: float32 array [n, classes].
         rules: rules of `find_thresholds` by name.
-        against: the name of the rule whose macro F1 the others' is compared with.
-        seed: of the folds and of the resampled rows.
+        against: the name of the rule that the others are compared with.
+        seed: seed of the folds and of the resampled rows.
 
     Returns:
         A frame with a row for each rule, its name as index, and the columns `cross_validated`, `low`, `high` (the macro
-        F1 and its interval), `gain`, `gain_low`, `gain_high` (what it is above that of `against`), `resubstituted`.
+        F1 and its interval), `gain`, `gain_low`, `gain_high` (the same for the difference to `against`), `resubstituted`.
 
     Raises:
         BadInput: if n is less than 2.
@@ -71,7 +70,7 @@ def compare_weights(members: Members, shift: float, threshold: Rule, seed: int) 
     def find(targets: np.ndarray, validation: Sequence[np.ndarray]) -> Found:
         f1 = member_f1(targets, validation, threshold)
         for rule in rules:
-            # The best member alone is what is left of the members as the shift grows.
+            # With a large shift only the best member has a weight.
             how, by = ("shifted", np.inf) if rule == "best member" else (rule, shift)
             weights = member_weights(how, f1, by, targets, validation, threshold)
             yield weights, find_thresholds(threshold, targets, blend(validation, weights))
@@ -83,13 +82,12 @@ def sweep_shifts(members: Members, shifts: Sequence[float], threshold: Rule, see
     """Blend the members with shifted weights for each of several shifts.
 
     Returns:
-        A frame as that of `compare_thresholds`, with the shift as index and without the gains, and the columns `members`,
-        how many have a weight, and `changed`, how many labels of the test set are predicted and were not at the shift
-        before, or the reverse (NaN for the first shift, and without a test set). A shift that no member's F1 is above has
-        no row.
+        A frame like that of `compare_thresholds`, with the shift as index and without gains. Its further columns are
+        `members`, how many have a weight, and `changed`, how many labels of the test set differ from those at the shift
+        before (NaN for the first shift, and without a test set). A shift has no row if no member's F1 is above it.
 
     Raises:
-        BadInput: if that is so for every shift, or there are fewer than 2 validation rows.
+        BadInput: if no shift has a row, or if there are fewer than 2 validation rows.
     """
     _require_rows(members.targets)
     f1 = member_f1(members.targets, members.validation, threshold)
@@ -129,15 +127,15 @@ def _table(
     against: str | None,
     seed: int,
 ) -> pd.DataFrame:
-    """Return the frame that `compare_thresholds` describes, without gains if there is nothing to compare with.
+    """Return the frame that `compare_thresholds` describes, without gains if `against` is None.
 
     Args:
         index: a name for each of the methods that `find` tries.
         find: takes targets and the members' probabilities, returns the weights and the thresholds of each method.
         targets: uint8 array [n, classes].
         validation: the members' probabilities, float32 [n, classes].
-        against: as for `compare_thresholds`.
-        seed: likewise.
+        against: as for `compare_thresholds`, like the seed.
+        seed: see there.
     """
 
     def predictions(found: Found, rows: np.ndarray | slice) -> Iterator[np.ndarray]:
@@ -159,7 +157,8 @@ def _table(
         reference = index.get_loc(against)
         columns["gain"] = scores - scores[reference]
         columns |= _interval("gain_", columns["gain"], resampled - resampled[reference], -1)
-    columns["resubstituted"] = [macro_f1(targets, own) for own in predictions(find(targets, validation), slice(None))]
+    resubstituted = predictions(find(targets, validation), slice(None))
+    columns["resubstituted"] = np.array([macro_f1(targets, own) for own in resubstituted])
     return pd.DataFrame(columns, index=index)
 
 
@@ -169,9 +168,9 @@ def _require_rows(targets: np.ndarray) -> None:
 
 
 def _interval(name: str, scores: np.ndarray, resampled: np.ndarray, least: float) -> dict[str, np.ndarray]:
-    """Return the basic 95 % interval of scores [methods] that came out as `resampled` [methods, resamples] on other rows.
+    """Return the basic 95 % interval of scores [methods] from those of the `resampled` rows, [methods, resamples].
 
-    It is cut off at `least` and at 1, the bounds of the scores.
+    It is clipped to `least` and 1, the bounds of the scores.
     """
     low, high = np.quantile(resampled, [0.025, 0.975], axis=1)
     return {f"{name}low": np.clip(2 * scores - high, least, 1), f"{name}high": np.clip(2 * scores - low, least, 1)}

@@ -1,9 +1,10 @@
-"""What predictions are worth on labelled samples: scores, tables and pictures, from probabilities that are already there."""
+"""The evaluation of probabilities on labelled samples: scores, tables and pictures."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from itertools import compress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,14 +49,14 @@ WRITTEN = ("scores.json", "classes.csv", "predictions.csv", *PICTURES)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What some probabilities are worth.
+    """The scores of some probabilities.
 
     Attributes:
         predictions: the probabilities, with targets.
         thresholds: float64 array [classes].
         predicted: bool array [n, classes].
-        scores: the `SCORES` of the labels' kind by name.
-        rows_of_thresholds: how many of the samples the thresholds were found on; the scores are too good by these.
+        scores: the `SCORES` by name.
+        rows_of_thresholds: how many of the samples the thresholds were searched on, which makes the scores too good.
     """
 
     predictions: Predictions
@@ -70,29 +71,29 @@ def evaluate(predictions: Predictions, thresholds: np.ndarray, found_on: SampleT
 
     Args:
         predictions: with targets.
-        thresholds: float64 array [classes]; ones where each sample has one label, which leaves the strongest class.
-        found_on: the labelled samples that the thresholds were found on, if they were found on any.
+        thresholds: float64 array [classes]; ones for single-label samples, so that the most probable class is predicted.
+        found_on: the labelled samples that the thresholds were searched on, if any.
     """
     predicted, _ = predict_classes(predictions.probabilities, thresholds)
-    scores = {name: score(predictions.targets, predicted) for name, score in SCORES[predictions.labels].items()}
+    scores = {name: score(predictions.known_targets, predicted) for name, score in SCORES[predictions.labels].items()}
     return Evaluation(predictions, np.asarray(thresholds), predicted, scores, _common_rows(predictions, found_on))
 
 
 def _common_rows(predictions: Predictions, others: SampleTable | None) -> int:
-    """Count the samples that are among others too: those with the same id and the same classes."""
+    """Count the samples that are also among others, with the same id and the same classes."""
     if others is None:
         return 0
     place = pd.Index(others.ids).get_indexer(predictions.ids)
     here = place >= 0
-    return int(np.count_nonzero(np.all(others.targets[place[here]] == predictions.targets[here], axis=1)))
+    return int(np.count_nonzero(np.all(others.known_targets[place[here]] == predictions.known_targets[here], axis=1)))
 
 
 def class_table(evaluation: Evaluation) -> pd.DataFrame:
     """Return a row for each class: its name, its number of samples, precision, recall and F1.
 
-    Precision and recall are NaN where they are undefined; so is F1 with one label a sample, else it is 0 there.
+    Precision and recall are NaN where they are undefined. There F1 is NaN for single-label samples and 0 for others.
     """
-    targets, predicted = evaluation.predictions.targets, evaluation.predicted
+    targets, predicted = evaluation.predictions.known_targets, evaluation.predicted
     return pd.DataFrame(
         {
             "class": evaluation.predictions.classes,
@@ -107,7 +108,7 @@ def class_table(evaluation: Evaluation) -> pd.DataFrame:
 def describe(evaluations: Mapping[str, Evaluation]) -> str:
     """Return two tables for the screen: the scores of each evaluation by its name, and the classes of the last one.
 
-    If thresholds were found on some of the samples, that is said below them.
+    A sentence below them tells if thresholds were searched on some of the samples.
     """
     *_, last = evaluations.values()
     scores = pd.DataFrame.from_dict({name: each.scores for name, each in evaluations.items()}, orient="index")
@@ -127,10 +128,10 @@ def describe(evaluations: Mapping[str, Evaluation]) -> str:
 def worst_mistakes(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows with the worst mistakes, the worst first, and the class of each, integer arrays [k], k at most 40.
 
-    A mistake is as bad as the probability is far from the truth. With one label a sample the class is the one predicted
-    in place of the true one, else the row's worst one, be it predicted wrongly or missed.
+    A mistake is as bad as the probability is far from the truth. For single-label samples the class is the predicted one,
+    else the worst one of the row, whether predicted wrongly or missed.
     """
-    targets = evaluation.predictions.targets.astype(bool)
+    targets = evaluation.predictions.known_targets.astype(bool)
     wrong = evaluation.predicted & ~targets if evaluation.predictions.labels == "one" else evaluation.predicted != targets
     errors = np.where(wrong, np.abs(targets - evaluation.predictions.probabilities), -1)
     rows = np.argsort(-errors.max(axis=1), kind="stable")
@@ -145,17 +146,17 @@ def write_evaluation(
     data: Path,
     table: Path | None = None,
 ) -> None:
-    """Write scores.json, classes.csv, predictions.csv, mistakes.png and confusion.png or, for many labels, classes.png.
+    """Write scores.json, classes.csv, predictions.csv, mistakes.png and confusion.png (multi-label: classes.png).
 
-    scores.json is written last, so where it is, everything else fits it. There is no mistakes.png if there is no mistake.
+    scores.json is written last: if it exists, all other files belong to it. Without a mistake there is no mistakes.png.
 
     Args:
         folder: where to write; pictures of an earlier evaluation in it are deleted.
-        evaluations: by name, of the models and, last, of their blend if there are several. The last one is what is written;
-            of the others scores.json has the scores.
-        images_of: takes row numbers [k], returns the images uint8 [k, S, S, C] of these rows.
+        evaluations: by name, of each model and, if there are several, of their blend at the end. The last one is written;
+            of the others only the scores, in scores.json.
+        images_of: returns the images, uint8 [k, S, S, C], of rows, integers [k].
         data: the folder of the images, named in scores.json.
-        table: the table of their classes, named there too, if one was asked for.
+        table: the table of their classes, also named there; None for the usual one.
     """
     *_, evaluation = evaluations.values()
     predictions = evaluation.predictions
@@ -169,7 +170,7 @@ def write_evaluation(
         captions = [_caption(evaluation, row, number) for row, number in zip(rows, numbers, strict=True)]
         figures["mistakes.png"] = draw_sheet(images_of(rows), captions)
     if predictions.labels == "one":
-        matrix = confusion_matrix(predictions.targets, evaluation.predicted)
+        matrix = confusion_matrix(predictions.known_targets, evaluation.predicted)
         figures["confusion.png"] = draw_confusion(matrix, predictions.classes, title)
     else:
         figures["classes.png"] = draw_class_f1(classes, title)
@@ -181,10 +182,14 @@ def write_evaluation(
     write_prediction_table(folder / "predictions.csv", predictions, evaluation.thresholds)
     for name, figure in figures.items():
         write_figure(folder / name, figure)
-    about = {"data": str(data.resolve()), "table": str(table.resolve()) if table else None}
-    about |= {"rows": len(predictions.ids), **asdict(predictions.tta)}
-    about |= {"scores": evaluation.scores}
-    about["models"] = {name: each.scores for name, each in evaluations.items()}
+    about: dict[str, Any] = {
+        "data": str(data.resolve()),
+        "table": str(table.resolve()) if table else None,
+        "rows": len(predictions.ids),
+        **asdict(predictions.tta),
+        "scores": evaluation.scores,
+        "models": {name: each.scores for name, each in evaluations.items()},
+    }
     if predictions.labels == "many":
         about["thresholds"] = dict(zip(predictions.classes, evaluation.thresholds.tolist(), strict=True))
         about["thresholds_found_on_these_rows"] = evaluation.rows_of_thresholds
@@ -194,14 +199,15 @@ def write_evaluation(
 def write_prediction_table(path: Path, predictions: Predictions, thresholds: np.ndarray) -> None:
     """Write a CSV for people: `Id`, `Predicted`, `Target` where known, and the probability of every class.
 
-    Classes are named, several parted by ` | `, as `hpa.data.tables.read_training_table` reads them. Thresholds are as for
-    `evaluate`.
+    Class names are separated by ` | `, as `hpa.data.tables.read_training_table` reads them.
+
+    Thresholds are as for `evaluate`.
     """
     predicted, _ = predict_classes(predictions.probabilities, thresholds)
     columns = {"Id": predictions.ids, "Predicted": _names(predictions.classes, predicted)}
     if predictions.targets is not None:
         columns["Target"] = _names(predictions.classes, predictions.targets)
-    # Side by side rather than in one dict: a class may be called Target too.
+    # Not one dict: a class may have the name Target.
     table = pd.concat([pd.DataFrame(columns), pd.DataFrame(predictions.probabilities, columns=predictions.classes)], axis=1)
     with written_whole(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
@@ -212,7 +218,7 @@ def _names(classes: tuple[str, ...], chosen: np.ndarray) -> list[str]:
 
 
 def _caption(evaluation: Evaluation, row: int, number: int) -> str:
-    """Say in three lines which sample this is and what is wrong with its class `number`."""
+    """Return three lines: which sample this is, and what is wrong with its class `number`."""
     predictions = evaluation.predictions
 
     def shown(class_number: int) -> str:
@@ -220,8 +226,10 @@ def _caption(evaluation: Evaluation, row: int, number: int) -> str:
 
     identifier = _shortened(str(predictions.ids[row]), 2 * CAPTION_LETTERS - 8)
     if predictions.labels == "one":
-        return f"{identifier}\ntrue {shown(predictions.targets[row].argmax())}\npredicted {shown(number)}"
-    return f"{identifier}\n{'missed' if predictions.targets[row, number] else 'predicted, but not true'}\n{shown(number)}"
+        return f"{identifier}\ntrue {shown(predictions.known_targets[row].argmax())}\npredicted {shown(number)}"
+    return (
+        f"{identifier}\n{'missed' if predictions.known_targets[row, number] else 'predicted, but not true'}\n{shown(number)}"
+    )
 
 
 def _shortened(text: str, letters: int = CAPTION_LETTERS) -> str:

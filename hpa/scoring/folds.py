@@ -1,4 +1,4 @@
-"""The folds of a run: run folders that differ in nothing but the fold held out. Together they validate every row.
+"""The folds of a run: run folders that differ only in the fold held out. Together they validate every row.
 
 The folds of the run `0` are the runs `0`, `0-fold1`, `0-fold2` and so on. The config.json of a folder says which fold it is;
 a name that only ends like that of a fold is a name like any other.
@@ -13,7 +13,7 @@ from hpa.errors import refuse
 from hpa.files import read_json
 from hpa.settings import fold_name, name_fault
 
-# What may differ in the config.json of one run's folds: which one it is, and where and with what it was made.
+# What may differ between the config.json of the folds of a run.
 OWN = {"fold", "split_sha256", "start_sha256", "svm", "data", "versions", "precision"}
 
 
@@ -26,13 +26,12 @@ def run_of(folder: Path) -> str:
 def join_folds(folders: Sequence[Path]) -> dict[str, list[Path]]:
     """Return the folders of each member of an ensemble by the member's name, in the order of the first of them.
 
-    Folders that all hold out the same fold share their validation rows and are a member each, as is a folder of any other
-    origin. If there are several folds among them, the folds of a run are one member, and all of them must be there.
+    Folders that all hold out the same fold share their validation rows and are one member each, like folders of any other
+    origin. If they hold out several folds, the folds of a run are one member, and all of them must be there.
 
     Raises:
-        BadInput: naming every fold that is missing and the command that trains it, every fold that was made with other
-            settings, another table or another split than the first fold of its run, and every folder whose name says
-            another fold than its config.json.
+        BadInput: with every missing fold and the command that trains it, every fold with other settings, another table or
+            another split than the first fold of its run, and every folder whose name contradicts its config.json.
     """
     configs = {folder: config for folder in folders if (config := _config_of_fold(folder))}
     if len({config["fold"] for config in configs.values()}) < 2:
@@ -45,7 +44,7 @@ def join_folds(folders: Sequence[Path]) -> dict[str, list[Path]]:
             faults.append(_name_fault(folder, config["fold"]))
     for own in runs.values():
         faults += _faults_of_run(own, configs)
-    refuse("where several folds are blended, all folds of a run must be there and be made alike", faults)
+    refuse("several folds are blended, so all folds of a run must be there and have the same settings", faults)
     members: dict[str, list[Path]] = {}
     for folder in folders:
         if folder in configs:
@@ -79,11 +78,11 @@ def _sibling(folder: Path, name: str) -> Path:
 
 
 def _name_fault(folder: Path, fold: int) -> str:
-    return f"{folder}: holds out fold {fold}, and its name says another; rename {folder.parent}, or delete it"
+    return f"{folder}: holds out fold {fold}, but its name says another; rename or delete {folder.parent}"
 
 
 def _faults_of_run(run: dict[int, Path], configs: dict[Path, dict[str, Any]]) -> list[str]:
-    """Return what keeps the folds of a run, by their number, from being one member."""
+    """Return why the folds of a run, by their number, cannot be one member."""
     first = run[min(run)]
     wanted = configs[first]
     faults = []
@@ -93,11 +92,13 @@ def _faults_of_run(run: dict[int, Path], configs: dict[Path, dict[str, Any]]) ->
         if config and not _run_name(folder, config):
             faults.append(f"fold {fold} of {wanted['folds']} is missing, and {_name_fault(folder, config['fold'])}")
         elif folder.exists():
-            faults.append(f"{folder}: fold {fold} of {wanted['folds']} is not named; name all folds, or those of one number")
+            faults.append(
+                f"{folder}: fold {fold} of {wanted['folds']} is not named; name all folds, or only those with one number"
+            )
         else:
             command = _command(wanted, folder, fold)
             faults.append(
-                f"{folder}: fold {fold} of {wanted['folds']} is missing; {command} and the options of {first} makes it"
+                f"{folder}: fold {fold} of {wanted['folds']} is missing; {command} with the options of {first} makes it"
             )
     for folder in run.values():
         own = configs[folder]
@@ -105,7 +106,7 @@ def _faults_of_run(run: dict[int, Path], configs: dict[Path, dict[str, Any]]) ->
         if names:
             settings = ", ".join(f"{name} {_shown(own.get(name))} instead of {_shown(wanted.get(name))}" for name in names)
             faults.append(
-                f"{folder}: not made as {first} was ({settings}); delete it and train it with the settings of {first}"
+                f"{folder}: other settings than {first} ({settings}); delete it and train it with the settings of {first}"
             )
     return faults
 
@@ -115,13 +116,11 @@ def _command(config: dict[str, Any], folder: Path, fold: int) -> str:
     name, stage = folder.parent.name, folder.name
     if "svm" in config:
         kernel = config["svm"]["kernel"]
-        return f"python -m hpa.svm --kernel {kernel} --name {name.removesuffix(f'-svm-{kernel}')}"
+        return f"hpa svm --kernel {kernel} --name {name.removesuffix(f'-svm-{kernel}')}"
     if stage != "base":
-        return f"python -m hpa.finetune --stage {stage} --name {name}"
+        return f"hpa finetune --stage {stage} --name {name}"
     variant = "" if config.get("variant") is None else f" --variant {config['variant']}"
-    return (
-        f"python -m hpa.train --model {config.get('model')}{variant} --folds {config['folds']} --fold {fold} --name {name}"
-    )
+    return f"hpa train --model {config.get('model')}{variant} --folds {config['folds']} --fold {fold} --name {name}"
 
 
 def _shown(value: object) -> str:

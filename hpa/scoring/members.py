@@ -1,7 +1,7 @@
 """The members of an ensemble: predictions for the same validation rows and the same test set.
 
-A member is a folder, or all folds of a run: each validation row as the fold that held it out predicts it, and the mean of
-the folds' predictions of the test set.
+A member is a folder, or all folds of a run. Then the fold that held out a validation row predicts it, and the test set has
+the mean of all folds' predictions.
 """
 
 from collections import Counter
@@ -17,22 +17,22 @@ from hpa.scoring.folds import join_folds
 from hpa.scoring.predictions import Predictions, is_made_from, model_fault, read_predictions
 from hpa.tta import NO_TTA, TTA
 
-WRITTEN_BY = {"validation.npz": "python -m hpa.train or hpa.finetune", "test.npz": "python -m hpa.predict"}
+WRITTEN_BY = {"validation.npz": "hpa train or hpa finetune", "test.npz": "hpa predict"}
 
 
 @dataclass(frozen=True)
 class Members:
-    """What several models think of the same samples; lists have one entry a member.
+    """The predictions of several models for the same samples; lists have one entry for each member.
 
     Attributes:
-        names: the members' folders; for the folds of a run that of fold 0 and how many they are.
+        names: the members' folders; for the folds of a run that of fold 0, and the number of folds.
         classes: class names, the columns of all arrays.
         targets: array [validation rows, classes] of 0 and 1.
         validation: float32 arrays [validation rows, classes], probabilities.
         test: float32 arrays [test rows, classes], probabilities; none if there is no test set.
         labels: `"one"` or `"many"`.
         tta: the test-time augmentation that all of them were predicted with.
-        ids: str array [validation rows], or None where they do not matter.
+        ids: str array [validation rows], or None if they do not matter.
     """
 
     names: list[str]
@@ -48,21 +48,17 @@ class Members:
 def read_members(folders: Sequence[Path], test_ids: np.ndarray | None) -> Members:
     """Read `validation.npz` and `test.npz` of every folder; test rows come in the order of `test_ids`.
 
-    Without `test_ids` there is no test set, and no `test.npz` is read. Which folders are one member is told by `join_folds`.
-
-    Rows are matched by their ids, so it does not matter in which order a member has them.
+    Without `test_ids` no `test.npz` is read. `join_folds` says which folders are one member. Rows are matched by their ids.
 
     Raises:
-        BadInput: if a folder is named twice, folds do not make whole runs or overlap, a file is absent or damaged,
-            a file was not made by the `model.keras` next to it (see `model_fault` and `is_made_from`), or a member has other
-            classes, validation ids or targets than the first one, or other test ids than `test_ids`; member and difference
-            are named.
+        BadInput: with members and differences. A folder is named twice, folds overlap or are missing, a file is absent,
+            damaged or of another `model.keras` (see `model_fault` and `is_made_from`), or a member has other classes,
+            validation ids or targets than the first one, or other test ids than `test_ids`.
     """
     _require_files(folders, test_ids is not None)
     members = join_folds(folders)
     files = {folder / "validation.npz": read_predictions(folder / "validation.npz") for folder in folders}
-    with_test = folders if test_ids is not None else []
-    test = {folder / "test.npz": read_predictions(folder / "test.npz") for folder in with_test}
+    test = {} if test_ids is None else {each / "test.npz": read_predictions(each / "test.npz") for each in folders}
     _refuse([(path, fault) for path, own in files.items() if (fault := model_fault(path, own))])
     _refuse([(path, fault) for path, own in test.items() for fault in _model_differences(path, own)])
 
@@ -71,23 +67,27 @@ def read_members(folders: Sequence[Path], test_ids: np.ndarray | None) -> Member
     for path, own in (files | test).items():
         faults += [(path, each) for each in _class_differences(own.classes, first.classes, first_path)]
         if _kind(own) != _kind(first):
-            faults.append((path, f"{_kind(own)}; {first_path} has {_kind(first)}, run python -m hpa.predict again"))
-    for path, own in test.items():
-        faults += [(path, each) for each in id_differences(own.ids, test_ids, "the test set")]
+            faults.append((path, f"{_kind(own)}; {first_path} has {_kind(first)}, run hpa predict again"))
+        if path in test and test_ids is not None:
+            faults += [(path, each) for each in id_differences(own.ids, test_ids, "the test set")]
     _refuse(faults)
 
     validation = _in_one_order(
         {
-            own[0] / "validation.npz" if len(own) == 1 else name: _joined([files[each / "validation.npz"] for each in own])
+            own[0] / "validation.npz" if len(own) == 1 else name: _concatenate(
+                [files[each / "validation.npz"] for each in own]
+            )
             for name, own in members.items()
         }
     )
     return Members(
         names=list(members),
         classes=first.classes,
-        targets=validation[0].targets,
+        targets=validation[0].known_targets,
         validation=[own.probabilities for own in validation],
-        test=[_mean([_in_order(test[each / "test.npz"], test_ids) for each in own]) for own in members.values() if test],
+        test=[]
+        if test_ids is None
+        else [_mean([_in_order(test[each / "test.npz"], test_ids) for each in own]) for own in members.values()],
         labels=first.labels,
         tta=first.tta,
         ids=validation[0].ids,
@@ -95,7 +95,7 @@ def read_members(folders: Sequence[Path], test_ids: np.ndarray | None) -> Member
 
 
 def _require_files(folders: Sequence[Path], with_test: bool) -> None:
-    """Refuse folders that are named twice or lack a file."""
+    """Raise BadInput for folders that are named twice or lack a file."""
     counts = Counter(folders)
     _refuse([(folder, f"named {count} times; once is enough") for folder, count in counts.items() if count > 1])
     needed = list(WRITTEN_BY) if with_test else ["validation.npz"]
@@ -104,14 +104,14 @@ def _require_files(folders: Sequence[Path], with_test: bool) -> None:
 
 
 def _in_one_order(validation: dict[Path | str, Predictions]) -> list[Predictions]:
-    """Return the members' validation rows in the order of the first one's; refuse other rows or other targets than its."""
+    """Return the members' validation rows in the order of the first one; raise BadInput for other rows or targets."""
     (first_source, first), *_ = validation.items()
     faults = []
     for source, own in validation.items():
         repeated = [each for each, count in Counter(own.ids.tolist()).items() if count > 1]
         if repeated:
-            mend = "keep one row of each, or train folds that were not made of one split again"
-            faults.append((source, f"{len(repeated)} ids are validated more than once, first {shown(repeated[0])}; {mend}"))
+            fix = "keep one row of each, or train folds of one split"
+            faults.append((source, f"{len(repeated)} ids are validated more than once, first {shown(repeated[0])}; {fix}"))
     _refuse(faults)
     for source, own in validation.items():
         faults += [(source, each) for each in id_differences(own.ids, first.ids, first_source)]
@@ -137,7 +137,7 @@ def _model_differences(path: Path, own: Predictions) -> list[str]:
     model = path.with_name("model.keras")
     if not model.exists() or is_made_from(model, own.model_sha256, path):
         return []
-    return [f"{'made by another' if own.model_sha256 else 'older than'} model.keras; run python -m hpa.predict again"]
+    return [f"{'made by another' if own.model_sha256 else 'older than'} model.keras; run hpa predict again"]
 
 
 def _class_differences(own: Sequence[str], wanted: Sequence[str], source: object) -> list[str]:
@@ -155,15 +155,19 @@ def _kind(own: Predictions) -> str:
     return f"{own.labels} label(s) a sample, {own.tta}"
 
 
-def _joined(folds: Sequence[Predictions]) -> Predictions:
+def _concatenate(folds: Sequence[Predictions]) -> Predictions:
     """Return the rows of all folds, one fold after the other."""
-    parts = {name: np.concatenate([getattr(own, name) for own in folds]) for name in ("ids", "probabilities", "targets")}
-    return replace(folds[0], **parts)
+    return replace(
+        folds[0],
+        ids=np.concatenate([own.ids for own in folds]),
+        probabilities=np.concatenate([own.probabilities for own in folds]),
+        targets=np.concatenate([own.known_targets for own in folds]),
+    )
 
 
 def _mean(folds: Sequence[Predictions]) -> np.ndarray:
     """Return the mean of the folds' probabilities, float32 [n, classes]."""
-    return np.mean([own.probabilities for own in folds], axis=0, dtype=np.float64).astype(np.float32)
+    return np.stack([own.probabilities for own in folds]).mean(axis=0, dtype=np.float64).astype(np.float32)
 
 
 def _in_order(own: Predictions, ids: np.ndarray) -> Predictions:

@@ -1,4 +1,4 @@
-"""The scores of a set's predictions, from counts over the whole set (a mean over batches is another number).
+"""The scores of predictions, from counts over the whole set; a mean over batches is another number.
 
 Every function takes `targets` and `predicted`, each a bool array, or an array of 0 and 1, [n, classes]. They equal
 scikit-learn's, whose import alone would take longer than `python -m hpa.ensemble` does in all.

@@ -1,6 +1,6 @@
 """Pictures of scores: confusion matrix, F1 of every class, a sheet of the worst mistakes, and a sweep of the shift.
 
-matplotlib is imported where a figure is made, so that what only reckons need not load it.
+matplotlib is imported where a figure is made, so that calculations do not load it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -22,12 +22,12 @@ SHEET_COLUMNS = 8
 
 
 def draw_confusion(matrix: np.ndarray, classes: Sequence[str], title: str) -> Figure:
-    """Draw a confusion matrix: counts in the cells (none for 0), colour for their share of the row.
+    """Draw a confusion matrix: counts in the cells (none for 0), the share of the row as colour.
 
     Args:
         matrix: integer array [classes, classes], rows true and columns predicted.
         classes: the names of the classes.
-        title: what stands above it.
+        title: the text above it.
     """
     count = len(classes)
     rows = matrix.sum(axis=1)
@@ -47,11 +47,11 @@ def draw_confusion(matrix: np.ndarray, classes: Sequence[str], title: str) -> Fi
 
 
 def draw_class_f1(table: pd.DataFrame, title: str) -> Figure:
-    """Draw a bar for the F1 of every class, and their mean, the macro F1, as a dashed line.
+    """Draw a bar for the F1 of every class, and a dashed line for the macro F1.
 
     Args:
-        table: one row a class, with the columns `class`, `rows` and `f1`.
-        title: what stands above it.
+        table: one row for each class, with the columns `class`, `rows` and `f1`.
+        title: the text above it.
     """
     count = len(table)
     figure = _figure(8, 1.5 + 0.25 * count)
@@ -70,7 +70,7 @@ def draw_sweep(table: pd.DataFrame, title: str) -> Figure:
 
     Args:
         table: as `hpa.scoring.comparison.sweep_shifts` returns it.
-        title: what stands above it.
+        title: the text above it.
     """
     figure = _figure(8, 6)
     upper, lower = figure.subplots(2, sharex=True, height_ratios=(2, 1))
@@ -112,7 +112,7 @@ def write_figure(path: Path, figure: Figure) -> None:
         figure.savefig(temporary, dpi=100)
 
 
-def _figure(width: float, height: float, layout: str | None = "constrained") -> Figure:
+def _figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
     """Return an empty figure of `width` times `height` inches."""
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""The prediction file: what one model thinks of every sample, as a plain `.npz` without pickles."""
+"""The prediction file: the probabilities that one model gives every sample, as an `.npz` without pickles."""
 
 import zipfile
 from collections import Counter
@@ -16,7 +16,7 @@ from hpa.tta import NO_TTA, TTA
 ARRAYS = (
     "ids", "classes", "probabilities", "targets", "labels", "views", "average", "model_sha256", "stamps_sha256"
 )  # fmt: skip
-LARGEST = 4 * 2**30  # bytes, of tens of millions of samples; more is believed to be damage, and not read
+LARGEST = 4 * 2**30  # bytes, tens of millions of samples; a file that says more is damaged, and is not read
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Predictions:
         ids: str array [n].
         classes: class names, one for each column of `probabilities`.
         probabilities: float32 array [n, classes], in [0, 1].
-        targets: uint8 array [n, classes] of 0 and 1, or None where the truth is not known.
-        labels: `"one"` if each sample has one class, else `"many"`.
-        tta: the test-time augmentation that they were made with.
-        model_sha256: SHA-256 of the `model.keras` that made them, or None where that is not known.
-        stamps_sha256: that of the `stamps.npy` of the packed images they were made of, or None.
+        targets: uint8 array [n, classes] of 0 and 1, or None if they are not known.
+        labels: `"one"` for single-label samples, `"many"` for multi-label ones.
+        tta: the test-time augmentation of the probabilities.
+        model_sha256: SHA-256 of the `model.keras` that made them, or None if it is not known.
+        stamps_sha256: SHA-256 of the `stamps.npy` of the packed images, or None.
     """
 
     ids: np.ndarray
@@ -42,6 +42,13 @@ class Predictions:
     tta: TTA = NO_TTA
     model_sha256: str | None = None
     stamps_sha256: str | None = None
+
+    @property
+    def known_targets(self) -> np.ndarray:
+        """The targets of samples that have labels."""
+        if self.targets is None:
+            raise ValueError("these predictions have no targets")
+        return self.targets
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
@@ -60,16 +67,16 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
         if digest := getattr(predictions, name):
             arrays[name] = np.asarray(digest)
     with written_whole(path) as temporary:
-        np.savez(temporary, **arrays)
+        np.savez(temporary, allow_pickle=False, **arrays)
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Read a prediction file, wherever it comes from; `targets`, `labels` and all after them may be absent.
+    """Read a prediction file of any origin; `targets`, `labels` and all after them may be absent.
 
     Raises:
-        BadInput: if the file is absent, damaged or of gigabytes, an array is missing, there twice or has another shape than
-            the others ask for, there are no rows or no classes, a class is there twice, `labels`, `views` or `average` is
-            none that there is, or a probability is not a number in [0, 1]; faulty rows are named.
+        BadInput: if the file is absent, damaged or of gigabytes, an array is missing, there twice or of another shape than
+            the others, there are no rows or no classes, a class is there twice, `labels`, `views` or `average` is unknown,
+            or a probability is not a number in [0, 1]; the text names faulty rows.
     """
     require_plain(path)
     try:
@@ -81,10 +88,10 @@ def read_predictions(path: Path) -> Predictions:
         raise
     except FileNotFoundError as error:
         raise BadInput(f"{path}: no such prediction file") from error
-    except Exception as error:  # np.load and the zip reader below it raise many kinds for a damaged file
+    except Exception as error:  # np.load and zipfile raise many kinds for a damaged file
         raise BadInput(f"{path}: not a readable prediction file ({shown(str(error), 200)})") from error
-    foreign = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]  # then it is the raw bytes
-    refuse(path, [f"what is called {name} in it is no array of NumPy" for name in foreign])
+    foreign = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]  # but raw bytes
+    refuse(path, [f"{name} is not a NumPy array" for name in foreign])
     missing = {"ids", "classes", "probabilities"} - arrays.keys()
     if missing:
         raise BadInput(f"{path}: holds no array {', '.join(sorted(missing))}")
@@ -122,7 +129,7 @@ def read_predictions(path: Path) -> Predictions:
 
 
 def _require_sound(path: Path, archive: zipfile.ZipFile) -> None:
-    """Refuse an archive that holds an array twice, of which one would be read, or would fill the memory."""
+    """Raise BadInput for an archive that holds an array twice or would fill the memory."""
     counts = Counter(archive.namelist())
     refuse(path, [f"holds the array {shown(name)} {count} times" for name, count in counts.items() if count > 1])
     size = sum(each.file_size for each in archive.infolist())
@@ -131,13 +138,13 @@ def _require_sound(path: Path, archive: zipfile.ZipFile) -> None:
 
 
 def is_made_from(source: Path, digest: str | None, path: Path) -> bool:
-    """Tell whether the prediction file `path` was made from `source` as it is now.
+    """Return whether the prediction file `path` was made from `source` as it is now.
 
-    Its SHA-256 tells, which a copy keeps; where the file holds none, the times of both do.
+    Their SHA-256 are compared, which copies keep; if the file holds none, the times of both files are.
 
     Args:
         source: a model, or the stamps of packed images.
-        digest: what the prediction file holds of it.
+        digest: the SHA-256 of the source in the prediction file.
         path: the prediction file.
     """
     if digest:
@@ -148,10 +155,9 @@ def is_made_from(source: Path, digest: str | None, path: Path) -> bool:
 def model_fault(path: Path, own: Predictions) -> str | None:
     """Return what is wrong if predictions were made by another model than the `model.keras` next to their file.
 
-    Those that do not name their model, as of earlier versions, are taken as they are, and so are those without one next to
-    them.
+    Nothing is wrong if there is no such model, or if they do not name theirs, as in earlier versions.
     """
     model = path.with_name("model.keras")
     if not own.model_sha256 or not model.exists() or is_made_from(model, own.model_sha256, path):
         return None
-    return "made by another model.keras; restore the one that belongs to it, or delete the run folder and train it again"
+    return "made by another model.keras; restore that model, or delete the run folder and train it again"

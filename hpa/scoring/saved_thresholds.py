@@ -1,23 +1,24 @@
-"""`thresholds.json`, the thresholds beside a model that later predictions use by themselves, and files of class shares."""
+"""`thresholds.json`, the thresholds next to a model, which later predictions use; and files of class shares."""
 
-import json
-import sys
-from collections import Counter
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hpa.data.tables import read_columns, shown
-from hpa.errors import refuse
+from hpa.errors import BadInput, refuse
 from hpa.files import file_digest, read_json, write_json
 from hpa.scoring.rules import THRESHOLDS
 from hpa.scoring.thresholds import Rule
 
 NAME = "thresholds.json"
-DEFAULT = "per-class"  # the rule where none is saved
-MEND = "run python -m hpa.thresholds again, or delete it"
+DEFAULT = "per-class"  # the rule if none is saved
+FIX = "run hpa thresholds again, or delete it"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class SavedThresholds:
     Attributes:
         rule: of `find_thresholds`.
         thresholds: float64 array [classes].
-        found_on: SHA-256 of every `validation.npz` that they were found on, sorted; they are those of the runs' mean.
+        found_on: SHA-256 of every `validation.npz` whose mean they were searched on, sorted.
     """
 
     rule: Rule
@@ -45,12 +46,12 @@ def write_thresholds(
         rule: the rule that found them.
         classes: names [classes].
         thresholds: float64 array [classes].
-        scores: what is known of the rule, to be read by people.
+        scores: further keys, for people.
     """
-    given = isinstance(rule, np.ndarray)
+    shares = dict(zip(classes, rule.tolist(), strict=True)) if isinstance(rule, np.ndarray) else None
     about = {
-        "rule": "class-share" if given else rule,
-        "shares": dict(zip(classes, rule.tolist(), strict=True)) if given else None,
+        "rule": rule if shares is None else "class-share",
+        "shares": shares,
         "thresholds": dict(zip(classes, thresholds.tolist(), strict=True)),
         "runs": [str(folder) for folder in folders],
         "found_on": _digests(folders),
@@ -61,10 +62,10 @@ def write_thresholds(
 
 
 def saved_choice(folders: Sequence[Path], classes: Sequence[str]) -> tuple[Rule, np.ndarray | None]:
-    """Return the threshold rule saved beside some runs, and the thresholds, float64 [classes], if they fit the runs' mean.
+    """Return the threshold rule saved next to some runs, and the thresholds, float64 [classes], if they fit the runs' mean.
 
-    They fit if they were found on the very `validation.npz` that are there now, all of them and no other. Unless all runs
-    have the same rule it is `DEFAULT`; the runs that keep another from being used are named on the error stream.
+    They fit if they were searched on exactly the `validation.npz` that are there now. If not all runs have the same rule, it
+    is `DEFAULT`, and a warning names the others.
 
     Raises:
         BadInput: if a file is damaged or for other classes.
@@ -76,7 +77,7 @@ def saved_choice(folders: Sequence[Path], classes: Sequence[str]) -> tuple[Rule,
     other = [folder for folder in folders if folder not in saved or not np.array_equal(saved[folder].rule, first.rule)]
     if other:
         named = ", ".join(map(str, other[:3])) + (", ..." if len(other) > 3 else "")
-        print(f"{source / NAME}: not all have this rule, so {DEFAULT} is used; other or none: {named}", file=sys.stderr)
+        logger.warning("%s: not all have this rule, so %s is used; other or none: %s", source / NAME, DEFAULT, named)
         return DEFAULT, None
     digests = _digests(folders)
     fitting = all(each.found_on == digests for each in saved.values())
@@ -91,40 +92,37 @@ def read_shares(path: Path, classes: Sequence[str]) -> np.ndarray:
             0 and at most 1.
     """
     if path.suffix == ".json":
-        read_json(path)  # refuses what is no JSON object, but keeps only the last of two equal names
-        named = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=list)
-    else:
-        named = read_columns(path, ["class", "share"]).to_numpy().tolist()
-    counts = Counter(name for name, _ in named)
-    refuse(path, [f"class {shown(name)} is here twice; keep one of them" for name, count in counts.items() if count > 1])
-    return _numbers_by_class(path, dict(named), classes, "share", "correct it")
+        return _numbers_by_class(path, read_json(path), classes, "share", "correct it")
+    table = read_columns(path, ["class", "share"])
+    repeated = table["class"][table["class"].duplicated()].unique()
+    refuse(path, [f"class {shown(name)} is here twice; keep one of them" for name in repeated])
+    return _numbers_by_class(path, dict(table.to_numpy().tolist()), classes, "share", "correct it")
 
 
 def _read(path: Path, classes: Sequence[str]) -> SavedThresholds:
     about = read_json(path)
     rule, found_on, shares, named = (about.get(key) for key in ("rule", "found_on", "shares", "thresholds"))
-    sound = [
-        rule in THRESHOLDS or (isinstance(rule, float) and 0 < rule < 1),
-        isinstance(found_on, list),
-        isinstance(named, dict),
-        shares is None or isinstance(shares, dict),
-    ]
-    if not all(sound):
-        refuse(path, [f"not what hpa.thresholds writes; {MEND}"])
-    thresholds = _numbers_by_class(path, named, classes, "threshold", MEND)
-    rule = rule if shares is None else _numbers_by_class(path, shares, classes, "share", MEND)
-    return SavedThresholds(rule, thresholds, found_on)
+    if not (
+        (rule in THRESHOLDS or (isinstance(rule, float) and 0 < rule < 1))
+        and isinstance(found_on, list)
+        and isinstance(named, dict)
+        and (shares is None or isinstance(shares, dict))
+    ):
+        raise BadInput(f"{path}: not what hpa thresholds writes; {FIX}")
+    thresholds = _numbers_by_class(path, named, classes, "threshold", FIX)
+    given = rule if shares is None else _numbers_by_class(path, shares, classes, "share", FIX)
+    return SavedThresholds(given, thresholds, found_on)
 
 
-def _numbers_by_class(path: Path, named: Mapping[str, object], classes: Sequence[str], what: str, mend: str) -> np.ndarray:
-    """Return the numbers in the order of `classes`, float64 [classes]; refuse other classes, and what is not in (0, 1]."""
-    faults = [f"no {what} for class {name}; {mend}" for name in classes if name not in named]
+def _numbers_by_class(path: Path, named: Mapping[str, Any], classes: Sequence[str], what: str, fix: str) -> np.ndarray:
+    """Return the numbers in the order of `classes`, float64 [classes]; raise BadInput for others, and outside (0, 1]."""
+    faults = [f"no {what} for class {name}; {fix}" for name in classes if name not in named]
     faults += [
-        f"class {shown(name)} is not one of this task's {len(classes)}; {mend}" for name in named if name not in classes
+        f"class {shown(name)} is not one of this task's {len(classes)}; {fix}" for name in named if name not in classes
     ]
     numbers = {name: _number(value) for name, value in named.items()}
     faults += [
-        f"the {what} of class {shown(name)} is {shown(str(named[name]))}, not above 0 and at most 1; {mend}"
+        f"the {what} of class {shown(name)} is {shown(str(named[name]))}, not above 0 and at most 1; {fix}"
         for name, number in numbers.items()
         if not 0 < number <= 1
     ]
@@ -132,7 +130,7 @@ def _numbers_by_class(path: Path, named: Mapping[str, object], classes: Sequence
     return np.array([numbers[name] for name in classes])
 
 
-def _number(value: object) -> float:
+def _number(value: Any) -> float:
     try:
         return np.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):

@@ -1,8 +1,9 @@
-"""The submission file: the competition's CSV `Id,Predicted`, and beside it a JSON that says how it came about."""
+"""The submission file: the competition's CSV `Id,Predicted`, and a JSON next to it that says how it was made."""
 
 from collections.abc import Sequence
 from itertools import compress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,47 +15,47 @@ from hpa.scoring.metrics import macro_f1
 from hpa.tasks import Task
 
 
-def write_submission(path: Path, ids: np.ndarray, predicted: np.ndarray, about: dict) -> None:
+def write_submission(path: Path, ids: np.ndarray, predicted: np.ndarray, about: dict[str, Any]) -> None:
     """Write `path`, and `about` to the `.json` of the same name, each whole or not at all.
 
     Args:
         path: the CSV.
         ids: str array [n], in the order in which the rows are written.
         predicted: bool array, or an array of 0 and 1, [n, classes].
-        about: how the predictions came about; anything that JSON can hold.
+        about: how the predictions were made; anything that JSON can hold.
     """
     path = Path(path)
     names = [str(number) for number in range(predicted.shape[1])]
     labels = [" ".join(compress(names, row)) for row in predicted.tolist()]
     with written_whole(path) as temporary:
         pd.DataFrame({"Id": ids, "Predicted": labels}).to_csv(temporary, index=False, lineterminator="\n")
-        # A crash from here on leaves a table without its story, never with a wrong one.
+        # A crash after this leaves a table without its JSON, never with a wrong one.
         path.with_suffix(".json").unlink(missing_ok=True)
     write_about(path, about)
 
 
-def write_about(path: Path, about: dict) -> None:
+def write_about(path: Path, about: dict[str, Any]) -> None:
     """Write `about`, and the SHA-256 of the file `path` if it is there, to the `.json` of the same name.
 
-    Several processes may write the same submission; by the SHA-256 the table and its story can be told to be of one.
+    Several processes may write the same submission; the SHA-256 shows whether table and JSON are of one.
     """
     digest = {"sha256": file_digest(path)} if path.is_file() else {}
     write_json(path.with_suffix(".json"), about | digest)
 
 
 def check_submission(path: Path, sample_submission_path: Path, class_count: int, labels: str = "many") -> np.ndarray:
-    """Return what a submission predicts, uint8 [n, classes], if it fits the sample submission.
+    """Return the predictions of a submission, uint8 [n, classes], if it fits the sample submission.
 
     Args:
         path: the submission.
-        sample_submission_path: a CSV of the ids in the order in which they should be.
-        class_count: how many classes there are.
-        labels: `"one"` if each row names one class, else `"many"`.
+        sample_submission_path: a CSV of the ids in the expected order.
+        class_count: the number of classes.
+        labels: `"one"` if each row has one class, else `"many"`.
 
     Raises:
-        BadInput: naming every fault: an id that is missing, unknown or repeated, an order that is not the sample's, a
-            row that names no class, a class twice, or something that is no class number; and for other columns than `Id`
-            and `Predicted`, or a byte order mark before them, which Kaggle would take for a part of the first one's name.
+        BadInput: with every fault: an id that is missing, unknown or repeated, another order than the sample, a row with no
+            class, a class twice, or something that is no class number; other columns than `Id` and `Predicted`, or a byte
+            order mark before them, which Kaggle would read as part of the first name.
     """
     expected = read_sample_submission(sample_submission_path).ids.tolist()
     line_of, predicted, faults = _read(path, expected, sample_submission_path, class_count)
@@ -65,7 +66,7 @@ def check_submission(path: Path, sample_submission_path: Path, class_count: int,
     if differing:
         here, there = differing[0]
         where = f"line {line_of[here]}: id {shown(here)}"
-        faults.append(f"{where} stands where {sample_submission_path} has {shown(there)}; use its order")
+        faults.append(f"{where} is where {sample_submission_path} has {shown(there)}; use its order")
     if labels == "one":
         several = [each for each, row in zip(line_of, predicted.sum(axis=1), strict=False) if row > 1]
         faults += [
@@ -85,19 +86,19 @@ def score_submission(path: Path, key_path: Path, task: Task) -> float:
     expected = key.ids.tolist()
     line_of, predicted, faults = _read(path, expected, key_path, len(task.classes))
     refuse(path, faults)
-    return macro_f1(key.targets, predicted[[line_of[identifier] - 2 for identifier in expected]])
+    return macro_f1(key.known_targets, predicted[[line_of[identifier] - 2 for identifier in expected]])
 
 
 def share_warnings(predicted: np.ndarray, targets: np.ndarray, source: str, classes: Sequence[str]) -> list[str]:
-    """Say in what predictions of a test set are far from labels that are known, as thresholds that are wrong make them.
+    """Return how predictions of a test set differ from known labels more than they should, as with wrong thresholds.
 
-    Far is more than double or less than half as many classes a row, or a class of which one share of the rows is half of
-    all rows above the other, or five times the other and a quarter of all rows.
+    That is: more than double or less than half as many classes a row, or a class with a share of the rows that is above
+    the other share by half of all rows, or above five times the other share by a quarter of all rows.
 
     Args:
         predicted: array of 0 and 1, [n, classes].
-        targets: those of other rows, [m, classes].
-        source: whose they are, with a verb.
+        targets: array of 0 and 1 of other rows, [m, classes].
+        source: whose rows these are, with a verb.
         classes: names [classes].
     """
     warnings = []
@@ -107,7 +108,7 @@ def share_warnings(predicted: np.ndarray, targets: np.ndarray, source: str, clas
     shares, known = predicted.mean(axis=0), targets.mean(axis=0)
     lower, higher = np.minimum(shares, known), np.maximum(shares, known)
     far = np.flatnonzero(higher > np.minimum(lower + 0.5, 5 * lower + 0.25))
-    named = [f"{shown(classes[number])} {shares[number]:.0%}, {source} {known[number]:.0%}" for number in far]
+    named = [f"{shown(classes[each])} {shares[each]:.0%}, {source} {known[each]:.0%}" for each in far.tolist()]
     if named:
         more = f"; and {len(named) - 3} classes more" if len(named) > 3 else ""
         warnings.append(f"share of the rows with a class: {'; '.join(named[:3])}{more}; are the thresholds right?")
@@ -128,11 +129,11 @@ def _read(path: Path, expected: list[str], source: Path, class_count: int) -> tu
     for line, (identifier, text) in enumerate(zip(frame["Id"], frame["Predicted"], strict=True), start=2):
         where = f"line {line}: id {shown(identifier)}"
         if identifier in line_of:
-            faults.append(f"{where} stands already on line {line_of[identifier]}; keep one of them")
+            faults.append(f"{where} is already on line {line_of[identifier]}; keep one of them")
         elif identifier not in known:
-            faults.append(f"{where} is not in {source}; take it out")
+            faults.append(f"{where} is not in {source}; remove it")
         line_of.setdefault(identifier, line)
-        named = [name for name in text.split(" ") if name]  # another kind of space is none to Kaggle
+        named = [name for name in text.split(" ") if name]  # for Kaggle other spaces separate nothing
         wrong = [name for name in named if name not in numbers]
         if not named:
             faults.append(f"{where}: Predicted is empty; give at least one class number")

@@ -1,4 +1,4 @@
-"""How much each member of an ensemble weighs: the rules that find the weights on validation rows."""
+"""The weights of an ensemble's members: the rules that find them on validation rows."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,24 +16,23 @@ STEPS = (1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64)
 def member_weights(
     rule: str, f1: np.ndarray, shift: float, targets: np.ndarray, validation: Sequence[np.ndarray], threshold: Rule
 ) -> np.ndarray:
-    """Return the weight of every member, float64 [members], none negative, of sum 1.
+    """Return the weight of every member, float64 [members], at least 0, with the sum 1.
 
     Args:
-        rule: how they are found:
+        rule: one of:
 
-            - `"shifted"`: F1 minus `shift`, 0 where that is negative, divided by the sum. If no F1 is above the shift the
-              best member has all, which is what a growing shift comes to before; `require_above` tells the user.
+            - `"shifted"`: F1 minus `shift`, or 0 if that is negative, divided by the sum. If no F1 is above the shift, the
+              best member gets the weight 1, as with a shift just below its F1; `require_above` raises in this case.
             - `"equal"`: the same for all.
             - `"greedy"`: how often a member is chosen in forward selection with replacement (Caruana et al., "Ensemble
-              Selection from Libraries of Models", ICML 2004): what is added is the member that makes the mean of all that
-              were chosen best, 20 times, and the best of the 20 means is kept.
+              Selection from Libraries of Models", ICML 2004): 20 times the member is added that gives the best mean, and
+              the best of the 20 means is kept.
             - `"optimum"`: a compass search on the simplex (Kolda, Lewis and Torczon, "Optimization by Direct Search",
               SIAM Review 2003), as the macro F1 has no gradient. It starts at equal weights or the best member alone,
-              moves one weight up or down by a step while that helps, and ends where no step of 1/64 does. A local optimum.
+              changes one weight by a step while this helps, and ends when no step of 1/64 helps, in a local optimum.
         f1: the members' validation F1 [members].
         shift: for `"shifted"`.
-        targets: for the last two, which maximise the macro F1 under the threshold rule as `quick_macro_f1` finds it:
-            array of 0 and 1, [n, classes].
+        targets: array of 0 and 1, [n, classes]; the last two rules maximise the macro F1 of `quick_macro_f1`.
         validation: the members' probabilities, each float32 [n, classes].
         threshold: a rule of `find_thresholds`.
     """
@@ -48,26 +47,26 @@ def member_weights(
 
 
 def is_above(shift: float, f1: np.ndarray) -> bool:
-    """Tell whether any member's F1 [members] is above the shift, and this a finite number."""
+    """Return whether any member's F1 [members] is above the shift, a finite number."""
     return bool(np.isfinite(shift) and (f1 > shift).any())
 
 
 def require_above(shift: float, f1: np.ndarray, names: Sequence[str]) -> None:
-    """Raise BadInput if no F1 `is_above` the shift, with every F1 [members] and a shift that keeps every member."""
+    """Raise BadInput if no F1 `is_above` the shift, with every F1 [members] and a shift below all of them."""
     if is_above(shift, f1):
         return
     scores = ", ".join(f"{name} {score:.4f}" for name, score in zip(names, f1, strict=True))
     keeps_all = math.ceil(round(min(f1) * 100, 6)) / 100 - 0.01
     raise BadInput(
-        f"no member's F1 is above the shift {shift}: {scores}; --shift {keeps_all:.2f} keeps them all, "
-        "and --weights equal needs none"
+        f"no member's F1 is above the shift {shift}: {scores}; the shift {keeps_all:.2f} keeps them all, "
+        "and equal weights need none"
     )
 
 
 def blend(probabilities: Sequence[np.ndarray], weights: np.ndarray | None = None) -> np.ndarray:
-    """Return the weighted mean of the members' `probabilities`, each float32 [n, classes], as float32 [n, classes].
+    """Return the weighted mean of the members' `probabilities`, float32 [n, classes] like each of them.
 
-    Without `weights`, [members] of sum 1, all members weigh the same.
+    Without `weights`, [members] with the sum 1, all members have the same weight.
     """
     if weights is None:
         weights = np.full(len(probabilities), 1 / len(probabilities))

@@ -27,7 +27,7 @@ def test_hand_worked():
     ensemble = blend_members(MEMBERS, "shifted", 0.25, 0.5)
     np.testing.assert_array_equal(ensemble.member_f1, [1.0, 0.5])
     np.testing.assert_array_equal(ensemble.weights, [0.75, 0.25])  # 0.75 and 0.25, of sum 1
-    # test rows: (0.5, 0.375) has nothing above 0.5 and takes its strongest; (0.625, 0.4375); (0.3125, 0.625)
+    # test rows: (0.5, 0.375) has nothing above 0.5 and gets its most probable class; (0.625, 0.4375); (0.3125, 0.625)
     np.testing.assert_array_equal(
         blend(MEMBERS.test, ensemble.weights), np.array([[0.5, 0.375], [0.625, 0.4375], [0.3125, 0.625]], np.float32)
     )
@@ -75,7 +75,7 @@ def test_one_member_only_is_its_own_blend(rule):
     assert ensemble.f1 == ensemble.member_f1[0] == 1.0
 
 
-def test_a_members_f1_counts_the_strongest_class_of_an_empty_row():
+def test_a_members_f1_counts_the_most_probable_class_of_an_empty_row():
     weak = np.array([[0.4, 0.1], [0.3, 0.2], [0.1, 0.4], [0.2, 0.3]], np.float32)
     assert validation_f1(TARGETS, weak, 0.5)[0] == 1.0
     assert f1_score(TARGETS, weak > 0.5, average="macro", zero_division=0) == 0.0
@@ -91,7 +91,7 @@ def test_identical_members_blend_to_what_each_of_them_is(rule):
 
 
 def test_no_member_above_the_shift():
-    message = r"no member's F1 is above the shift 1\.0: right 1\.0000, half 0\.5000; --shift 0\.49 keeps"
+    message = r"no member's F1 is above the shift 1\.0: right 1\.0000, half 0\.5000; the shift 0\.49 keeps"
     with pytest.raises(BadInput, match=message):
         blend_members(MEMBERS, "shifted", 1.0, 0.5)
 
@@ -144,7 +144,7 @@ def test_saved_thresholds_for_other_classes_are_refused(runs):
     with pytest.raises(BadInput, match=r"thresholds.json: 2 faults\n.*no threshold for class z.*\n.*class w is not one of"):
         validation_thresholds(runs, "many", 3, TTA())
     write_thresholds(runs, "global", ("x", "y"), np.array([0.1, 0.2]), {})
-    with pytest.raises(BadInput, match="no threshold for class z; run python"):
+    with pytest.raises(BadInput, match="no threshold for class z; run hpa thresholds"):
         validation_thresholds(runs, "many", 3, TTA())
 
 
@@ -154,7 +154,7 @@ def test_thresholds_of_other_views_are_refused(runs, saved):
         write_thresholds(runs, "global", ("x", "y", "z"), np.array([0.1, 0.2, 0.3]), {})
     message = (
         r"a/validation\.npz: made with test-time augmentation 1 view\(s\), mean of probabilities.* 8 view\(s\), mean of "
-        r"logits; predict the runs' own data with 8 view\(s\), mean of logits first, or ask for what it was made with"
+        r"logits; predict the runs' own data with 8 view\(s\), mean of logits first, or use that of the file"
     )
     with pytest.raises(BadInput, match=message):
         validation_thresholds(runs, "many", 3, TTA(8, "logits"))

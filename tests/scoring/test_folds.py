@@ -152,8 +152,8 @@ SVM = {"svm": {"source": "0/base", "kernel": "rbf"}}
         (
             lambda: shutil.rmtree("runs/0-fold1"),
             [],
-            ["runs/0-fold1/base: fold 1 of 3 is missing; python -m hpa.train --model gapnet --variant 0 --folds 3 --fold 1 "
-             "--name 0-fold1 and the options of runs/0/base makes it"],
+            ["runs/0-fold1/base: fold 1 of 3 is missing; hpa train --model gapnet --variant 0 --folds 3 --fold 1 "
+             "--name 0-fold1 with the options of runs/0/base makes it"],
         ),
         (
             lambda: [shutil.rmtree(f"runs/{name}") for name in ("1-fold1", "1-fold2")],  # others have all their folds
@@ -164,8 +164,8 @@ SVM = {"svm": {"source": "0/base", "kernel": "rbf"}}
             lambda: finetune("0-fold1"),
             ["--variants", "0"],
             ["runs/0-fold1/base: fold 1 of 3 is not named; ",
-             "runs/0/cnn: fold 0 of 3 is missing; python -m hpa.finetune --stage cnn --name 0 and the options of ",
-             "runs/0-fold2/cnn: fold 2 of 3 is missing; python -m hpa.finetune --stage cnn --name 0-fold2 and"],
+             "runs/0/cnn: fold 0 of 3 is missing; hpa finetune --stage cnn --name 0 with the options of ",
+             "runs/0-fold2/cnn: fold 2 of 3 is missing; hpa finetune --stage cnn --name 0-fold2 with"],
         ),
         (
             lambda: [
@@ -174,13 +174,13 @@ SVM = {"svm": {"source": "0/base", "kernel": "rbf"}}
             ["--variants", "0-svm-rbf"],
             [
                 "runs/0-fold2-svm-rbf/base: fold 2 of 3 is missing; "
-                "python -m hpa.svm --kernel rbf --name 0-fold2 and the options of "
+                "hpa svm --kernel rbf --name 0-fold2 with the options of "
             ],
         ),
         (
             lambda: None,
             ["--members", "runs/0/base", "runs/0-fold2/base"],
-            ["runs/0-fold1/base: fold 1 of 3 is not named; name all folds, or those of one number"],
+            ["runs/0-fold1/base: fold 1 of 3 is not named; name all folds, or only those with one number"],
         ),
         (
             lambda: None,
@@ -191,28 +191,28 @@ SVM = {"svm": {"source": "0/base", "kernel": "rbf"}}
         (
             lambda: change("runs/0-fold2/base", split_seed=7),
             [],
-            ["runs/0-fold2/base: not made as runs/0/base was (split_seed 7 instead of 0); delete it and train it"],
+            ["runs/0-fold2/base: other settings than runs/0/base (split_seed 7 instead of 0); delete it and train it"],
         ),
         (
             lambda: change("runs/0-fold2/base", table_sha256="b" * 64, groups="copies.csv"),
             [],
-            ["runs/0-fold2/base: not made as runs/0/base was (groups copies.csv instead of None, "
+            ["runs/0-fold2/base: other settings than runs/0/base (groups copies.csv instead of None, "
              "table_sha256 bbbbbbbb... instead of aaaaaaaa...); "],
         ),
         (
             lambda: change("runs/0-fold2/base", folds=5),
             [],
-            ["runs/0-fold2/base: not made as runs/0/base was (folds 5 instead of 3); "],
+            ["runs/0-fold2/base: other settings than runs/0/base (folds 5 instead of 3); "],
         ),
         (
             lambda: change("runs/0-fold2/base", fold=1),
             ["--variants", "0"],
-            ["fold 2 of 3 is missing, and runs/0-fold2/base: holds out fold 1, and its name says another"],
+            ["fold 2 of 3 is missing, and runs/0-fold2/base: holds out fold 1, but its name says another"],
         ),
         (
             lambda: make_fold(Path("runs/1-fold7/base"), 0, 1),  # as an earlier version let `--name 1-fold7` do
             [],
-            ["runs/1-fold7/base: holds out fold 0, and its name says another; rename runs/1-fold7, or delete it"],
+            ["runs/1-fold7/base: holds out fold 0, but its name says another; rename or delete runs/1-fold7"],
         ),
         (
             lambda: shutil.copy("runs/0-fold1/base/validation.npz", "runs/0-fold2/base/validation.npz"),

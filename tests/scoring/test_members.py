@@ -103,8 +103,8 @@ def test_absent_files_are_named_with_the_command_that_writes_them(tmp_path):
     with pytest.raises(BadInput) as caught:
         read_members(folders, TEST_IDS)
     text = str(caught.value)
-    assert f"{folders[0]}: no test.npz; python -m hpa.predict writes it" in text
-    assert f"{folders[2]}: no validation.npz; python -m hpa.train or hpa.finetune writes it" in text
+    assert f"{folders[0]}: no test.npz; hpa predict writes it" in text
+    assert f"{folders[2]}: no validation.npz; hpa train or hpa finetune writes it" in text
     assert text.startswith(f"{folders[0]}, {folders[2]}: 3 faults\n")
 
 
@@ -118,7 +118,7 @@ def test_predictions_of_an_older_model_are_refused(tmp_path):
     os.utime(other / "model.keras", (102, 102))
     with pytest.raises(BadInput) as caught:
         read_members([one, other, bare], TEST_IDS)
-    assert str(caught.value) == f"{other / 'test.npz'}: older than model.keras; run python -m hpa.predict again"
+    assert str(caught.value) == f"{other / 'test.npz'}: older than model.keras; run hpa predict again"
 
 
 def test_predictions_that_name_their_model_are_told_by_it(tmp_path):
@@ -133,7 +133,7 @@ def test_predictions_that_name_their_model_are_told_by_it(tmp_path):
     os.utime(other / "model.keras", (99, 99))
     with pytest.raises(BadInput) as caught:
         read_members([one, other], TEST_IDS)
-    assert str(caught.value) == f"{other / 'test.npz'}: made by another model.keras; run python -m hpa.predict again"
+    assert str(caught.value) == f"{other / 'test.npz'}: made by another model.keras; run hpa predict again"
     (other / "model.keras").unlink()
     read_members([one, other], TEST_IDS)
 

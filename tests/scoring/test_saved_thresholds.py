@@ -59,10 +59,10 @@ def test_a_rule_that_not_all_runs_have_is_not_used_and_said(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rule": "best"}, "not what hpa.thresholds writes"),
-        ({"rule": 0}, "not what hpa.thresholds writes"),
-        ({"thresholds": [0.1, 0.2]}, "not what hpa.thresholds writes"),
-        ({"found_on": None}, "not what hpa.thresholds writes"),
+        ({"rule": "best"}, "not what hpa thresholds writes"),
+        ({"rule": 0}, "not what hpa thresholds writes"),
+        ({"thresholds": [0.1, 0.2]}, "not what hpa thresholds writes"),
+        ({"found_on": None}, "not what hpa thresholds writes"),
         ({"thresholds": {"Nucleoli": 0, "Rods & rings": 0.5}}, "the threshold of class Nucleoli is 0, not above 0"),
         ({"thresholds": {"Nucleoli": "x", "Rods & rings": 2}}, "2 faults"),
         ({"thresholds": {"Nucleoli": 0.5}}, "no threshold for class Rods & rings"),
@@ -110,7 +110,7 @@ def test_faulty_shares_are_refused(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"Nucleoli": 0.5, "Rods & rings": 0.5, "Nucleoli": 0.1}', "class Nucleoli is here twice"),
+        ('{"Nucleoli": 0.5, "Rods & rings": 0.5, "Nucleoli": 0.1}', 'key "Nucleoli" is there twice'),
         ('{"Nucleoli": {"share": 0.5}, "Rods & rings": [0.5]}', "2 faults"),
         ('{"Nucleoli": true, "Rods & rings": 0.5}', "the share of class Nucleoli is True"),
         (f'{{"Nucleoli": 1{"0" * 400}, "Rods & rings": 0.5}}', "the share of class Nucleoli is 1000"),

@@ -106,11 +106,11 @@ def test_all_faults_are_listed_at_once(tmp_path, sample):
     assert [line.strip() for line in lines[1:]] == [
         "line 2: id b: Predicted holds '28', 'a'; class numbers are 0 to 27",
         "line 3: id a: Predicted is empty; give at least one class number",
-        "line 4: id b stands already on line 2; keep one of them",
-        f"line 5: id z is not in {sample}; take it out",
+        "line 4: id b is already on line 2; keep one of them",
+        f"line 5: id z is not in {sample}; remove it",
         "line 5: id z: Predicted '2 2' names a class twice; name it once",
         f"id d of {sample} is missing; add its row",
-        f"line 2: id b stands where {sample} has a; use its order",
+        f"line 2: id b is where {sample} has a; use its order",
     ]
 
 

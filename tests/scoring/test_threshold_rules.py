@@ -156,7 +156,7 @@ def test_rules():
         find_thresholds("per-clas", targets, values)
 
 
-def test_above_and_not_at_the_threshold_and_the_strongest_class_of_an_empty_row():
+def test_above_and_not_at_the_threshold_and_the_most_probable_class_of_an_empty_row():
     values = np.array([[0.5, 0.51, 0.1], [0.5, 0.2, 0.3], [0.0, 0.0, 0.0], [0.9, 0.1, 0.9]], np.float32)
     predicted, fallbacks = predict_classes(values, np.array([0.5, 0.5, 0.5]))
     np.testing.assert_array_equal(predicted, [[0, 1, 0], [1, 0, 0], [1, 0, 0], [1, 0, 1]])

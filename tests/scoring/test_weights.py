@@ -36,17 +36,17 @@ def test_the_best_member_is_left_last():
 
 
 @pytest.mark.parametrize(
-    ("f1", "shift", "mended"),
+    ("f1", "shift", "keeps_all"),
     [([0.3, 0.2951], 0.34, "0.29"), ([0.3, 0.34], 0.34, "0.29"), ([0.07, 0.3], 0.5, "0.06"), ([0.5, 0.0], 0.5, "-0.01")],
 )
-def test_none_left_names_every_f1_and_a_shift_that_works(f1, shift, mended):
+def test_none_left_names_every_f1_and_a_shift_that_works(f1, shift, keeps_all):
     with pytest.raises(BadInput, match="no member's F1 is above the shift") as caught:
         require_above(shift, np.array(f1), ["runs/0/base", "runs/1/base"])
     text = str(caught.value)
     for name, score in zip(["runs/0/base", "runs/1/base"], f1, strict=True):
         assert f"{name} {score:.4f}" in text
-    assert f"--shift {mended} " in text
-    assert np.all(shifted(f1, float(mended)) > 0)
+    assert f"the shift {keeps_all} " in text
+    assert np.all(shifted(f1, float(keeps_all)) > 0)
 
 
 @pytest.mark.parametrize("shift", [np.nan, np.inf, -np.inf])
