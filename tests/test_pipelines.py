@@ -42,10 +42,10 @@ def test_the_demo_goes_from_drawing_to_a_scored_submission(tmp_path):
     code, out, err = run("demo.sh", *options, folder=tmp_path)
     assert code == 0, err
     assert len(pd.read_csv(tmp_path / "entry.csv")) == 12
-    assert {folder.name for folder in (tmp_path / "runs").iterdir()} == {"0", "7", "stores"}
-    for line in ("constant guess", "runs/0/dnn2", "runs/7/dnn2", "the blend is "):
+    assert {folder.name for folder in (tmp_path / "runs").iterdir()} == {"0", "cellnet", "stores"}
+    for line in ("constant guess", "runs/0/cnn", "runs/cellnet/cnn", "the blend is "):
         assert line in out
-    assert out.count("$ python -m hpa.finetune") == 6
+    assert out.count("$ python -m hpa.finetune") == 2
     assert "oneDNN" not in err  # TensorFlow's greeting
 
 
