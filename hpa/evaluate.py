@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpa import command
+from hpa.backend import quiet_import
 from hpa.errors import BadInput, refuse
 from hpa.files import read_json
-
-MISTAKE_SIZE = 192
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -47,45 +46,18 @@ def work(options: argparse.Namespace) -> None:
         scored = read_json(out / "scores.json").get("data")
         if scored not in (None, str(options.data.resolve())):
             raise BadInput(f"{out}: holds the scores of {scored}; say with --out where to write")
-    import numpy as np
-
-    from hpa.data.images import read_image
-    from hpa.data.intensity import measure
-    from hpa.data.layout import find_files
-    from hpa.data.tables import read_labelled, table_beside
-    from hpa.scoring.blend import blend, thresholds_and_rows
-    from hpa.scoring.evaluation import WRITTEN, describe, evaluate, write_evaluation
-    from hpa.scoring.predictions import Predictions
+    from hpa.data.tables import table_beside
+    from hpa.scoring.evaluation import WRITTEN, describe
 
     for name in WRITTEN:
         command.require_output(options, out / name, [options.data, table_beside(options.data)])
-    with command.quiet_import():
-        from hpa.inference.predict import common_task, predict_files
+    with quiet_import():
+        from hpa.inference.evaluate import evaluate_runs
 
-    task = common_task(options.run)
-    table = read_labelled(options.data, task, options.table)
-    files = find_files(options.data, table.ids, task, whole=True)
-
-    members = {str(folder): [folder] for folder in options.run}
-    if len(options.run) > 1:
-        members[f"blend of {len(options.run)}"] = options.run
-    tta = command.tta(options)
-    found = [thresholds_and_rows(folders, task.labels, len(task.classes), tta) for folders in members.values()]
-    probabilities = list(predict_files(options.run, files, tta))
-    if len(options.run) > 1:
-        probabilities.append(blend(probabilities))
-    evaluations = {
-        name: evaluate(Predictions(table.ids, task.classes, own, table.targets, task.labels, tta), *cuts)
-        for name, own, cuts in zip(members, probabilities, found, strict=True)
-    }
-
-    def images_of(rows: np.ndarray) -> np.ndarray:
-        ranges = measure(options.data, [files[row] for row in rows])
-        return np.stack([read_image(files[row], MISTAKE_SIZE, ranges) for row in rows])
-
-    write_evaluation(out, evaluations, images_of, options.data, options.table)
-    print(describe(evaluations))
-    print(f"\n{len(files)} images; wrote {out}")
+    found = evaluate_runs(options.run, options.data, options.table, command.tta(options))
+    found.write(out)
+    print(describe(found.evaluations))
+    print(f"\n{len(found.files)} images; wrote {out}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

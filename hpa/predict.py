@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpa import command
+from hpa.backend import quiet_import
 from hpa.errors import BadInput
-from hpa.tta import TTA
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -40,37 +40,15 @@ def work(options: argparse.Namespace) -> None:
         raise BadInput(f"--out {options.out}: is a folder; name a file")
     if options.images:
         command.require_output(options, options.out)
+        with quiet_import():
+            from hpa.inference.images import predict_folder
+
         predict_folder(folders, options.images, options.out, command.tta(options))
         return
-    with command.quiet_import():
+    with quiet_import():
         from hpa.inference.predict import predict
 
     predict(folders, options.data, options.runs, command.tta(options))
-
-
-def predict_folder(folders: Sequence[Path], images: Path, out: Path, tta: TTA) -> None:
-    """Write the mean prediction of some runs for all images of a folder."""
-    import numpy as np
-
-    from hpa.data.layout import describe_unread, find_files, list_ids
-    from hpa.scoring.blend import blend, validation_thresholds
-    from hpa.scoring.evaluation import write_prediction_table
-    from hpa.scoring.predictions import Predictions
-
-    with command.quiet_import():
-        from hpa.inference.predict import common_task, predict_files
-
-    task = common_task(folders)
-    ids = list_ids(images, task)
-    if not ids:
-        reason = describe_unread(images, task) or f"no image here whose name ends in {task.suffixes[0]}.png"
-        raise BadInput(f"{images}: {reason}")
-    thresholds = validation_thresholds(folders, task.labels, len(task.classes), tta)
-    probabilities = predict_files(folders, find_files(images, ids, task), tta)
-    mean = blend(probabilities)
-    predictions = Predictions(np.array(ids), task.classes, mean, None, task.labels, tta)
-    write_prediction_table(out, predictions, thresholds)
-    print(f"{out}: {len(ids)} samples, the mean of {len(folders)} model{'s' if len(folders) > 1 else ''}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

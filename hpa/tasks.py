@@ -1,5 +1,7 @@
 """What is classified: the classes, the channels, how a sample's files are named, and one label a sample or many."""
 
+from __future__ import annotations
+
 import difflib
 import tomllib
 from dataclasses import dataclass
@@ -27,6 +29,11 @@ class Task:
     channels: tuple[str, ...]
     suffixes: tuple[str, ...]
     labels: str
+
+    @classmethod
+    def read(cls, path: str | Path) -> Task:
+        """Read a task from a TOML file, see `read_task`."""
+        return read_task(Path(path))
 
 
 HPA = Task(

@@ -4,7 +4,6 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ import pytest
 from PIL import Image
 
 from hpa import evaluate, predict, thresholds
+from hpa.inference.evaluate import MISTAKE_SIZE
 from hpa.runs.folder import read_task_of
 from hpa.scoring.predictions import Predictions, write_predictions
 from hpa.tasks import HEP2, HPA
@@ -53,11 +53,8 @@ def networks(monkeypatch):
             probabilities.append(own)
         return np.array(probabilities)
 
-    def common_task(folders):
-        return read_task_of(folders[0])
-
-    module = SimpleNamespace(predict_files=predict_files, common_task=common_task)
-    monkeypatch.setitem(sys.modules, "hpa.inference.predict", module)
+    monkeypatch.setattr("hpa.inference.evaluate.predict_files", predict_files)
+    monkeypatch.setattr("hpa.inference.evaluate.common_task", lambda folders: read_task_of(folders[0]))
     return asked
 
 
@@ -135,7 +132,7 @@ def test_the_mistakes_are_shown_with_their_own_images(place, networks, monkeypat
     assert evaluate.main(["--run", "runs/b/base", "--data", "cells"]) == 0
     (images, captions), *_ = shown
     assert captions == ["07\ntrue Speckled 0.600\npredicted Centromere 0.900"]
-    assert images.shape == (1, evaluate.MISTAKE_SIZE, evaluate.MISTAKE_SIZE, 1)
+    assert images.shape == (1, MISTAKE_SIZE, MISTAKE_SIZE, 1)
     assert set(images.ravel()) == {210}
     assert Path("runs/b/base/evaluation-cells/mistakes.png").stat().st_size
 
@@ -217,11 +214,10 @@ def fields(place, monkeypatch, write_samples):
     targets[3] = np.roll(targets[3], 1)
     values = np.full((4, 28), 0.1, np.float32)
     write_predictions(Path("runs/other/base/validation.npz"), Predictions(ids[:4], HPA.classes, values, targets[:4]))
-    module = SimpleNamespace(
-        predict_files=lambda folders, files, tta: np.full((len(folders), len(files), 28), 0.1, np.float32),
-        common_task=lambda folders: read_task_of(folders[0]),
+    monkeypatch.setattr(
+        "hpa.inference.evaluate.predict_files",
+        lambda folders, files, tta: np.full((len(folders), len(files), 28), 0.1, np.float32),
     )
-    monkeypatch.setitem(sys.modules, "hpa.inference.predict", module)
     return ids
 
 

@@ -81,6 +81,15 @@ def predict(folders: Sequence[Path], data: Path, runs: Path, tta: TTA = NO_TTA) 
                 _predict_together(open_folders, store, task, tta)
 
 
+def predict_as_validated(folders: Sequence[Path], data: Path) -> None:
+    """Do `predict` for runs with the test-time augmentation that each one's `validation.npz` was made with."""
+    alike: dict[tuple[Path, TTA], list[Path]] = defaultdict(list)
+    for folder in folders:
+        alike[folder.parent.parent, read_predictions(folder / "validation.npz").tta].append(folder)
+    for (runs, tta), group in alike.items():
+        predict(group, data, runs, tta)
+
+
 def predict_files(folders: Sequence[Path], files: Sequence[Sequence[Path]], tta: TTA = NO_TTA) -> np.ndarray:
     """Return what the models of some runs think of some samples, reading each image once for all runs.
 
@@ -96,7 +105,7 @@ def predict_files(folders: Sequence[Path], files: Sequence[Sequence[Path]], tta:
         BadInput: if a run has no model, or naming every file that cannot be read.
     """
     _require_models("--run", folders)
-    models = [_load(folder) for folder in folders]
+    models = [load_run(folder) for folder in folders]
     task = common_task(folders)
     forms = [_form_of(folder) for folder in folders]
     probabilities = np.empty((len(models), len(files), models[0].output.shape[-1]), np.float32)
@@ -182,7 +191,12 @@ def _require_models(where: object, folders: Sequence[Path]) -> None:
     refuse(where, [f"{folder}: {fault}" for folder in folders for fault in model_faults(folder)])
 
 
-def _load(folder: Path) -> keras.Model:
+def load_run(folder: Path) -> keras.Model:
+    """Return the compiled model of a run.
+
+    Raises:
+        BadInput: if it is missing, damaged or of another shape than the run's settings and task say.
+    """
     model = load(folder / "model.keras", shape=model_shape(read_settings(folder), read_task_of(folder)))
     model.compile(jit_compile=just_in_time())
     return model
@@ -202,7 +216,7 @@ def _predict_validation(folder: Path, task: Task, data: Path, runs: Path, tta: T
         samples = partition.table.at(partition.validation)
         digest = file_digest(folder / "model.keras")
         images = pack_sets(partition, data, runs, task, settings.size, settings.intensity_range)
-        probabilities = predict_rows(_load(folder), images, partition.validation, str(file), tta, task.labels)
+        probabilities = predict_rows(load_run(folder), images, partition.validation, str(file), tta, task.labels)
         predictions = Predictions(samples.ids, task.classes, probabilities, samples.targets, task.labels, tta, digest)
         write_predictions(file, predictions)
         print(f"{file} is written")
@@ -234,7 +248,7 @@ def _predict_together(folders: list[Path], store: ImageStore, task: Task, tta: T
     # Before the models are read: one that a training replaces meanwhile is then predicted again.
     stamps_digest = file_digest(store.folder / "stamps.npy")
     model_digests = [file_digest(folder / "model.keras") for folder in folders]
-    models = [_load(folder) for folder in folders]
+    models = [load_run(folder) for folder in folders]
     name = hashlib.sha256(repr((tta, stamps_digest, model_digests)).encode()).hexdigest()[:16]
     partial = store.folder.parent / f".predictions-{name}.npy"  # named after all that the result depends on
     for other in set(partial.parent.glob(".predictions-*.npy")) - {partial}:

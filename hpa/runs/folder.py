@@ -226,6 +226,23 @@ def model_shape(settings: Settings, task: Task) -> tuple[int, int, int]:
     return settings.size, len(task.channels), len(task.classes)
 
 
+def data_of(folder: Path) -> Path:
+    """Return the folder of the data that the run in `folder` was trained with, as its config.json names it."""
+    return Path(str(_read_config(folder).get("data", "data")))
+
+
+def best_score(folder: Path) -> float:
+    """Return the validation score of the best epoch of the run in `folder`.
+
+    Raises:
+        BadInput: if no epoch is finished.
+    """
+    history = read_history(folder)
+    if history.empty:
+        raise BadInput(f"{folder}: no epoch is finished; train it first")
+    return float(history[MONITORS[read_task_of(folder).labels].best].max())
+
+
 def describe_best(folder: Path) -> str:
     """Return the best epoch of the run in `folder` and its validation score, in words."""
     history, monitor = read_history(folder), MONITORS[read_task_of(folder).labels]

@@ -10,7 +10,12 @@ from hpa.scoring.plots import write_figure
 
 
 def write_curves(path: Path, history: pd.DataFrame, title: str, monitor: Monitor) -> None:
-    """Draw the columns of a run's history that a monitor watches as a PNG with two panels."""
+    """Write `draw_curves` as a PNG."""
+    write_figure(path, draw_curves(history, title, monitor))
+
+
+def draw_curves(history: pd.DataFrame, title: str, monitor: Monitor) -> Figure:
+    """Draw the columns of a run's history that a monitor watches, in two panels."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     figure.suptitle(title)
     loss, score = figure.subplots(1, 2)
@@ -30,4 +35,4 @@ def write_curves(path: Path, history: pd.DataFrame, title: str, monitor: Monitor
         axes.grid(alpha=0.3)
         axes.legend()
         axes.xaxis.get_major_locator().set_params(integer=True)
-    write_figure(path, figure)
+    return figure

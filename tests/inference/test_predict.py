@@ -91,7 +91,7 @@ def test_each_image_is_decoded_once_for_all_models_and_views(drawn_data, tmp_pat
     decoded, seen = [], []
     model = SimpleNamespace(output=np.empty((0, 28)))
     model.predict_on_batch = lambda images: seen.append(images) or np.zeros((len(images), 28), np.float32)
-    monkeypatch.setattr(predict, "_load", lambda folder: model)
+    monkeypatch.setattr(predict, "load_run", lambda folder: model)
     monkeypatch.setattr("hpa.data.images.read_channel", lambda file: decoded.append(file) or read_channel(file))
     assert predict.predict_files(folders, files, TTA(8)).shape == (3, 5, 28)
     assert sorted(decoded) == sorted(file for sample in files for file in sample)
@@ -109,7 +109,7 @@ def stand_ins(tmp_path, monkeypatch):
         write_json(folder / "config.json", DEFAULTS | {"size": 8, "task": vars(task)})
         (folder / "model.keras").touch()
 
-    monkeypatch.setattr(predict, "_load", lambda folder: SimpleNamespace(output=np.empty((0, 6))))
+    monkeypatch.setattr(predict, "load_run", lambda folder: SimpleNamespace(output=np.empty((0, 6))))
     return write
 
 

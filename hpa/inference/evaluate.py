@@ -1,0 +1,75 @@
+"""Trained models on labelled images: predicted, blended and scored."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hpa.data.images import read_image
+from hpa.data.intensity import measure
+from hpa.data.layout import find_files
+from hpa.data.tables import read_labelled
+from hpa.inference.predict import common_task, predict_files
+from hpa.scoring.blend import thresholds_and_rows
+from hpa.scoring.evaluation import Evaluation, evaluate, write_evaluation
+from hpa.scoring.predictions import Predictions
+from hpa.scoring.weights import blend
+from hpa.tta import NO_TTA, TTA
+
+MISTAKE_SIZE = 192
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Some runs' evaluations on the same labelled images.
+
+    Attributes:
+        evaluations: of each run, by its folder, and last of their blend with equal weights if they are several.
+        data: the folder of the images.
+        table: the table of their classes, if one was named.
+        files: the files of each image's channels.
+    """
+
+    evaluations: dict[str, Evaluation]
+    data: Path
+    table: Path | None
+    files: list[list[Path]]
+
+    def write(self, folder: Path) -> None:
+        """Write scores, tables and pictures into a folder, see `write_evaluation`."""
+        write_evaluation(folder, self.evaluations, self._images, self.data, self.table)
+
+    def _images(self, rows: np.ndarray) -> np.ndarray:
+        files = [self.files[row] for row in rows]
+        ranges = measure(self.data, files)
+        return np.stack([read_image(each, MISTAKE_SIZE, ranges) for each in files])
+
+
+def evaluate_runs(folders: Sequence[Path], data: Path, table: Path | None = None, tta: TTA = NO_TTA) -> Evaluated:
+    """Predict labelled images with every run's model, blend the predictions and score all of them.
+
+    Args:
+        folders: the run folders.
+        data: folder of the images, in class folders or with a table next to it.
+        table: the table of their classes; None for the one next to `data`, or the class folders.
+        tta: test-time augmentation.
+
+    Raises:
+        BadInput: if the runs are of several tasks or without thresholds, or an image or label cannot be used.
+    """
+    task = common_task(folders)
+    samples = read_labelled(data, task, table)
+    files = find_files(data, samples.ids, task, whole=True)
+    members = {str(folder): [folder] for folder in folders}
+    if len(folders) > 1:
+        members[f"blend of {len(folders)}"] = list(folders)
+    cuts = [thresholds_and_rows(own, task.labels, len(task.classes), tta) for own in members.values()]
+    probabilities = list(predict_files(folders, files, tta))
+    if len(folders) > 1:
+        probabilities.append(blend(probabilities))
+    evaluations = {
+        name: evaluate(Predictions(samples.ids, task.classes, own, samples.targets, task.labels, tta), *found)
+        for name, own, found in zip(members, probabilities, cuts, strict=True)
+    }
+    return Evaluated(evaluations, data, table, files)
