@@ -1,4 +1,4 @@
-"""`python -m hpa.svm --name NAME`: put a support vector machine in the place of a finished run's dense head."""
+"""`python -m hpa.svm --name NAME`: replace a finished run's dense head by a support vector machine (SVM)."""
 
 import argparse
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the options."""
     parser = command.parser(
         "svm",
-        "Put a support vector machine in the place of a finished run's dense head. What comes of it is the run "
-        "<runs>/<name>-svm-<kernel>/base, which is predicted with, blended and evaluated like any other.",
+        "Replace a finished run's dense head by a support vector machine (SVM). The result is the run "
+        "<runs>/<name>-svm-<kernel>/base. Predict, blend and evaluate it like any other run.",
     )
     command.add_folders(parser)
     parser.add_argument("--name", type=command.run_name, required=True, help="name of the run that gives the features")
@@ -21,13 +21,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--kernel",
         choices=("linear", "rbf"),
         default="rbf",
-        help="radial basis functions, which take a time that grows with the square of the number of rows, or linear",
+        help="radial basis functions (their time grows with the square of the number of rows), or linear",
     )
     return parser
 
 
 def work(options: argparse.Namespace) -> None:
-    """Fit the support vector machine."""
+    """Replace the head."""
     from hpa.runs.folder import run_folders
 
     [source] = run_folders(options.runs, [options.name], options.stage, all_folds=False)

@@ -1,14 +1,15 @@
 """Predictions of many runs.
 
-Images of the test set or of a folder are read once for all runs; validation rows, which differ from run to run, once a run.
+Images of the test set or of a folder are read once for all runs. Validation rows differ from run to run, so each run reads
+its own.
 """
 
 import hashlib
 import itertools
+import logging
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -17,11 +18,12 @@ from tqdm import tqdm
 
 from hpa.data.images import read_sample
 from hpa.data.intensity import Ranges, remark
+from hpa.data.parallel import map_in_threads
 from hpa.data.partition import pack_sets
-from hpa.data.store import ImageStore, pack, store_folder
+from hpa.data.store import ImageStore, Joined, pack, store_folder
 from hpa.data.tables import has_test_set, read_ids
 from hpa.errors import BadInput, refuse
-from hpa.files import cores, file_digest, locked
+from hpa.files import file_digest, locked
 from hpa.models.catalog import just_in_time, load
 from hpa.runs.folder import (
     model_faults,
@@ -37,22 +39,24 @@ from hpa.scoring.predictions import Predictions, is_made_from, read_predictions,
 from hpa.tasks import Task
 from hpa.tta import NO_TTA, TTA
 
+logger = logging.getLogger(__name__)
+
 BATCH = 64
 
-# What a run makes of the files of a sample: the side of its images in pixels, and the intensity range of 16-bit files.
+# How a run reads the files of a sample: the side of its images in pixels, and the intensity range of 16-bit files.
 Form = tuple[int, Ranges | None]
 
 
 def predict(folders: Sequence[Path], data: Path, runs: Path, tta: TTA = NO_TTA) -> None:
-    """Write `test.npz` into the run folders, and `validation.npz` anew where it was made with another `tta`.
+    """Write `test.npz` into the run folders, and `validation.npz` again if it was made with another `tta`.
 
-    What was made from its model and its images as they are now, with the same `tta`, is left alone. Runs that
-    take images of one size and intensity range share one pass over the test set, and if that was interrupted, it goes on
-    where it stopped. The validation rows of a run are a pass of their own, which begins anew.
+    Files that were made with the same `tta` from the present model and images stay. Runs whose images have the same size and
+    intensity range share one pass over the test set. An interrupted pass goes on where it stopped. The validation rows of
+    each run are a pass of their own, which starts again.
 
     Args:
         folders: run folders with a `model.keras`.
-        data: folder of the data. Where it has no test set, only validation rows are predicted.
+        data: folder of the data. If it has no test set, only validation rows are predicted.
         runs: the folder of all runs; packed images go to its `stores` folder.
         tta: test-time augmentation.
 
@@ -64,19 +68,18 @@ def predict(folders: Sequence[Path], data: Path, runs: Path, tta: TTA = NO_TTA) 
     for folder in folders:
         _predict_validation(folder, task, data, runs, tta)
     if not has_test_set(data):
-        print(f"{data}: no test set here, neither test/ nor sample_submission.csv")
+        logger.info("%s: no test set here, neither test/ nor sample_submission.csv", data)
         return
     ids = read_ids(data, task)
     folders_of_form: dict[Form, list[Path]] = defaultdict(list)
     for folder in folders:
         folders_of_form[_form_of(folder)].append(folder)
     for (size, ranges), group in folders_of_form.items():
-        folder = store_folder(runs, data / "test", task, size, ranges)
-        store = pack(folder, data / "test", ids, task, size, ranges)
+        store = pack(store_folder(runs, data / "test", task, size, ranges), data / "test", ids, task, size, ranges)
         with locked(runs / "stores" / ".predict.lock", wait=True):
             open_folders = [folder for folder in group if not _is_up_to_date(folder, store, tta)]
             for folder in set(group) - set(open_folders):
-                print(f"{folder / 'test.npz'} is up to date")
+                logger.info("%s is up to date", folder / "test.npz")
             if open_folders:
                 _predict_together(open_folders, store, task, tta)
 
@@ -91,7 +94,7 @@ def predict_as_validated(folders: Sequence[Path], data: Path) -> None:
 
 
 def predict_files(folders: Sequence[Path], files: Sequence[Sequence[Path]], tta: TTA = NO_TTA) -> np.ndarray:
-    """Return what the models of some runs think of some samples, reading each image once for all runs.
+    """Return the probabilities that the models of some runs give some samples; each image is read once for all runs.
 
     Args:
         folders: run folders with a `model.keras`.
@@ -102,9 +105,9 @@ def predict_files(folders: Sequence[Path], files: Sequence[Sequence[Path]], tta:
         float32 array [runs, n, classes].
 
     Raises:
-        BadInput: if a run has no model, or naming every file that cannot be read.
+        BadInput: if a run has no model, or a file cannot be read; all such files are named.
     """
-    _require_models("--run", folders)
+    _require_models("runs", folders)
     models = [load_run(folder) for folder in folders]
     task = common_task(folders)
     forms = [_form_of(folder) for folder in folders]
@@ -120,7 +123,7 @@ def predict_files(folders: Sequence[Path], files: Sequence[Sequence[Path]], tta:
 
 def predict_rows(
     model: keras.Model,
-    images: np.ndarray,
+    images: np.ndarray | Joined,
     rows: np.ndarray,
     description: str,
     tta: TTA = NO_TTA,
@@ -151,40 +154,29 @@ def _form_of(folder: Path) -> Form:
 
 
 def _batches(files: Sequence[Sequence[Path]], forms: Sequence[Form], task: Task) -> Iterator[dict[Form, np.ndarray]]:
-    """Decode the samples batch by batch, on all cores: uint8 [B, S, S, C] for each form, of the size S."""
-    faults: list[tuple[Sequence[Path], BadInput]] = []
+    """Decode the samples batch by batch, on all cores: for each form uint8 [B, S, S, C] of its size S."""
+    faults: list[str] = []
     eight_bits = (None,) * len(task.channels)
     facts = np.zeros((len(files), 2 + len(task.channels)), np.int32)
+    folders = [os.path.commonpath([file.parent for file in sample]) for sample in files]
+    root = Path(os.path.commonpath(folders))
 
     def read(row: int) -> list[np.ndarray]:
-        try:
-            sample = read_sample(files[row])
-            facts[row] = sample.facts
-            return [sample.image(size, ranges or eight_bits) for size, ranges in forms]
-        except BadInput as error:
-            faults.append((files[row], error))
-            return []
+        sample = read_sample(files[row])
+        facts[row] = sample.facts
+        return [sample.image(size, ranges or eight_bits) for size, ranges in forms]
 
-    with (
-        ThreadPoolExecutor(cores()) as pool,
-        tqdm(total=len(files), unit="img", desc="predicting", disable=None) as bar,
-    ):
-        for start in range(0, len(files), BATCH):
-            images = list(pool.map(read, range(start, min(start + BATCH, len(files)))))
-            if not faults:
-                yield {form: np.stack([each[place] for each in images]) for place, form in enumerate(forms)}
-            bar.update(len(images))
-    folder = _folder_of(itertools.chain.from_iterable(files))
-    if faults:
-        places = [(_folder_of(sample).relative_to(folder), error) for sample, error in faults]
-        refuse(folder, sorted(f"{error}" if place == Path() else f"{place}: {error}" for place, error in places))
+    def place(row: int) -> str:
+        below = Path(folders[row]).relative_to(root)
+        return "" if below == Path() else f"{below}: "
+
+    images = map_in_threads(read, range(len(files)), "predicting", faults, name=place)
+    while batch := list(itertools.islice(images, BATCH)):
+        if not faults:
+            yield {form: np.stack([each[number] for each in batch if each]) for number, form in enumerate(forms)}
+    refuse(root, sorted(faults))
     for ranges in dict.fromkeys(ranges for _, ranges in forms):
-        remark(folder, [sample[0].name for sample in files], facts, task, ranges or eight_bits)
-
-
-def _folder_of(files: Iterable[Path]) -> Path:
-    """Return the innermost folder that all of some files lie in."""
-    return Path(os.path.commonpath([file.parent for file in files]))
+        remark(root, [sample[0].name for sample in files], facts, task, ranges or eight_bits)
 
 
 def _require_models(where: object, folders: Sequence[Path]) -> None:
@@ -203,13 +195,12 @@ def load_run(folder: Path) -> keras.Model:
 
 
 def _predict_validation(folder: Path, task: Task, data: Path, runs: Path, tta: TTA) -> None:
-    """Bring `validation.npz` to this `tta`, and say what they do to the score that training kept the best epoch by."""
+    """Predict `validation.npz` again if it was made with another `tta`, and say how `tta` changes the validation score."""
     file = folder / "validation.npz"
     predictions = read_predictions(file) if file.exists() else None
-    made_with = predictions.tta if predictions else None
-    if not predictions and not (folder / "history.csv").exists():  # no run of hpa.train, which leaves both
-        made_with = NO_TTA
-    if made_with != tta:
+    if not predictions and tta == NO_TTA and not (folder / "history.csv").exists():
+        return  # the model of another program: training leaves both files
+    if not predictions or predictions.tta != tta:
         settings = read_settings(folder)
         partition = read_partition(folder, settings, task, data)
         require_table(folder, partition.table)
@@ -219,12 +210,12 @@ def _predict_validation(folder: Path, task: Task, data: Path, runs: Path, tta: T
         probabilities = predict_rows(load_run(folder), images, partition.validation, str(file), tta, task.labels)
         predictions = Predictions(samples.ids, task.classes, probabilities, samples.targets, task.labels, tta, digest)
         write_predictions(file, predictions)
-        print(f"{file} is written")
-    if tta.views > 1:
+        logger.info("%s is written", file)
+    if tta != NO_TTA and predictions.targets is not None:
         monitor = MONITORS[task.labels]
         single = read_history(folder)[monitor.best].max()
         mean = validation_scores(task.labels, predictions.targets, predictions.probabilities)[monitor.best]
-        print(
+        logger.info(
             f"{folder}: validation {monitor.name} {single:.4f} with one view, "
             f"{mean:.4f} with the mean {tta.average} of {tta.views} ({mean - single:+.4f})"
         )
@@ -245,14 +236,14 @@ def _is_up_to_date(folder: Path, store: ImageStore, tta: TTA) -> bool:
 
 
 def _predict_together(folders: list[Path], store: ImageStore, task: Task, tta: TTA) -> None:
-    # Before the models are read: one that a training replaces meanwhile is then predicted again.
+    # The digests come before the models are read: if a training replaces one meanwhile, it is predicted again.
     stamps_digest = file_digest(store.folder / "stamps.npy")
     model_digests = [file_digest(folder / "model.keras") for folder in folders]
     models = [load_run(folder) for folder in folders]
     name = hashlib.sha256(repr((tta, stamps_digest, model_digests)).encode()).hexdigest()[:16]
     partial = store.folder.parent / f".predictions-{name}.npy"  # named after all that the result depends on
     for other in set(partial.parent.glob(".predictions-*.npy")) - {partial}:
-        other.unlink()  # of a pass that was given up: one of its models or images has changed
+        other.unlink()  # of an abandoned pass: one of its models or images has changed
     if not partial.exists():
         unfinished = partial.with_suffix(".partial.npy")
         np.save(unfinished, np.full((len(folders), len(store.ids), len(task.classes)), np.nan, np.float32))
@@ -271,5 +262,5 @@ def _predict_together(folders: list[Path], store: ImageStore, task: Task, tta: T
         made_from = {"model_sha256": digest, "stamps_sha256": stamps_digest}
         predictions = Predictions(store.ids, task.classes, predicted, None, task.labels, tta, **made_from)
         write_predictions(folder / "test.npz", predictions)
-        print(f"{folder / 'test.npz'} is written")
+        logger.info("%s is written", folder / "test.npz")
     partial.unlink()

@@ -1,4 +1,4 @@
-"""Run folders `<runs>/<name>/<stage>/`: where they lie, which of them an option chooses, what they were made with."""
+"""Run folders `<runs>/<name>/<stage>/`: where they are, how they are chosen, what they were made with."""
 
 import hashlib
 import json
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,7 @@ ADDED = {"intensity_range": None}
 
 
 def run_folders(runs: Path, names: list[str] | None = None, stage: str = "last", all_folds: bool = True) -> list[Path]:
-    """Return the run folders that a choice names, in a fixed order.
+    """Return the chosen run folders, in a fixed order.
 
     Args:
         runs: the folder of all runs.
@@ -44,16 +45,17 @@ def run_folders(runs: Path, names: list[str] | None = None, stage: str = "last",
     """
     present = {folder.name: _stages(folder) for folder in runs.glob("*") if _stages(folder)}
     if not present:
-        raise BadInput(f"{runs}: no run folders here; train one first, or name another folder with --runs")
+        raise BadInput(f"{runs}: no run folders here; train one first, or name another folder of runs")
     for name in names or ():
         if name not in present:
             raise BadInput(f"{runs}: no run named {name}; present are {', '.join(sorted(present, key=_order))}")
     ordered = sorted(present, key=_order)
     chosen = ordered if names is None else names
     if names and all_folds:
-        chosen = dict.fromkeys(
+        own = (
             each for name in names for each in ordered if each == name or _is_fold_of(name, runs / each / present[each][0])
         )
+        chosen = list(dict.fromkeys(own))
     folders = []
     for name in chosen:
         stages = present[name]
@@ -64,7 +66,7 @@ def run_folders(runs: Path, names: list[str] | None = None, stage: str = "last",
     return folders
 
 
-def run_config(settings: Settings, task: Task, table: SampleTable, start_model: Path | None) -> dict:
+def run_config(settings: Settings, task: Task, table: SampleTable, start_model: Path | None) -> dict[str, Any]:
     """Return all that a run's result depends on: settings, task, table, and the model of the stage that it starts from."""
     named = [settings.weights, *(each.strip() for each in (settings.groups or "").split(","))]
     files = {name: file_digest(Path(name)) for name in named if name and Path(name).is_file()}
@@ -74,15 +76,16 @@ def run_config(settings: Settings, task: Task, table: SampleTable, start_model: 
     return {"task": own.pop("task")} | digests | own
 
 
-def settings_config(settings: Settings, task: Task) -> dict:
+def settings_config(settings: Settings, task: Task) -> dict[str, Any]:
     """Return the part of `run_config` that is known without the data."""
-    return json.loads(json.dumps({"task": asdict(task)} | asdict(settings)))  # tuples become the lists of the file
+    config: dict[str, Any] = json.loads(json.dumps({"task": asdict(task)} | asdict(settings)))  # tuples become lists
+    return config
 
 
-def require_same_run(folder: Path, config: dict) -> None:
+def require_same_run(folder: Path, config: dict[str, Any]) -> None:
     """Raise BadInput, naming the differences, if the folder holds a run of another `run_config`.
 
-    The digest of split.csv counts only where config.json has one, which it has not from earlier versions.
+    The digest of split.csv counts only if config.json has one. Earlier versions wrote none.
     """
     if not (folder / "config.json").exists():
         return
@@ -91,7 +94,7 @@ def require_same_run(folder: Path, config: dict) -> None:
     if differences:
         raise BadInput(
             f"{folder}: made with other settings ({'; '.join(differences)}); "
-            "ask for the same ones, choose another --runs, or delete this folder"
+            "ask for the same ones, choose another folder of runs, or delete this folder"
         )
 
 
@@ -104,11 +107,11 @@ def require_own_name(folder: Path) -> None:
 def require_table(folder: Path, table: SampleTable) -> None:
     """Raise BadInput unless the run in a folder was trained on this table."""
     if _read_config(folder).get("table_sha256") != table_digest(table):
-        raise BadInput(f"{folder}: trained on another table; name the --data that it was trained on")
+        raise BadInput(f"{folder}: trained on another table; name the data folder that it was trained on")
 
 
-def open_run(folder: Path, config: dict, data: Path, preset: str | None = None) -> None:
-    """Write the run's config.json, with the preset that it is of and the versions it is made by, if there is none yet."""
+def open_run(folder: Path, config: dict[str, Any], data: Path, preset: str | None = None) -> None:
+    """Write the run's config.json, with its preset and the versions of the libraries, if there is none yet."""
     require_same_run(folder, config)
     if not (folder / "config.json").exists():
         versions = {"python": platform.python_version(), "hpa": __version__, **{name: version(name) for name in PACKAGES}}
@@ -117,8 +120,8 @@ def open_run(folder: Path, config: dict, data: Path, preset: str | None = None) 
 
 
 @contextmanager
-def opened_run(folder: Path, config: dict, data: Path, preset: str | None = None) -> Iterator[None]:
-    """Do `open_run`, and take it back if the block fails before anything came of it: it would block a corrected command."""
+def opened_run(folder: Path, config: dict[str, Any], data: Path, preset: str | None = None) -> Iterator[None]:
+    """Do `open_run`, and undo it if the block fails without a result: config.json would block a corrected command."""
     new = not (folder / "config.json").exists()
     open_run(folder, config, data, preset)
     try:
@@ -147,15 +150,15 @@ def read_settings(folder: Path) -> Settings:
 
 
 def with_precision_of(folder: Path, settings: Settings) -> Settings:
-    """Return settings with the precision of the run in `folder`, if one was begun, maybe on another processor."""
+    """Return settings with the precision of the run in `folder`, if there is one, maybe begun on another processor."""
     if not (folder / "config.json").exists():
         return settings
     return replace(settings, precision=read_settings(folder).precision)
 
 
 def with_intensity_range(settings: Settings, folder: Path, task: Task, data: Path, runs: Path, ids: np.ndarray) -> Settings:
-    """Return settings with an intensity range: that which is stated, or else of the run in `folder`, if one was begun, or
-    else as measured over the samples `ids` of `train/`.
+    """Return settings with an intensity range: their own, else that of the run in `folder`, else the measured one of the
+    samples `ids` of `train/`.
     """
     if settings.intensity_range or (folder / "config.json").exists():
         return with_intensity_range_of(folder, settings)
@@ -165,7 +168,7 @@ def with_intensity_range(settings: Settings, folder: Path, task: Task, data: Pat
 
 
 def with_intensity_range_of(folder: Path, settings: Settings) -> Settings:
-    """Return settings with the intensity range of the run in `folder`, if one was begun and none is stated."""
+    """Return settings with the intensity range of the run in `folder`, if there is one and they have none."""
     if settings.intensity_range or not (folder / "config.json").exists():
         return settings
     return replace(settings, intensity_range=read_settings(folder).intensity_range)
@@ -181,11 +184,12 @@ def read_task_of(folder: Path) -> Task:
     if not isinstance(found, dict):
         raise BadInput(f"{file}: holds no task; this version of hpa.train did not write it")
     refuse(file, [f"task: {fault}; restore the file, or train again" for fault in faults_of_task(found)])
-    return Task(**{name: _with_tuples(value) for name, value in found.items()})
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+    return Task(**values)
 
 
 def is_finished(folder: Path) -> bool:
-    """Tell whether there is a run in `folder` and it has all its epochs behind it, or ended early for lack of progress.
+    """Tell whether there is a run in `folder` that has all its epochs, or that early stopping has ended.
 
     Raises:
         BadInput: if config.json or history.csv is damaged, or the history has more epochs than the run.
@@ -222,7 +226,7 @@ def model_faults(folder: Path) -> list[str]:
 
 
 def model_shape(settings: Settings, task: Task) -> tuple[int, int, int]:
-    """Return the side and the channels of the images that a run's model takes, and how many classes it tells apart."""
+    """Return the side and the channels of the images that a run's model takes, and the number of its classes."""
     return settings.size, len(task.channels), len(task.classes)
 
 
@@ -251,8 +255,8 @@ def describe_best(folder: Path) -> str:
 
 
 def table_digest(table: SampleTable) -> str:
-    """Return the SHA-256 of the ids and targets, which tells one training table from another."""
-    return hashlib.sha256("\n".join(table.ids).encode() + table.targets.tobytes()).hexdigest()
+    """Return the SHA-256 of the ids and targets, which differs from one training table to another."""
+    return hashlib.sha256("\n".join(table.ids).encode() + table.known_targets.tobytes()).hexdigest()
 
 
 def read_history(folder: Path, columns: Collection[str] = ()) -> pd.DataFrame:
@@ -260,7 +264,7 @@ def read_history(folder: Path, columns: Collection[str] = ()) -> pd.DataFrame:
 
     Args:
         folder: the run folder.
-        columns: what it must have, besides the epoch and the score that the best epoch is kept by.
+        columns: what it must have, apart from the epoch and the monitored score.
 
     Raises:
         BadInput: if history.csv is damaged or another task's.
@@ -269,7 +273,7 @@ def read_history(folder: Path, columns: Collection[str] = ()) -> pd.DataFrame:
     if not file.exists():
         return pd.DataFrame()
     require_plain(file)
-    monitors = MONITORS.values()
+    monitors = list(MONITORS.values())
     if (folder / "config.json").exists():
         monitors = [MONITORS[read_task_of(folder).labels]]
     try:
@@ -289,12 +293,12 @@ def read_history(folder: Path, columns: Collection[str] = ()) -> pd.DataFrame:
 
 
 def write_history(folder: Path, history: pd.DataFrame) -> None:
-    """Write history.csv, whole or not at all; the numbers can be read back exactly."""
+    """Write history.csv, whole or not at all, with all digits of the numbers."""
     with written_whole(folder / "history.csv") as temporary:
         history.to_csv(temporary, index=False, lineterminator="\n")
 
 
-def _read_config(folder: Path) -> dict:
+def _read_config(folder: Path) -> dict[str, Any]:
     if not (folder / "config.json").exists():
         stages = _stages(folder)
         if not stages:
@@ -305,16 +309,12 @@ def _read_config(folder: Path) -> dict:
     return read_json(folder / "config.json")
 
 
-def _with_tuples(value: object) -> object:
-    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
-
-
 def _stages(folder: Path) -> list[str]:
     return [stage for stage in STAGES if (folder / stage / "config.json").exists()]
 
 
 def _is_fold_of(name: str, folder: Path) -> bool:
-    # The start of the name is looked at first, as a damaged config.json of a run that is not asked for does no harm.
+    # The start of the name comes first: a damaged config.json of a run that is not asked for does no harm.
     return folder.parent.name.startswith(f"{name.partition('-svm-')[0]}-fold") and run_of(folder) == name
 
 

@@ -1,4 +1,4 @@
-"""The train/validation partition of a run as its folder has it in split.csv."""
+"""The train/validation partition of a run, from the split.csv in its folder."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from hpa.tasks import Task
 
 
 def read_partition(folder: Path, settings: Settings, task: Task, data: Path) -> Partition:
-    """Return the partition of the run in `folder` as its split.csv has it.
+    """Return the partition of the run in `folder`, from its split.csv.
 
     Args:
         folder: the run folder.
@@ -20,27 +20,27 @@ def read_partition(folder: Path, settings: Settings, task: Task, data: Path) -> 
         data: folder of the data.
 
     Raises:
-        BadInput: as `make_partition` does, if split.csv is missing or is not the one that config.json names by its digest,
-            or if it has other validation rows than validation.npz.
+        BadInput: as `make_partition`, and if split.csv is missing, has another digest than config.json says, or has other
+            validation rows than validation.npz.
     """
     split = folder / "split.csv"
-    again = "restore it, or delete it and run the command that made the run again, which writes it anew"
+    again = "restore it, or delete it and run the command of the run again, which writes it"
     if not split.exists():
-        raise BadInput(f"{split}: missing; run the command that made the run again, which writes it anew")
+        raise BadInput(f"{split}: missing; run the command of the run again, which writes it")
     require_plain(split)
     digest = read_json(folder / "config.json").get("split_sha256")
     if digest and digest != file_digest(split):
         raise BadInput(f"{split}: not the split that config.json names, rows were changed; {again}")
     partition = make_partition(settings, task, data, split)
     if not validates_as(folder, partition):
-        raise BadInput(f"{split}: has other validation rows than validation.npz, rows were changed; {again}")
+        raise BadInput(f"{split}: has other validation rows than validation.npz; {again}")
     return partition
 
 
 def validates_as(folder: Path, partition: Partition) -> bool:
-    """Tell whether the validation.npz of a run folder, if there is one, is of the partition's validation rows.
+    """Tell whether the validation.npz of a run folder, if there is one, has the validation rows of the partition.
 
-    That is all that tells a changed split where an earlier version left no digest of it.
+    This finds a changed split where an earlier version left no digest of it.
     """
     file = folder / "validation.npz"
     own = set(partition.table.ids[partition.validation].tolist())

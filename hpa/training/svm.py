@@ -1,14 +1,18 @@
-"""A support vector machine in the place of a network's dense head, itself layers of a Keras model.
+"""A support vector machine (SVM) that replaces a network's dense head, written as layers of a Keras model.
 
-The decision values of a linear one are linear in the features, and so are the standardisation before it and the calibration
-after it, so that all three fold into one kernel and bias. With radial basis functions the same holds of the similarities of
-the features to the support vectors. The features of the training rows come from a network that has learned from these very
-rows: cross-validation among them is on the hopeful side and would take too strong a regularisation, so that the validation
-rows choose it, as they choose a network's best epoch.
+The decision values of a linear SVM are linear in the features. So are the standardisation before it and the calibration
+after it: all three become one kernel and bias. With radial basis functions this holds for the similarities of the features
+to the support vectors.
+
+The validation rows choose the regularisation, as they choose a network's best epoch. Cross-validation on the training rows
+would choose too strong a one: the network has learned from these very rows, so their features are too good.
 """
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -21,7 +25,7 @@ from scipy.special import expit, logsumexp, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.multiclass import OneVsRestClassifier
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from tqdm import tqdm
@@ -55,15 +59,23 @@ from hpa.settings import CROSSENTROPIES
 from hpa.training.plan import require_finished
 from hpa.training.train import OUTPUTS
 
+logger = logging.getLogger(__name__)
+
 FOLDS = 5
 # scikit-learn's C for each kernel: the smaller, the stronger the regularisation.
 REGULARISATIONS = {"linear": (1e-4, 1e-3, 1e-2, 1e-1, 1.0), "rbf": (1.0, 10.0, 100.0)}
-CACHE = 500  # MB of kernel values that libsvm keeps; its own 200 are few for some thousand rows
+# Neither solver uses random numbers. LinearSVC solves the primal problem, with liblinear's own tolerance for it: a finer one
+# takes hundreds of steps to the same decisions if C is large. SVC caches 500 MB of kernel values: its default of 200 is
+# little for some thousand rows.
+CLASSIFIERS: dict[str, Callable[[float], Any]] = {
+    "linear": lambda regularisation: LinearSVC(C=regularisation, dual=False, tol=0.01),
+    "rbf": lambda regularisation: SVC(C=regularisation, gamma="auto", cache_size=500),
+}
 
 
 @dataclass(frozen=True)
 class Basis:
-    """What makes similarities to support vectors of features, see `hpa.models.radial_basis`.
+    """What turns features into similarities to support vectors, see `hpa.models.radial_basis`.
 
     Attributes:
         origin, factors: float64 arrays [features].
@@ -81,14 +93,14 @@ class Basis:
 
 @dataclass(frozen=True)
 class Head:
-    """A calibrated support vector machine for features as the network gives them.
+    """A calibrated SVM for features as the network gives them.
 
     Attributes:
-        basis: makes the inputs of the kernel from the features; None where they are the features themselves.
+        basis: turns the features into the inputs of the kernel; None if the inputs are the features.
         kernel: float64 array [inputs, classes].
         bias: float64 array [classes].
         regularisation: the C that was chosen.
-        loss: its cross-validated log loss on the training rows, see `calibrate`.
+        loss: the cross-validated log loss on the training rows, see `calibrate`.
     """
 
     basis: Basis | None
@@ -104,28 +116,28 @@ class Head:
 
 
 def replace_head(source: Path, data: Path, runs: Path, kernel: str) -> Path:
-    """Make the run `<runs>/<name>-svm-<kernel>/base` from a finished run of that name, or find it made.
+    """Make the run `<runs>/<name>-svm-<kernel>/base` from a finished run of that name, unless it is finished already.
 
-    Its settings are those of the network but for what the fit of the head differs in: one epoch, the training rows as they
-    are, and the log loss, which the calibration minimises. Nothing in it depends on the optimizer's settings.
+    Its settings are those of the network, except for how the head is fitted: one epoch, the training rows as they are, and
+    the log loss, which the calibration minimises. Nothing depends on the optimizer's settings.
 
     Args:
         source: the run folder whose network gives the features.
         data: folder of the data.
         runs: the folder of all runs; packed images go to its `stores` folder.
-        kernel: of the machine, `"linear"` or `"rbf"` (radial basis functions).
+        kernel: `"linear"` or `"rbf"` (radial basis functions).
 
     Returns:
         The run folder.
 
     Raises:
-        BadInput: if the source is not finished or was trained on another table, a class has too few rows to learn from, or
-            the run folder holds another run.
+        BadInput: if the source is not finished or was trained on another table, a class has too few training rows, or the
+            run folder holds another run.
     """
     folder = runs / f"{source.parent.name}-svm-{kernel}" / "base"
     own, task = read_settings(source), read_task_of(source)
     require_own_name(source)
-    plain = {"label_smoothing": 0.0, "augmentation": "none", "mixing": "none", "progressive_resizing": 0.0}
+    plain: dict[str, Any] = {"label_smoothing": 0.0, "augmentation": "none", "mixing": "none", "progressive_resizing": 0.0}
     settings = replace(own, stage="base", part="dense", epochs=1, loss=CROSSENTROPIES[task.labels], **plain)
     require_finished(source)
     partition = read_partition(source, own, task, data)
@@ -144,41 +156,44 @@ def replace_head(source: Path, data: Path, runs: Path, kernel: str) -> Path:
     if is_finished(folder) and (folder / "split.csv").exists():
         read_partition(folder, settings, task, data)
         require_model(folder)
-        print(f"{folder} is finished already: {describe_best(folder)}")
+        logger.info("%s is finished already: %s", folder, describe_best(folder))
         return folder
-    training, validation = (partition.table.at(rows) for rows in (partition.training, partition.validation))
+    both = partition.training, partition.validation
+    training, validation = (partition.table.at(rows) for rows in both)
+    targets = training.known_targets, validation.known_targets
     fold_of_row = make_folds(training, FOLDS, settings.split_seed, settings.groups)
-    refuse(data, _class_faults(training.targets, fold_of_row, task.classes))
+    refuse(data, _class_faults(targets[0], fold_of_row, task.classes))
     network = load(source / "model.keras", shape=model_shape(settings, task))
     if features_layer not in [layer.name for layer in network.layers]:
-        raise BadInput(f"{source / 'model.keras'}: has no layer {features_layer}, it is no {own.model}; restore the file")
+        raise BadInput(f"{source / 'model.keras'}: has no layer {features_layer}, so is no {own.model}; restore the file")
     images = pack_sets(partition, data, runs, task, settings.size, settings.intensity_range)
     with locked(folder / ".lock", wait=False), opened_run(folder, config, data):
         write_partition(folder / "split.csv", settings, partition)
         extractor = keras.Model(network.input, network.get_layer(features_layer).output)
         extractor.compile(jit_compile=just_in_time())
-        features = [predict_rows(extractor, images, rows, "features") for rows in (partition.training, partition.validation)]
-        of_validation = features[1], validation.targets
-        head = fit_head(features[0], training.targets, task.labels, fold_of_row, kernel, of_validation)
+        features = [predict_rows(extractor, images, rows, "features") for rows in both]
+        head = fit_head(features[0], targets[0], task.labels, fold_of_row, kernel, (features[1], targets[1]))
         save(with_head(extractor, head, task.labels, f"{network.name}_svm"), folder / "model.keras")
         logits = [head.logits(each) for each in features]
         probabilities = [softmax(each, axis=1) if task.labels == "one" else expit(each) for each in logits]
-        predictions = Predictions(validation.ids, task.classes, probabilities[1], validation.targets, task.labels)
+        predictions = Predictions(validation.ids, task.classes, probabilities[1], targets[1], task.labels)
         predictions = replace(predictions, model_sha256=file_digest(folder / "model.keras"))
         write_predictions(folder / "validation.npz", predictions)
+        losses = [log_loss(*each, task.labels) for each in zip(logits, targets, strict=True)]
+        scores = [validation_scores(task.labels, *each) for each in zip(targets, probabilities, strict=True)]
         score = MONITORS[task.labels].training
         row = {
             "epoch": 1,
             "regularisation": head.regularisation,
             "cross_validated_loss": head.loss,
-            "loss": log_loss(logits[0], training.targets, task.labels),
-            score: validation_scores(task.labels, training.targets, probabilities[0])[f"validation_{score}"],
-            "validation_loss": log_loss(logits[1], validation.targets, task.labels),
-            **validation_scores(task.labels, validation.targets, probabilities[1]),
+            "loss": losses[0],
+            score: scores[0][f"validation_{score}"],
+            "validation_loss": losses[1],
+            **scores[1],
         }
         write_history(folder, pd.DataFrame([row]))  # last: its row says that the run is finished
-    print(f"{source} has: {describe_best(source)}")
-    print(f"{folder} is done: {describe_best(folder)}")
+    logger.info("%s has: %s", source, describe_best(source))
+    logger.info("%s is done: %s", folder, describe_best(folder))
     return folder
 
 
@@ -202,64 +217,61 @@ def fit_head(
     kernel: str,
     validation: tuple[np.ndarray, np.ndarray],
 ) -> Head:
-    """Fit a machine for each class against the rest, with the C whose log loss on the validation rows is the least.
+    """Fit an SVM for each class against the rest, with the C of the least log loss on the validation rows.
 
     Args:
         features: array [n, features] in the precision of the network: float32, float16 or bfloat16.
-        targets: uint8 array [n, classes] of 0 and 1; each class has rows and is missing from rows outside every fold.
+        targets: uint8 array [n, classes] of 0 and 1; outside each fold every class has rows with it and rows without it.
         labels: `"one"` or `"many"`.
-        fold_of_row: int array [n], the folds of the cross-validation that calibrates.
+        fold_of_row: int array [n], the folds of the cross-validation that the calibration learns from.
         kernel: `"linear"` or `"rbf"`.
         validation: features and targets of the validation rows.
     """
-    # What differs by no more than rounding would be blown up to deviation 1 and learned from; a constant counts nothing.
+    # Standardisation would blow up features that differ by rounding alone, and the SVM would learn from them. A constant has
+    # no effect.
     highest = np.abs(features).max(axis=0)
     rounding = np.maximum(np.spacing(highest).astype(np.float64), 1e-5 * highest.astype(np.float64))
     features = features.astype(np.float64)
     features = np.where(features.std(axis=0) > rounding, features, features.mean(axis=0))
     folds, heads = PredefinedSplit(fold_of_row), []
     with parallel_config("threading", n_jobs=-1):
-        for regularisation in tqdm(REGULARISATIONS[kernel], desc="fitting the machine", disable=None):
-            machine = make_pipeline(StandardScaler(), OneVsRestClassifier(MACHINES[kernel](regularisation)))
-            decisions = cross_val_predict(machine, features, targets, cv=folds, method="decision_function")
+        for regularisation in tqdm(REGULARISATIONS[kernel], desc="fitting the SVM", disable=None):
+            svm = make_pipeline(StandardScaler(), OneVsRestClassifier(CLASSIFIERS[kernel](regularisation)))
+            decisions = cross_val_predict(svm, features, targets, cv=folds, method="decision_function")
             scale, offset, loss = calibrate(decisions, targets, labels)
-            basis, coefficients, intercept = _weights(features, machine.fit(features, targets), kernel)
+            basis, coefficients, intercept = _weights(features, *svm.fit(features, targets).named_steps.values())
             heads.append(Head(basis, coefficients * scale, intercept * scale + offset, regularisation, float(loss)))
     return min(heads, key=lambda head: log_loss(head.logits(validation[0]), validation[1], labels))
 
 
-def _weights(features: np.ndarray, fitted: Pipeline, kernel: str) -> tuple[Basis | None, np.ndarray, np.ndarray]:
-    """Return the basis of the machines' inputs, and what these count for each class, and the intercepts."""
-    scaler, machines = fitted.named_steps.values()
-    intercept = np.array([machine.intercept_[0] for machine in machines.estimators_])
-    if kernel == "rbf":
-        return *_support(features, scaler, machines), intercept
-    coefficients = np.stack([machine.coef_[0] for machine in machines.estimators_], axis=1) / scaler.scale_[:, None]
-    return None, coefficients, intercept - scaler.mean_ @ coefficients
-
-
-def _support(features: np.ndarray, scaler: StandardScaler, machines: OneVsRestClassifier) -> tuple[Basis, np.ndarray]:
-    """Return the support vectors of all machines, scaled so that gamma is 1, and what they count for each class."""
-    coefficients = np.zeros((len(features), len(machines.estimators_)))
-    for number, machine in enumerate(machines.estimators_):
-        coefficients[machine.support_, number] = machine.dual_coef_[0]
-    supports = np.flatnonzero(coefficients.any(axis=1))
-    width = features.shape[1] ** -0.5  # the root of the gamma "auto"
+def _weights(
+    features: np.ndarray, scaler: StandardScaler, svm: OneVsRestClassifier
+) -> tuple[Basis | None, np.ndarray, np.ndarray]:
+    """Return what turns features into inputs, each input's weight for each class, and the intercepts."""
+    intercept = np.array([each.intercept_[0] for each in svm.estimators_])
+    if isinstance(svm.estimator, LinearSVC):
+        kernel = np.stack([each.coef_[0] for each in svm.estimators_], axis=1) / scaler.scale_[:, None]
+        return None, kernel, intercept - scaler.mean_ @ kernel
+    kernel = np.zeros((len(features), len(svm.estimators_)))
+    for number, each in enumerate(svm.estimators_):
+        kernel[each.support_, number] = each.dual_coef_[0]
+    supports = np.flatnonzero(kernel.any(axis=1))  # of all classes
+    width = features.shape[1] ** -0.5  # the root of gamma="auto", so that the basis has a gamma of 1
     basis = Basis(scaler.mean_, width / scaler.scale_, width * scaler.transform(features[supports]))
-    return basis, coefficients[supports]
+    return basis, kernel[supports], intercept
 
 
 def calibrate(decisions: np.ndarray, targets: np.ndarray, labels: str) -> tuple[np.ndarray, np.ndarray, float]:
     """Return the scale and offset of each class that turn decision values into logits, and the log loss that they leave.
 
-    With many labels each class has Platt's sigmoid ("Probabilistic Outputs for Support Vector Machines", 1999). With one
-    label all classes share one scale before the softmax, without offsets, so the highest decision value stays the highest
+    Multi-label: each class has Platt's sigmoid ("Probabilistic Outputs for Support Vector Machines", 1999). Single-label:
+    all classes share one scale before the softmax and have no offsets, so the highest decision value stays the highest
     (temperature scaling: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017). The targets are Platt's: a
-    class of m rows has (m + 1) / (m + k) in place of 1, where k is the number of outcomes, so that the scale stays finite
-    for decision values without a mistake.
+    class of m rows has (m + 1) / (m + k) instead of 1, where k is the number of outcomes. This keeps the scale finite for
+    decision values without a mistake.
 
     Args:
-        decisions: float array [n, classes], of rows that the machine has not learned from.
+        decisions: float array [n, classes], of rows that the SVM has not learned from.
         targets: uint8 array [n, classes] of 0 and 1.
         labels: `"one"` or `"many"`.
 
@@ -290,14 +302,6 @@ def log_loss(logits: np.ndarray, targets: np.ndarray, labels: str) -> float:
     if labels == "one":
         return float(np.mean(logsumexp(logits, axis=1) - (targets * logits).sum(axis=1)))
     return float(np.mean(np.logaddexp(0, logits) - targets * logits))
-
-
-# Solved without random numbers both. Of the linear one this is the primal problem; 0.01 is the tolerance that liblinear
-# itself has for it, and a finer one takes hundreds of steps to the same decisions where C is large.
-MACHINES = {
-    "linear": lambda regularisation: LinearSVC(C=regularisation, dual=False, tol=0.01),
-    "rbf": lambda regularisation: SVC(C=regularisation, gamma="auto", cache_size=CACHE),
-}
 
 
 def _class_faults(targets: np.ndarray, fold_of_row: np.ndarray, classes: tuple[str, ...]) -> list[str]:

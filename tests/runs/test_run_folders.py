@@ -219,7 +219,7 @@ def test_predictions_that_were_lost_are_made_again(runs, drawn_cells):
     assert after.model_sha256 == before.model_sha256 == file_digest(file.with_name("model.keras"))
 
 
-def test_the_head_of_a_machine_is_checked_as_well(runs, drawn_cells, capsys):
+def test_an_svm_head_is_checked_as_well(runs, drawn_cells, capsys):
     base = runs / "cells-svm-rbf" / "base"
     again = ["--data", drawn_cells, "--runs", runs, "--name", "cells"]
     whole = (base / "model.keras").read_bytes()

@@ -83,7 +83,7 @@ def write_data(folder, labels, rows):
 
 
 def make_run(folder, network, labels, data):
-    """Write the run folder of a network as if trained: the machine does not ask how well it was."""
+    """Write the run folder of a network as if trained: the SVM does not ask how well."""
     partition = make_partition(SETTINGS[labels], TASKS[labels], data)
     open_run(folder, run_config(SETTINGS[labels], TASKS[labels], partition.table, None), data)
     write_partition(folder / "split.csv", SETTINGS[labels], partition)
@@ -103,7 +103,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def places(network, tmp_path_factory):
-    """For each kind of task: data, a run named cells, and a machine of each kernel made from it."""
+    """For each kind of task: data, a run named cells, and a run with an SVM head of each kernel."""
     places = {labels: tmp_path_factory.mktemp(labels) for labels in TASKS}
     for labels, place in places.items():
         write_data(place / "data", labels, 300)
@@ -127,7 +127,7 @@ def places(network, tmp_path_factory):
 
 @dataclass
 class Rows:
-    """What is known of a side's rows: the network's features, the truth, and what each machine's run predicts."""
+    """What is known of a set's rows: features, targets, and what the run of each kernel predicts."""
 
     features: np.ndarray
     targets: np.ndarray
@@ -149,7 +149,7 @@ def partition(network, places):
         files = [find_files(folder, own.ids, TASKS[labels]) for folder, own in zip(folders, samples, strict=True)]
         images = [np.stack([cv2.imread(str(file), cv2.IMREAD_GRAYSCALE) for (file,) in own])[..., None] for own in files]
         features = [keras.ops.convert_to_numpy(extractor(own, training=False)) for own in images]
-        predicted = predict_files([machine_of(place, kernel) for kernel in KERNELS], [*files[0], *files[1]])
+        predicted = predict_files([svm_of(place, kernel) for kernel in KERNELS], [*files[0], *files[1]])
         parts = [np.split(each, [len(files[0])]) for each in predicted]
         probabilities = [dict(zip(KERNELS, own, strict=True)) for own in zip(*parts, strict=True)]
         targets = [each.targets for each in samples]
@@ -158,12 +158,12 @@ def partition(network, places):
     return found
 
 
-def machine_of(place, kernel):
+def svm_of(place, kernel):
     return place / "runs" / f"cells-svm-{kernel}" / "base"
 
 
 def history(place, kernel):
-    return pd.read_csv(machine_of(place, kernel) / "history.csv").iloc[0]
+    return pd.read_csv(svm_of(place, kernel) / "history.csv").iloc[0]
 
 
 def reference(kernel, regularisation):
@@ -200,20 +200,20 @@ def softened_losses(decisions, targets):
     ]
 
 
-def cross_validated(machine, training, folds):
+def cross_validated(pipeline, training, folds):
     classes, split = training.targets.argmax(axis=1), PredefinedSplit(folds)
-    return cross_val_predict(machine, training.features, classes, cv=split, method="decision_function")
+    return cross_val_predict(pipeline, training.features, classes, cv=split, method="decision_function")
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_one_label_is_calibrated_by_the_temperature_of_the_least_softened_log_loss(places, partition, kernel):
     training, validation, folds = partition["one"]
-    machine = reference(kernel, history(places["one"], kernel)["regularisation"])
+    pipeline = reference(kernel, history(places["one"], kernel)["regularisation"])
     classes, probabilities = training.targets.argmax(axis=1), validation.probabilities[kernel]
-    scale = SCALES[np.argmin(softened_losses(cross_validated(machine, training, folds), training.targets))]
-    decisions = machine.fit(training.features, classes).decision_function(validation.features)
+    scale = SCALES[np.argmin(softened_losses(cross_validated(pipeline, training, folds), training.targets))]
+    decisions = pipeline.fit(training.features, classes).decision_function(validation.features)
     np.testing.assert_allclose(probabilities, softmax(scale * decisions, axis=1), atol=5e-3)
-    sklearns = CalibratedClassifierCV(machine, method="temperature", cv=PredefinedSplit(folds), ensemble=False)
+    sklearns = CalibratedClassifierCV(pipeline, method="temperature", cv=PredefinedSplit(folds), ensemble=False)
     unsoftened = sklearns.fit(training.features, classes).predict_proba(validation.features)
     assert (probabilities.max(axis=1) <= unsoftened.max(axis=1) + 1e-6).all()  # ours is less sure of itself
 
@@ -221,9 +221,9 @@ def test_one_label_is_calibrated_by_the_temperature_of_the_least_softened_log_lo
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_many_labels_are_calibrated_as_by_platt(places, partition, kernel):
     training, validation, folds = partition["many"]
-    machine = reference(kernel, history(places["many"], kernel)["regularisation"])
+    pipeline = reference(kernel, history(places["many"], kernel)["regularisation"])
     for number in range(3):
-        expected = CalibratedClassifierCV(machine, method="sigmoid", cv=PredefinedSplit(folds), ensemble=False)
+        expected = CalibratedClassifierCV(pipeline, method="sigmoid", cv=PredefinedSplit(folds), ensemble=False)
         expected = expected.fit(training.features, training.targets[:, number]).predict_proba(validation.features)[:, 1]
         np.testing.assert_allclose(validation.probabilities[kernel][:, number], expected, atol=1e-3)
 
@@ -233,9 +233,9 @@ def test_the_regularisation_of_the_least_validation_loss_is_taken(places, partit
     training, validation, folds = partition["one"]
     of_training, of_validation = {}, {}
     for each in svm.REGULARISATIONS[kernel]:
-        machine = reference(kernel, each)
-        softened = softened_losses(cross_validated(machine, training, folds), training.targets)
-        decisions = machine.fit(training.features, training.targets.argmax(axis=1)).decision_function(validation.features)
+        pipeline = reference(kernel, each)
+        softened = softened_losses(cross_validated(pipeline, training, folds), training.targets)
+        decisions = pipeline.fit(training.features, training.targets.argmax(axis=1)).decision_function(validation.features)
         of_training[each] = min(softened)
         of_validation[each] = log_loss(
             validation.targets.argmax(axis=1), softmax(SCALES[np.argmin(softened)] * decisions, axis=1)
@@ -249,7 +249,7 @@ def test_the_regularisation_of_the_least_validation_loss_is_taken(places, partit
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("labels", TASKS)
 def test_the_run_folder_is_like_any_other(places, partition, labels, kernel):
-    folder = machine_of(places[labels], kernel)
+    folder = svm_of(places[labels], kernel)
     assert {file.name for file in folder.iterdir() if not file.name.startswith(".")} == {
         "config.json", "history.csv", "model.keras", "split.csv", "validation.npz",
     }  # fmt: skip
@@ -276,8 +276,8 @@ def test_the_run_folder_is_like_any_other(places, partition, labels, kernel):
         assert f"accuracy {right.mean():.4f}" in describe_best(folder)
 
 
-def test_a_process_that_knows_nothing_of_machines_predicts_with_them(places, partition):
-    place, folder = places["one"], machine_of(places["one"], "rbf")
+def test_a_process_that_knows_nothing_of_svms_predicts_with_them(places, partition):
+    place, folder = places["one"], svm_of(places["one"], "rbf")
     options = ["--run", str(folder), "--data", str(place / "data" / "validation"), "--out", str(place / "evaluation")]
     done = subprocess.run(
         [sys.executable, "-m", "hpa.evaluate", *options],
@@ -292,7 +292,7 @@ def test_a_process_that_knows_nothing_of_machines_predicts_with_them(places, par
 
 
 def test_a_finished_one_is_left_alone_and_an_interrupted_one_is_made_again(places, capsys):
-    folder = machine_of(places["many"], "rbf")
+    folder = svm_of(places["many"], "rbf")
     before = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
     assert run(places["many"], "--stage", "base") == 0
     assert f"{folder} is finished already: best epoch 1 of 1, validation macro F1" in capsys.readouterr().out
