@@ -322,7 +322,10 @@ def test_what_differs_by_rounding_alone_is_not_learned_from():
     features = random.normal(size=(100, 3)).astype(np.float32) + 2 * targets[:, :1]
     features[:, 1] = np.float32(5) + np.spacing(np.float32(5)) * targets[:, 0]  # tells the classes, by one bit
     features[:, 2] = 0
-    kernel = svm.fit_head(features, targets, "one", np.arange(100) // 20, "linear", (features, targets)).kernel
+    head = svm.fit_head(features, targets, "one", np.arange(100) // 20, "linear", (features, targets))
+    inputs = keras.Input((3,))
+    network = svm.with_head(keras.Model(inputs, keras.layers.Identity()(inputs)), head, "one", "network")
+    kernel, _ = network.get_layer(f"{DENSE_PART}svm").get_weights()
     assert np.all(kernel[0] != 0)
     assert np.all(kernel[1:] == 0)
 
