@@ -83,7 +83,7 @@ def stage_run(stage: str, given: Mapping[str, Any], runs: Path, name: str | None
     name = run_name(name, model, variant, given.get("fold", 0))
     start = runs / name / str(STAGES[stage].start)
     task = read_task_of(start)
-    settings = resolve_stage(read_settings(start), stage, given, task)
+    settings = resolve_stage(read_settings(start), stage, given, task, start)
     require_own_name(start)
     return settings, task, name
 

@@ -62,7 +62,7 @@ def _of_loss(name: str, reason: str) -> Rule:
 
 RULES = (
     _of_network("variant", "model {model} has no variants; leave it out"),
-    *(_of_network(name, "model {model} takes none; leave it out, or choose {networks}") for name in TOPOLOGY),
+    *(_of_network(name, "is for {networks}, not {model}; leave it out") for name in TOPOLOGY),
     _of_network("activation", "model {model} has its own; leave it out"),
     _of_network("weights", "model {model} starts from new ones; leave them out, or choose {networks}"),
     _of_network("progressive_resizing", "model {model} is built for one size of image; leave it out, or choose {networks}"),
@@ -113,7 +113,9 @@ def resolve(preset: str | None, given: Mapping[str, Any], task: Task, data: Path
     return _fitting(Settings(**values), given, task)
 
 
-def resolve_stage(start: Settings, stage: str, given: Mapping[str, Any], task: Task) -> Settings:
+def resolve_stage(
+    start: Settings, stage: str, given: Mapping[str, Any], task: Task, where: object = "the run it starts from"
+) -> Settings:
     """Return the settings of a fine-tune stage.
 
     Args:
@@ -121,15 +123,15 @@ def resolve_stage(start: Settings, stage: str, given: Mapping[str, Any], task: T
         stage: a name in `STAGES`; gives part, epochs, learning rate and loss.
         given: settings that override those.
         task: what is classified.
+        where: the start run's folder, for messages.
 
     Raises:
         BadInput: as `resolve`, or if the start run has another model, variant or fold than is asked for.
     """
     _require_values(given, STAGE_SETTINGS)
-    for name in OF_THE_START:
-        if name in given and given[name] != getattr(start, name):
-            text = f"{name} {given[name]}: the run it starts from has {name} {getattr(start, name)}; leave it out"
-            raise BadInput(text, setting=name)
+    differing = [name for name in OF_THE_START if name in given and given[name] != getattr(start, name)]
+    wrong = [f"was made with {name} {getattr(start, name)}, not {given[name]}; leave that out" for name in differing]
+    refuse(where, wrong, setting=differing[0] if len(differing) == 1 else None)
     own = STAGES[stage]
     values: dict[str, Any] = {name: getattr(own, name) for name in ("part", "epochs", "learning_rate", "loss")}
     values |= {"stage": stage, "schedule": "constant", "warm_up": 0, "progressive_resizing": 0.0}

@@ -246,7 +246,7 @@ def test_the_made_up_task_of_the_documentation(tmp_path, monkeypatch):
         (["--loss", "binary-crossentropy"], "not for tasks with one label"),
         (["--fold", "1"], "validation set of its own"),
         (["--blocks", "1,1,1"], "same length"),
-        (["--model", "mobilenet-v2"], "are for cellnet"),
+        (["--model", "mobilenet-v2"], "is for cellnet"),
         (["--preset", "nonsense"], "no preset nonsense; there are report, alexnet, cells"),
         (["--augmentation", "hue"], "three colour channels"),
         (["--groups", "neighbours-x"], "expected neighbours-"),
