@@ -23,7 +23,7 @@ from hpa.registry import AUGMENTATIONS, LOSSES, MIXINGS, NETWORKS, OPTIMIZERS, S
 CROSSENTROPIES = {"one": "categorical-crossentropy", "many": "binary-crossentropy"}  # by the labels of the task
 ACTIVATIONS = ("relu", "mish")  # inside the networks, by Keras' names
 PRECISIONS = ("float32", "mixed_bfloat16")  # Keras' names
-SVM_ENDINGS = ("-svm-linear", "-svm-rbf")  # of the names of runs with an SVM head, by its kernel
+SVM_KERNELS = ("linear", "rbf")  # of SVM heads, which are in the names of their runs
 PARTS = ("all", "convolutional", "dense")
 
 
@@ -375,7 +375,8 @@ def name_fault(name: str, fold: int, kernel: str | None = None) -> str | None:
         kernel: of the run's SVM head; None if it has none.
     """
     ending = fold_name("", 0, kernel)
-    if not name.endswith(ending) or name.removesuffix(ending).endswith(SVM_ENDINGS):
+    endings = tuple(fold_name("", 0, each) for each in SVM_KERNELS)
+    if not name.endswith(ending) or name.removesuffix(ending).endswith(endings):
         return "only the runs that hpa.svm makes end in -svm-<kernel>; choose another name"
     _, mark, number = name.removesuffix(ending).rpartition("-fold")
     if mark and number.isdecimal() and mark + number != fold_name("", fold):

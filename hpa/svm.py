@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from hpa import command
-from hpa.settings import STAGES
+from hpa.settings import STAGES, SVM_KERNELS
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -19,7 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--stage", choices=("last", *STAGES), default="last", help="which stage of it")
     parser.add_argument(
         "--kernel",
-        choices=("linear", "rbf"),
+        choices=SVM_KERNELS,
         default="rbf",
         help="radial basis functions (their time grows with the square of the number of rows), or linear",
     )

@@ -25,7 +25,7 @@ Images = np.ndarray | Sequence[np.ndarray] | str | Path | Sequence[str | Path] |
 
 
 def predict_images(folder: Path, images: Images, tta: TTA = NO_TTA) -> np.ndarray:
-    """Return what a run's model thinks of some images, float32 [n, classes]; see `hpa.api.Run.predict`.
+    """Return the probabilities that a run's model gives some images, float32 [n, classes]; see `hpa.api.Run.predict`.
 
     Raises:
         BadInput: if the run has no model, or an image cannot be used.

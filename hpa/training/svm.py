@@ -17,6 +17,7 @@ kept because the scores of SVM heads stay as they were.
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,8 @@ from tqdm import tqdm
 from hpa.data.partition import pack_sets, split_digest, write_partition
 from hpa.data.splits import make_folds
 from hpa.errors import BadInput, refuse
-from hpa.files import file_digest, locked
-from hpa.inference.predict import predict_rows
+from hpa.files import cores, file_digest, locked
+from hpa.inference.predict import BATCH, predict_rows
 from hpa.models.catalog import just_in_time, load, save
 from hpa.models.radial_basis import similarities
 from hpa.registry import DENSE_PART, NETWORKS
@@ -61,7 +62,7 @@ from hpa.runs.folder import (
 from hpa.runs.monitor import MONITORS, validation_scores
 from hpa.runs.split import read_partition
 from hpa.scoring.predictions import Predictions, write_predictions
-from hpa.settings import CROSSENTROPIES
+from hpa.settings import CROSSENTROPIES, SVM_KERNELS, fold_name
 from hpa.training.plan import require_finished
 from hpa.training.train import OUTPUTS
 
@@ -98,7 +99,9 @@ class Head:
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Return float64 [n, classes] from features [n, features]."""
-        return self.svm.decision_function(features.astype(np.float64)) * self.scale + self.offset
+        batches = np.array_split(features.astype(np.float64), range(BATCH, len(features), BATCH))
+        with ThreadPoolExecutor(cores()) as pool:  # libsvm itself takes one core
+            return np.concatenate(list(pool.map(self.svm.decision_function, batches))) * self.scale + self.offset
 
 
 def replace_head(source: Path, data: Path, runs: Path, kernel: str) -> Path:
@@ -117,10 +120,12 @@ def replace_head(source: Path, data: Path, runs: Path, kernel: str) -> Path:
         The run folder.
 
     Raises:
-        BadInput: if the source is not finished or was trained on another table, a class has too few training rows, or the
-            run folder holds another run.
+        BadInput: if there is no such kernel, the source is not finished or was trained on another table, a class has too few
+            training rows, or the run folder holds another run.
     """
-    folder = runs / f"{source.parent.name}-svm-{kernel}" / "base"
+    if kernel not in SVM_KERNELS:
+        raise BadInput(f"kernel {kernel}: expected one of {', '.join(SVM_KERNELS)}", setting="kernel")
+    folder = runs / fold_name(source.parent.name, 0, kernel) / "base"
     own, task = read_settings(source), read_task_of(source)
     require_own_name(source)
     plain: dict[str, Any] = {"label_smoothing": 0.0, "augmentation": "none", "mixing": "none", "progressive_resizing": 0.0}

@@ -26,6 +26,7 @@ from hpa import svm as command
 from hpa.data.layout import find_files
 from hpa.data.partition import make_partition, write_partition
 from hpa.data.splits import make_folds
+from hpa.errors import BadInput
 from hpa.inference.predict import predict_files
 from hpa.models.alexnet import STATE_DICT_LAYERS
 from hpa.models.catalog import build
@@ -383,6 +384,11 @@ def test_bad_input_is_refused_and_nothing_is_written(network, tmp_path, capsys):
     assert "data: class dotted: 1 of the 21 rows to learn from have it" in refused("--name", "cells")
     (source / "history.csv").unlink()
     assert "has not all of its 1 epochs; run its command again first" in refused("--name", "cells")
+
+
+def test_an_unknown_kernel_is_refused(tmp_path):
+    with pytest.raises(BadInput, match=r"^kernel poly: expected one of linear, rbf$"):
+        svm.replace_head(tmp_path / "cells" / "base", tmp_path, tmp_path, "poly")
 
 
 def test_another_network_under_the_same_name_is_refused(places, capsys):
