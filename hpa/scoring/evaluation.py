@@ -11,32 +11,19 @@ import pandas as pd
 
 from hpa.data.tables import SampleTable
 from hpa.files import write_json, written_whole
-from hpa.scoring.metrics import (
-    accuracy,
-    class_f1,
-    class_precision,
-    class_recall,
-    confusion_matrix,
-    macro_f1,
-    mean_class_accuracy,
-    micro_f1,
-)
+from hpa.scoring.metrics import accuracy, confusion_matrix, macro_f1, mean_class_accuracy, micro_f1
 from hpa.scoring.plots import draw_class_f1, draw_confusion, draw_sheet, write_figure
 from hpa.scoring.predictions import Predictions
 from hpa.scoring.thresholds import predict_classes
 
 
-def _class_f1_where_it_occurs(targets: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Return `class_f1`, but NaN for a class that is neither true nor predicted anywhere."""
-    return np.where(np.any(targets, axis=0) | np.any(predicted, axis=0), class_f1(targets, predicted), np.nan)
-
-
 def _macro_f1_of_those_that_occur(targets: np.ndarray, predicted: np.ndarray) -> float:
-    """Return the mean of `class_f1` over the classes that occur, as scikit-learn's for one label a sample."""
-    return float(np.nanmean(_class_f1_where_it_occurs(targets, predicted)))
+    """Return the mean F1 of the classes that are true or predicted somewhere, as scikit-learn does for class numbers."""
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(targets, predicted, average="macro", zero_division=np.nan))
 
 
-CLASS_F1 = {"one": _class_f1_where_it_occurs, "many": class_f1}
 SCORES = {
     "one": {"accuracy": accuracy, "mean class accuracy": mean_class_accuracy, "macro F1": _macro_f1_of_those_that_occur},
     "many": {"macro F1": macro_f1, "micro F1": micro_f1, "exact match": accuracy},
@@ -93,16 +80,14 @@ def class_table(evaluation: Evaluation) -> pd.DataFrame:
 
     Precision and recall are NaN where they are undefined. There F1 is NaN for single-label samples and 0 for others.
     """
-    targets, predicted = evaluation.predictions.known_targets, evaluation.predicted
-    return pd.DataFrame(
-        {
-            "class": evaluation.predictions.classes,
-            "rows": np.count_nonzero(targets, axis=0),
-            "precision": class_precision(targets, predicted),
-            "recall": class_recall(targets, predicted),
-            "f1": CLASS_F1[evaluation.predictions.labels](targets, predicted),
-        }
+    from sklearn.metrics import precision_recall_fscore_support
+
+    predictions = evaluation.predictions
+    precision, recall, f1, rows = precision_recall_fscore_support(
+        predictions.known_targets, evaluation.predicted, zero_division=np.nan
     )
+    f1 = f1 if predictions.labels == "one" else np.nan_to_num(f1)
+    return pd.DataFrame({"class": predictions.classes, "rows": rows, "precision": precision, "recall": recall, "f1": f1})
 
 
 def describe(evaluations: Mapping[str, Evaluation]) -> str:

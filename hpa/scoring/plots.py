@@ -87,7 +87,7 @@ def draw_sweep(table: pd.DataFrame, title: str) -> Figure:
 
 
 def draw_sheet(images: np.ndarray, captions: Sequence[str]) -> Figure:
-    """Draw images with captions, eight a row.
+    """Draw images with captions, eight a row. Ids and class names may have letters that no font of OpenCV has.
 
     Args:
         images: uint8 array [k, S, S, C], k at least 1; coloured by `for_people`.
