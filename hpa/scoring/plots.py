@@ -35,6 +35,7 @@ def draw_confusion(matrix: np.ndarray, classes: Sequence[str], title: str) -> Fi
     figure = _figure(4 + 0.5 * count, 3 + 0.5 * count)
     figure.suptitle(title, size=10)
     axes = figure.subplots()
+    # scikit-learn's ConfusionMatrixDisplay writes the numbers that it colours, zeros too, and reads $ in names as formulas.
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.argwhere(matrix):
         colour = "white" if shares[row, column] > 0.5 else "black"
