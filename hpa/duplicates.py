@@ -17,8 +17,6 @@ from hpa import command
 if TYPE_CHECKING:
     import pandas as pd
 
-CLASHES_SHOWN = 10
-CLASH_LETTERS = 1000  # of a group of thousands
 IMAGES_SHOWN = 160
 SIDE_SHOWN = 128
 CAPTION_WIDTH = 38
@@ -40,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def work(options: argparse.Namespace) -> None:
     """Find the copies, print how many there are and which labels clash, and write what is asked for."""
-    from hpa.data.duplicates import copies_table, read_sets
+    from hpa.data.duplicates import copies_table, describe, read_sets
     from hpa.data.layout import data_paths
     from hpa.files import written_whole
 
@@ -50,7 +48,7 @@ def work(options: argparse.Namespace) -> None:
     sets = read_sets(options.data, options.task)
     copies, pairs = copies_table(options.data, sets, options.task)
     print(f"looked at {', '.join(f'{name} ({len(table)} images)' for name, table in sets.items())}")
-    print_summary(copies, pairs)
+    print(describe(copies, pairs))
     if options.out:
         with written_whole(options.out) as temporary:
             copies[["Id", "group", "set", "kind", "label"]].to_csv(temporary, index=False)
@@ -58,28 +56,6 @@ def work(options: argparse.Namespace) -> None:
     if options.contact_sheet and len(copies):
         write_sheet(options.contact_sheet, copies)
         print(f"wrote {options.contact_sheet}")
-
-
-def print_summary(copies: "pd.DataFrame", pairs: "pd.DataFrame") -> None:
-    """Print the number of pairs by kind and sets, that of groups and images, and the groups whose labels clash."""
-    from hpa.data.duplicates import LARGE_GROUP, label_clashes
-    from hpa.data.tables import shown
-
-    if copies.empty:
-        print("no copies")
-        return
-    print(pairs.to_string(index=False))
-    large = copies["group"].value_counts().gt(LARGE_GROUP).sum()
-    if large and copies["kind"].eq("near").any():
-        print(f"at least: {large} groups have more than {LARGE_GROUP} images, of which not every two were compared")
-    print(f"{copies['group'].nunique()} groups of copies, {len(copies)} images in all")
-    clashes = label_clashes(copies)
-    if not clashes:
-        print("all copies that have labels agree in them")
-        return
-    print(f"{len(clashes)} groups in which labels clash")
-    for group, clash in list(clashes.items())[:CLASHES_SHOWN]:
-        print(f"  {group}: {shown(clash, CLASH_LETTERS)}")
 
 
 def write_sheet(path: Path, copies: "pd.DataFrame") -> None:

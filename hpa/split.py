@@ -27,28 +27,15 @@ def build_parser() -> argparse.ArgumentParser:
 
 def work(options: argparse.Namespace) -> None:
     """Split the table, print the shares and write the file."""
-    import numpy as np
-
     from hpa.data.layout import data_paths
-    from hpa.data.splits import make_folds, share_table, write_split
+    from hpa.data.splits import describe_shares, make_folds, share_table, write_split
     from hpa.data.tables import read_labelled
 
     command.require_output(options, options.out, data_paths(options.data))
     table = read_labelled(options.data / "train", options.task, options.table)
     fold_of_row = make_folds(table, options.folds, options.split_seed, options.groups)
-    shares = share_table(table.targets, fold_of_row, options.task.classes)
     write_split(options.out, table.ids, fold_of_row)
-    print(shares.to_string(float_format="%.1f"))
-    print(f"rows per fold: {' '.join(map(str, np.bincount(fold_of_row)))}")
-    print(f"worst deviation of a class from its ideal share: {shares['worst deviation'].max():.1f} rows")
-    counts = shares.filter(like="fold ")
-    total = counts.sum(axis=1)
-    if (total == 0).any():
-        print(f"no row at all: {', '.join(counts.index[total == 0])}")
-    for fold in counts:
-        for missing, side in ((counts[fold] == total, "train on"), (counts[fold] == 0, "validate with")):
-            if (missing & (total > 0)).any():
-                print(f"{fold} held out: nothing to {side} for {', '.join(counts.index[missing & (total > 0)])}")
+    print(describe_shares(share_table(table.known_targets, fold_of_row, options.task.classes), fold_of_row))
     print(f"wrote {options.out}")
 
 

@@ -48,48 +48,11 @@ def work(options: argparse.Namespace) -> None:
     """Compare the rules, print and write the table, and save the thresholds of one."""
     if options.run and (options.variants or options.stage != "last"):
         raise BadInput("--run names the folders itself; leave out --variants and --stage")
-    from itertools import compress
-
-    from hpa.files import require_output
     from hpa.runs.folder import run_folders
-    from hpa.scoring.comparison import compare_thresholds, write_table
-    from hpa.scoring.members import read_members
-    from hpa.scoring.saved_thresholds import NAME, read_shares, write_thresholds
-    from hpa.scoring.thresholds import find_thresholds
-    from hpa.scoring.weights import blend
+    from hpa.scoring.threshold_choice import choose_thresholds
 
     folders = options.run or run_folders(options.runs, options.variants, options.stage)
-    if options.shares:
-        for folder in folders:
-            require_output(folder / "thresholds.csv", [options.shares], "the table")
-    members = read_members(folders, None)
-    if members.labels == "one":
-        raise BadInput(f"{folders[0]}: a sample has one label here, its strongest class; there are no thresholds to choose")
-    probabilities = blend(members.validation)
-    rules = {"0.5": 0.5, **{rule: rule for rule in THRESHOLDS}}
-    if options.shares:
-        rules["class-share"] = read_shares(options.shares, members.classes)
-    if isinstance(options.rule, float):
-        rules = {f"{options.rule:g}": options.rule} | rules
-    table = compare_thresholds(members.targets, probabilities, rules, "global", options.seed)
-    chosen = table["cross_validated"].idxmax() if options.rule == "best" else _name(options.rule)
-    thresholds = find_thresholds(rules[chosen], members.targets, probabilities)
-    scores = {"validation_rows": len(members.targets), **table.loc[chosen].to_dict()}
-    write_thresholds(folders, rules[chosen], members.classes, thresholds, scores)
-    for folder in folders:
-        text = write_table(folder / "thresholds.csv", table)
-    print(f"{text}\n\nmacro F1 on {len(members.targets)} validation rows, low to high: 95 % interval; gain: over global")
-    if options.rule == "best" and chosen != "global" and scores["gain_low"] <= 0:
-        why = f"its interval begins at {scores['gain_low']:+.4f}"
-        print(f"{chosen} is best in the table, but its gain over global may be chance: {why}")
-    absent = list(compress(members.classes, ~members.targets.any(axis=0)))
-    if absent:
-        print(f"no validation row has {', '.join(absent)}; per-class and class-share give it the global threshold")
-    print(f"saved {chosen}: {', '.join(str(folder / NAME) for folder in folders)}")
-
-
-def _name(rule: str | float) -> str:
-    return rule if isinstance(rule, str) else f"{rule:g}"
+    print(choose_thresholds(folders, options.rule, options.shares, options.seed))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from hpa import command
 from hpa.options import add_settings, given_settings, in_presets
-from hpa.settings import NAMES, Settings
-from hpa.tasks import Task
+from hpa.settings import NAMES
 from hpa.training.presets import PRESETS, preset_name
 
 
@@ -45,10 +44,12 @@ def work(options: argparse.Namespace) -> None:
     task, data, runs, given = options.task, options.data, options.runs, given_settings(options)
     if options.show_augmentation:
         from hpa.data.layout import data_paths
+        from hpa.data.overview import write_picture_of
 
         settings = resolve(options.preset, given, task, data, runs)
         command.require_output(options, options.show_augmentation, data_paths(data), "--show-augmentation")
-        show_augmentation(options.show_augmentation, settings, task, data)
+        shown = (settings.size, settings.intensity_range, settings.augmentation, settings.seed)
+        print(write_picture_of(options.show_augmentation, data, task, *shown))
         return
     settings, name = base_run(options.preset, given, task, data, runs, options.name)
     if options.check_only:
@@ -58,24 +59,6 @@ def work(options: argparse.Namespace) -> None:
         from hpa.training.train import train
 
     train(settings, task, data, runs, name, preset_name(options.preset, task))
-
-
-def show_augmentation(path: Path, settings: Settings, task: Task, data: Path) -> None:
-    """Write the picture of the first sample's augmentation."""
-    from hpa.data.images import read_image
-    from hpa.data.intensity import measure
-    from hpa.data.layout import find_files
-    from hpa.data.overview import write_picture
-    from hpa.data.tables import read_samples
-    from hpa.resources import require_picture
-
-    of_picture, of_channel = 60, 120  # bytes of memory for a pixel of an image, as measured
-    require_picture(settings.size, of_picture + of_channel * len(task.channels), "a picture of images")
-    ids = read_samples(data, "train", task).ids[:1]
-    [files] = find_files(data / "train", ids, task)
-    ranges = settings.intensity_range or measure(data / "train", [files])
-    write_picture(path, read_image(files, settings.size, ranges), settings.augmentation, settings.seed)
-    print(f"{path}: sample {ids[0]} and sixteen augmentations of it")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

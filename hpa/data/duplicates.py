@@ -43,7 +43,7 @@ from hpa.data.images import read_image
 from hpa.data.intensity import measure
 from hpa.data.layout import EXTERNAL, external_sets, find_files, find_folders
 from hpa.data.parallel import map_in_threads
-from hpa.data.tables import SampleTable, read_ids, read_samples, table_beside
+from hpa.data.tables import SampleTable, read_ids, read_samples, shown, table_beside
 from hpa.errors import BadInput, refuse
 from hpa.tasks import Task
 
@@ -53,6 +53,8 @@ COARSE_SIMILARITY = 0.85
 FINE_SIMILARITY = 0.83
 LARGEST_SHIFT = 3  # in fine pixels
 FLAT = 0.05  # grey levels; a channel whose detail deviates less shows nothing to compare
+CLASHES_SHOWN = 10
+CLASH_LETTERS = 1000  # of a group of thousands
 LARGE_GROUP = 30  # pictures; in a larger group not every two are compared, which would take for ever if all look alike
 BLOCK = 2048  # images that are compared with as many others at a time; bounds the memory
 
@@ -306,3 +308,19 @@ def _fine_similarity(image: list[tuple[np.ndarray, float]], other: list[tuple[np
             correlation = cv2.matchTemplate(other_detail, _inner(detail), cv2.TM_CCOEFF_NORMED)
             total += (contrast + other_contrast) * correlation
     return float(total.max() / weights) if weights else 0.0
+
+
+def describe(copies: pd.DataFrame, pairs: pd.DataFrame) -> str:
+    """Return the tables of `copies_table` for people, and the groups whose labels clash."""
+    if copies.empty:
+        return "no copies"
+    lines = [pairs.to_string(index=False)]
+    large = copies["group"].value_counts().gt(LARGE_GROUP).sum()
+    if large and copies["kind"].eq("near").any():
+        lines.append(f"at least: {large} groups have more than {LARGE_GROUP} images, of which not every two were compared")
+    lines.append(f"{copies['group'].nunique()} groups of copies, {len(copies)} images in all")
+    clashes = label_clashes(copies)
+    if not clashes:
+        return "\n".join([*lines, "all copies that have labels agree in them"])
+    first = [f"  {group}: {shown(clash, CLASH_LETTERS)}" for group, clash in list(clashes.items())[:CLASHES_SHOWN]]
+    return "\n".join([*lines, f"{len(clashes)} groups in which labels clash", *first])

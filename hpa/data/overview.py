@@ -7,13 +7,53 @@ import cv2
 import numpy as np
 
 from hpa.data.augment import augment, policies_for
+from hpa.data.images import read_image
+from hpa.data.intensity import Ranges, measure
+from hpa.data.layout import find_files
 from hpa.data.pictures import for_people, write_sheet
-from hpa.registry import MIXINGS
+from hpa.data.tables import read_samples
+from hpa.registry import AUGMENTATIONS, MIXINGS
+from hpa.resources import require_picture
+from hpa.tasks import Task
 
 VARIATIONS = 8
 LABEL_WIDTH = 112
 GAP = 2
 GAP_GREY = 80
+OVERVIEW_BYTES = 700, 170  # of memory for a pixel, as measured: for the picture, and for each channel
+PICTURE_BYTES = 60, 120
+
+
+def write_overview_of(path: Path, data: Path, task: Task, size: int, seed: int) -> str:
+    """Do `write_overview` for the first training sample; what it is mixed with comes from all over the training table.
+
+    Args:
+        path: the PNG file to write.
+        data: folder of the data.
+        task: what is classified.
+        size: side of an image in pixels.
+        seed: the seed of the variations.
+
+    Returns:
+        What is shown and what is left out, for people.
+
+    Raises:
+        BadInput: if a table or an image cannot be used, or the picture would be too large for the memory.
+    """
+    of_picture, of_channel = OVERVIEW_BYTES
+    require_picture(size, of_picture + of_channel * len(task.channels), "a picture of images")
+    table = read_samples(data, "train", task)
+    rows = np.unique(np.linspace(0, len(table) - 1, VARIATIONS).astype(int))
+    files = find_files(data / "train", table.ids[rows], task)
+    ranges = measure(data / "train", files)
+    images = np.stack([read_image(each, size, ranges) for each in files])
+    write_overview(path, images, table.known_targets[rows].astype(np.float32), seed)
+    text = f"{path}: sample {table.ids[0]} and {VARIATIONS} variations of it by each augmentation"
+    if missing := AUGMENTATIONS.keys() - policies_for(images.shape[-1]):
+        text += (
+            f"\nleft out: {', '.join(sorted(missing))}; they need three colour channels, this task has {images.shape[-1]}"
+        )
+    return text
 
 
 def write_overview(path: Path, images: np.ndarray, targets: np.ndarray, seed: int) -> None:
@@ -47,6 +87,19 @@ def write_overview(path: Path, images: np.ndarray, targets: np.ndarray, seed: in
     )
     one_channel = images.shape[-1] == 1  # then a grey file, half as large
     write_sheet(path, (tile[..., 0] if one_channel else tile for tile in tiles), columns=2 + VARIATIONS)
+
+
+def write_picture_of(path: Path, data: Path, task: Task, size: int, ranges: Ranges | None, policy: str, seed: int) -> str:
+    """Do `write_picture` for the first training sample, and return what is shown; arguments as for `write_overview_of`.
+
+    The intensity range of 16-bit files is measured over that sample if `ranges` is None.
+    """
+    of_picture, of_channel = PICTURE_BYTES
+    require_picture(size, of_picture + of_channel * len(task.channels), "a picture of images")
+    ids = read_samples(data, "train", task).ids[:1]
+    [files] = find_files(data / "train", ids, task)
+    write_picture(path, read_image(files, size, ranges or measure(data / "train", [files])), policy, seed)
+    return f"{path}: sample {ids[0]} and sixteen augmentations of it"
 
 
 def write_picture(path: Path, image: np.ndarray, policy: str, seed: int) -> None:

@@ -68,3 +68,21 @@ def read_split(path: Path, ids: np.ndarray) -> np.ndarray:
     faults += [f"{each}; {fix}" for each in id_differences(frame["Id"].unique(), ids, "the table")]
     refuse(path, faults)
     return frame.set_index("Id")["fold"].loc[ids].astype(np.int64).to_numpy()
+
+
+def describe_shares(shares: pd.DataFrame, fold_of_row: np.ndarray) -> str:
+    """Return the table of `share_table` for people, and below it the classes that a fold leaves without any row."""
+    counts = shares.filter(like="fold ")
+    total = counts.sum(axis=1)
+    lines = [
+        shares.to_string(float_format="%.1f"),
+        f"rows per fold: {' '.join(map(str, np.bincount(fold_of_row)))}",
+        f"worst deviation of a class from its ideal share: {shares['worst deviation'].max():.1f} rows",
+    ]
+    if (total == 0).any():
+        lines.append(f"no row at all: {', '.join(counts.index[total == 0])}")
+    for fold in counts:
+        for missing, side in ((counts[fold] == total, "train on"), (counts[fold] == 0, "validate with")):
+            if (missing & (total > 0)).any():
+                lines.append(f"{fold} held out: nothing to {side} for {', '.join(counts.index[missing & (total > 0)])}")
+    return "\n".join(lines)
