@@ -6,15 +6,21 @@ itself round the nucleus and stays inside the cell. Lengths are in units of `Fie
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.random import Generator
 
+
+def unit_vectors(angle: np.ndarray | float) -> np.ndarray:
+    """Return the vectors [..., 2] of length 1 in the directions of some angles [...] in radians."""
+    return np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+
+
 VERTICES = 96
 TURNS = np.arange(VERTICES) / VERTICES
-DIRECTIONS = np.stack([np.cos(2 * np.pi * TURNS), np.sin(2 * np.pi * TURNS)], axis=-1)
+DIRECTIONS = unit_vectors(2 * np.pi * TURNS)
 SUBPIXEL_BITS = 4
 
 
@@ -43,7 +49,13 @@ class Cell:
 
     def at(self, turn: np.ndarray | float, depth: np.ndarray | float) -> np.ndarray:
         """Return the points [..., 2] at these coordinates."""
-        return _at(self.outline, self.nucleus, self.center, turn, depth)
+        place = np.asarray(turn) % 1 * VERTICES
+        before = place.astype(int) % VERTICES
+        after, share = (before + 1) % VERTICES, (place % 1)[..., None]
+        membrane = self.nucleus[before] * (1 - share) + self.nucleus[after] * share
+        edge = self.outline[before] * (1 - share) + self.outline[after] * share
+        depth = np.asarray(depth)[..., None]
+        return membrane + np.maximum(depth, 0) * (edge - membrane) + np.minimum(depth, 0) * (membrane - self.center)
 
 
 @dataclass(frozen=True)
@@ -80,7 +92,7 @@ def grow_field(
     size: int,
     generator: Generator,
     crowded: bool = False,
-    parting: bool = False,
+    daughters: bool = False,
     dividing: bool = False,
     dented: bool = False,
 ) -> Field:
@@ -90,20 +102,19 @@ def grow_field(
         size: of the field in pixels.
         generator: the source of all variation.
         crowded: more cells, each touching another.
-        parting: two of them are daughters joined by a bridge.
+        daughters: two of them are daughters joined by a bridge.
         dividing: one of them is in mitosis: round, with a spindle and no nucleus.
         dented: nuclei are dented on the side of the organizing center.
     """
     unit = size * generator.uniform(0.21, 0.27)
-    centers, bridge = _centers(size, unit, crowded, parting, generator)
+    centers, bridge = _centers(size, unit, crowded, daughters, generator)
     radii = np.full(len(centers), unit * (1.15 if crowded else 1.0))
-    radii[: 2 if parting else 0] = 0.72 * unit
-    mother = (len(centers) - 1 if parting else 0) if dividing else None
+    radii[: 2 if daughters else 0] = 0.72 * unit
+    mother = (len(centers) - 1 if daughters else 0) if dividing else None
     spindle = None
     if dividing:
         radii[mother] = 0.72 * unit
-        angle = generator.uniform(0, np.pi)
-        spindle = centers[mother] + np.outer([-0.45, 0.45], [np.cos(angle), np.sin(angle)]) * unit
+        spindle = centers[mother] + np.outer([-0.45, 0.45], unit_vectors(generator.uniform(0, np.pi))) * unit
     outlines = [
         _outline(centers, index, radius, 0.04 if radius < unit else 0.13, generator) for index, radius in enumerate(radii)
     ]
@@ -152,18 +163,18 @@ def field_of(
 
 
 def _centers(
-    size: int, unit: float, crowded: bool, parting: bool, generator: Generator
+    size: int, unit: float, crowded: bool, daughters: bool, generator: Generator
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Place the cells, the first near the middle; of a parting pair the two come first, with the ends of their bridge."""
+    """Place the cells, the first near the middle; of a daughters pair the two come first, with the ends of their bridge."""
     middle = size * generator.uniform(0.4, 0.6, 2)
     placed, bridge = [middle], None
-    if parting:
-        along = unit * _direction(generator.uniform(0, 1))
+    if daughters:
+        along = unit * unit_vectors(generator.uniform(0, 2 * np.pi))
         placed, bridge = [middle - along, middle + along], middle + np.outer([-0.34, 0.34], along)
     wanted = generator.integers(5, 7) if crowded else generator.integers(3, 6)
     for candidate in size * generator.uniform(0.02, 0.98, (40, 2)):
         if crowded:  # next to a cell that stands already
-            candidate = placed[generator.integers(len(placed))] + 1.35 * unit * _direction(generator.uniform(0, 1))
+            candidate = placed[generator.integers(len(placed))] + 1.35 * unit * unit_vectors(generator.uniform(0, 2 * np.pi))
         if len(placed) < wanted and np.linalg.norm(np.array(placed) - candidate, axis=1).min() > 1.3 * unit:
             placed.append(candidate)
     return np.array(placed), bridge
@@ -186,20 +197,22 @@ def _cell(label: int, middle: np.ndarray, outline: np.ndarray, unit: float, dent
     if dented:
         aside = (TURNS - pole + 0.5) % 1 - 0.5
         reach *= 1 - 0.5 * np.exp(-np.square(aside / 0.1))
-    nucleus = center + DIRECTIONS * reach[:, None]
+    bare = Cell(
+        label, outline, center + DIRECTIONS * reach[:, None], center, np.empty((0, 3)), pole, np.empty((0, 2, 2)), heading
+    )
     count = generator.integers(2, 5)
     spots = (np.arange(count) + generator.uniform(0, 0.5, count)) / count + pole
-    places = _at(outline, nucleus, center, spots, generator.uniform(-0.65, -0.4, count))
+    places = bare.at(spots, generator.uniform(-0.65, -0.4, count))
     nucleoli = np.column_stack([places, generator.uniform(0.07, 0.11, count) * unit])
     # A fibre is a quadratic Bezier curve from the organizing center to some place in the cell, bent round the nucleus.
     side, height, depth = generator.uniform([[-0.5], [0.1], [0.5]], [[0.5], [0.8], [1.0]], (3, 90))[..., None]
-    start = _at(outline, nucleus, center, np.full((90, 1), pole), np.full((90, 1), 0.15))
-    bend = _at(outline, nucleus, center, pole + 0.5 * side, height)
-    end = _at(outline, nucleus, center, pole + side, depth)
+    start = bare.at(np.full((90, 1), pole), np.full((90, 1), 0.15))
+    bend = bare.at(pole + 0.5 * side, height)
+    end = bare.at(pole + side, depth)
     along = np.linspace(0, 1, 16)[:, None]
     fibres = (1 - along) ** 2 * start + 2 * along * (1 - along) * bend + along**2 * end
     fibres += 0.012 * unit * along * np.cumsum(generator.standard_normal(fibres.shape), axis=1)
-    return Cell(label, outline, nucleus, center, nucleoli, pole, fibres, heading)
+    return replace(bare, nucleoli=nucleoli, fibres=fibres)
 
 
 def _wobble(roughness: float, generator: Generator) -> np.ndarray:
@@ -209,22 +222,6 @@ def _wobble(roughness: float, generator: Generator) -> np.ndarray:
     amplitudes[0] += generator.uniform(0.03, 0.1)
     phases = generator.uniform(0, 1, 4)
     return np.clip(1 + amplitudes @ np.cos(2 * np.pi * waves[:, None] * (TURNS + phases[:, None])), 0.6, 1.5)
-
-
-def _direction(turn: float) -> np.ndarray:
-    return np.array([np.cos(2 * np.pi * turn), np.sin(2 * np.pi * turn)])
-
-
-def _at(
-    outline: np.ndarray, nucleus: np.ndarray, center: np.ndarray, turn: np.ndarray | float, depth: np.ndarray | float
-) -> np.ndarray:
-    place = np.asarray(turn) % 1 * VERTICES
-    before = place.astype(int) % VERTICES
-    after, share = (before + 1) % VERTICES, (place % 1)[..., None]
-    membrane = nucleus[before] * (1 - share) + nucleus[after] * share
-    edge = outline[before] * (1 - share) + outline[after] * share
-    depth = np.asarray(depth)[..., None]
-    return membrane + np.maximum(depth, 0) * (edge - membrane) + np.minimum(depth, 0) * (membrane - center)
 
 
 def _fixed(points: np.ndarray) -> np.ndarray:

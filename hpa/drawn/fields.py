@@ -176,7 +176,7 @@ def draw_field(classes: Sequence[int], size: int, generator: Generator) -> np.nd
         size,
         generator,
         crowded=JUNCTIONS in classes,
-        parting=BRIDGE in classes,
+        daughters=BRIDGE in classes,
         dividing=SPINDLE in classes,
         dented=AGGRESOME in classes,
     )
@@ -188,17 +188,13 @@ def draw_field(classes: Sequence[int], size: int, generator: Generator) -> np.nd
     level = generator.uniform(0.65, 1, 256).astype(np.float32)  # no two cells make the same amount of it
     level[0] = 1
     protein *= level[field.labels]
-    reference = (_red(field, generator), protein, _blue(field, generator), endoplasmic_reticulum(field, generator))
-    channels = [light if light is protein else blurred(light, sigma) for light in reference]
-    return np.stack([_exposed(light, generator) for light in channels], axis=-1)
-
-
-def _red(field: Field, generator: Generator) -> np.ndarray:
-    """Return the microtubules, those of a dividing cell or a bridge among them."""
-    light = microtubules(field, generator)
+    red = microtubules(field, generator)
     if field.bridge is not None:
-        light += 0.8 * strokes(field.size, [field.bridge], 0.06 * field.unit)
-    return light
+        red += 0.8 * strokes(size, [field.bridge], 0.06 * field.unit)
+    red, blue, yellow = (
+        blurred(light, sigma) for light in (red, _blue(field, generator), endoplasmic_reticulum(field, generator))
+    )
+    return np.stack([_exposed(light, generator) for light in (red, protein, blue, yellow)], axis=-1)
 
 
 def _blue(field: Field, generator: Generator) -> np.ndarray:

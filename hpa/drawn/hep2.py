@@ -5,7 +5,7 @@ neighbouring ids and share sharpness, noise and stray light; pictures are stretc
 shared out over the sets one by one. The same seed gives the same pixels.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -141,36 +141,27 @@ def _centromere(field: Field, coarseness: float, generator: Generator) -> np.nda
     return dots(field.size, np.concatenate(points), (0.008 + 0.012 * coarseness) * field.unit)
 
 
-def _golgi(field: Field, coarseness: float, generator: Generator) -> np.ndarray:
-    """Ribbons next to the nucleus."""
-    return blurred(golgi_apparatus(field, generator), 0.03 * coarseness * field.unit)
+def _grained(
+    light: np.ndarray, field: Field, amplitude: float, length: float, generator: Generator, least: float = 0
+) -> np.ndarray:
+    return light * np.clip(1 + amplitude * noise(field.size, length * field.unit, generator), least, 2)
 
 
-def _homogeneous(field: Field, coarseness: float, generator: Generator) -> np.ndarray:
-    """All of the nucleus, with little grain or none."""
-    return _grained(field, 0.2 * coarseness, 0.05, generator)
-
-
-def _nuclear_membrane(field: Field, coarseness: float, generator: Generator) -> np.ndarray:
-    """A ring, stronger here and weaker there."""
-    return nuclear_membrane(field, generator) * np.clip(1 + 0.4 * noise(field.size, 0.5 * field.unit, generator), 0.2, 2)
-
-
-def _nucleolar(field: Field, coarseness: float, generator: Generator) -> np.ndarray:
-    """A few round spots in the nucleus, smooth or grained."""
-    return field.nucleoli * np.clip(1 + 0.4 * coarseness * noise(field.size, 0.05 * field.unit, generator), 0.2, 2)
-
-
-def _speckled(field: Field, coarseness: float, generator: Generator) -> np.ndarray:
-    """Grain all over the nucleus but in the nucleoli."""
-    return _grained(field, 0.35, 0.05 + 0.09 * coarseness, generator) * (1 - 0.7 * field.nucleoli)
-
-
-def _grained(field: Field, amplitude: float, length: float, generator: Generator) -> np.ndarray:
-    return field.nuclei * np.clip(1 + amplitude * noise(field.size, length * field.unit, generator), 0, 2)
-
-
-PATTERNS = (_centromere, _golgi, _homogeneous, _nuclear_membrane, _nucleolar, _speckled)  # the index is the class number
+PATTERNS: tuple[Callable[[Field, float, Generator], np.ndarray], ...] = (  # the index is the class number
+    _centromere,
+    # Golgi: ribbons next to the nucleus.
+    lambda field, coarseness, generator: blurred(golgi_apparatus(field, generator), 0.03 * coarseness * field.unit),
+    # Homogeneous: all of the nucleus, with little grain or none.
+    lambda field, coarseness, generator: _grained(field.nuclei, field, 0.2 * coarseness, 0.05, generator),
+    # Nuclear membrane: a ring, stronger here and weaker there.
+    lambda field, _, generator: _grained(nuclear_membrane(field, generator), field, 0.4, 0.5, generator, 0.2),
+    # Nucleolar: a few round spots in the nucleus, smooth or grained.
+    lambda field, coarseness, generator: _grained(field.nucleoli, field, 0.4 * coarseness, 0.05, generator, 0.2),
+    # Speckled: grain all over the nucleus but in the nucleoli.
+    lambda field, coarseness, generator: (
+        _grained(field.nuclei, field, 0.35, 0.05 + 0.09 * coarseness, generator) * (1 - 0.7 * field.nucleoli)
+    ),
+)
 
 
 def contact_sheet(path: Path, size: int = 78, seed: int = 0) -> None:

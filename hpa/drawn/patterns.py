@@ -10,7 +10,9 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from hpa.drawn.cells import Cell, Field, blurred, circumferences, discs, dots, noise, strokes
+from hpa.drawn.cells import Cell, Field, blurred, circumferences, discs, dots, filled, noise, strokes, unit_vectors
+
+Pattern = Callable[[Field, Generator], np.ndarray]
 
 
 def cytoplasm(field: Field) -> np.ndarray:
@@ -50,11 +52,6 @@ def nuclear_speckles(field: Field, generator: Generator) -> np.ndarray:
     return dots(field.size, np.concatenate(blobs), 0.02 * field.unit) * (1 - field.nucleoli) + 0.3 * field.nuclei
 
 
-def nuclear_bodies(field: Field, generator: Generator) -> np.ndarray:
-    """Few small sharp dots in the nucleus."""
-    return _bodies(field, generator, (4, 8), (-0.85, -0.15), (0.03, 0.045)) + 0.08 * field.nuclei
-
-
 def endoplasmic_reticulum(field: Field, generator: Generator) -> np.ndarray:
     """A net that fades outward."""
     return cytoplasm(field) * (0.2 + 0.8 * field.reticulum) * np.exp(field.away / np.float32(-0.35))
@@ -76,16 +73,6 @@ def peroxisomes(field: Field, generator: Generator) -> np.ndarray:
     return dots(field.size, np.concatenate(points), 0.012 * field.unit)
 
 
-def endosomes(field: Field, generator: Generator) -> np.ndarray:
-    """Dots of middle size in the cytoplasm."""
-    return _bodies(field, generator, (20, 30), (0.05, 0.75), (0.022, 0.04)) + 0.04 * cytoplasm(field)
-
-
-def lysosomes(field: Field, generator: Generator) -> np.ndarray:
-    """Larger and fewer spots, crowded around one side of the nucleus."""
-    return _bodies(field, generator, (12, 18), (0.08, 0.45), (0.045, 0.075), spread=0.13) + 0.06 * cytoplasm(field)
-
-
 def intermediate_filaments(field: Field, generator: Generator) -> np.ndarray:
     """Wavy bundles that cage the nucleus."""
     bundles = []
@@ -101,8 +88,8 @@ def actin_filaments(field: Field, generator: Generator) -> np.ndarray:
     for cell in field.cells:
         count = 26
         angle = cell.heading + generator.normal(0, 0.04, (count, 1))
-        along = np.concatenate([np.cos(angle), np.sin(angle)], axis=1) * field.unit
-        across = np.array([-np.sin(cell.heading), np.cos(cell.heading)]) * field.unit
+        along = unit_vectors(angle[:, 0]) * field.unit
+        across = unit_vectors(cell.heading + np.pi / 2) * field.unit
         aside, ahead = generator.uniform([[-1.1], [-0.3]], [[1.1], [0.3]], (2, count))[..., None]
         middle = cell.center + aside * across + ahead * along
         half = along * generator.uniform(0.4, 1.3, (count, 1))
@@ -170,14 +157,9 @@ def microtubule_organizing_center(field: Field, generator: Generator) -> np.ndar
 def centrosome(field: Field, generator: Generator) -> np.ndarray:
     """Two sharp dots next to the nucleus."""
     angle = generator.uniform(0, np.pi, len(field.cells))
-    aside = 0.055 * field.unit * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    aside = 0.055 * field.unit * unit_vectors(angle)
     pairs = np.concatenate([_organizers(field) - aside, _organizers(field) + aside])
     return dots(field.size, pairs, 0.018 * field.unit) + 0.03 * cytoplasm(field)
-
-
-def lipid_droplets(field: Field, generator: Generator) -> np.ndarray:
-    """Hollow circles with a bright rim."""
-    return _bodies(field, generator, (16, 26), (0.1, 0.75), (0.05, 0.085), rim=0.02) + 0.04 * cytoplasm(field)
 
 
 def plasma_membrane(field: Field, generator: Generator) -> np.ndarray:
@@ -203,7 +185,7 @@ def mitochondria(field: Field, generator: Generator) -> np.ndarray:
         start = cell.at(generator.uniform(0, 1, 75), 0.05 + 0.75 * generator.beta(1, 1.8, 75))
         bend = generator.normal(0, 0.25, (75, 1)) + generator.normal(0, 0.45, (75, 9))
         angle = generator.uniform(0, 2 * np.pi, (75, 1)) + np.cumsum(bend, axis=1)
-        steps = np.stack([np.cos(angle), np.sin(angle)], axis=-1) * generator.uniform(0.02, 0.045, (75, 1, 1)) * field.unit
+        steps = unit_vectors(angle) * generator.uniform(0.02, 0.045, (75, 1, 1)) * field.unit
         tubes += list(start[:, None] + np.cumsum(steps, axis=1))
     return strokes(field.size, tubes, 0.028 * field.unit) * (1 - 0.9 * field.nuclei) + 0.04 * cytoplasm(field)
 
@@ -220,53 +202,16 @@ def cytosol(field: Field, generator: Generator) -> np.ndarray:
     return (cytoplasm(field) + 0.08 * field.nuclei) * texture
 
 
-def cytoplasmic_bodies(field: Field, generator: Generator) -> np.ndarray:
-    """Few compact dots in the cytoplasm."""
-    return _bodies(field, generator, (3, 7), (0.15, 0.75), (0.035, 0.05)) + 0.06 * cytoplasm(field)
-
-
 def rods_and_rings(field: Field, generator: Generator) -> np.ndarray:
     """Few short rods and small rings."""
     rods = []
     for cell in field.cells:
         middle = _scattered(cell, generator, generator.integers(2, 4), 0.15, 0.7)
         angle = generator.uniform(0, np.pi, len(middle))
-        half = 0.13 * field.unit * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        half = 0.13 * field.unit * unit_vectors(angle)
         rods += list(np.stack([middle - half, middle + half], axis=1))
-    rings = _bodies(field, generator, (1, 3), (0.2, 0.7), (0.08, 0.11), rim=0.035)
+    rings = _bodies(count=(1, 3), depth=(0.2, 0.7), radius=(0.08, 0.11), rim=0.035)(field, generator)
     return strokes(field.size, rods, 0.04 * field.unit) + 0.6 * rings + 0.04 * cytoplasm(field)
-
-
-PATTERNS: tuple[Callable[[Field, Generator], np.ndarray], ...] = (  # the index is the class number
-    nucleoplasm,
-    nuclear_membrane,
-    nucleoli,
-    fibrillar_center,
-    nuclear_speckles,
-    nuclear_bodies,
-    endoplasmic_reticulum,
-    golgi_apparatus,
-    peroxisomes,
-    endosomes,
-    lysosomes,
-    intermediate_filaments,
-    actin_filaments,
-    focal_adhesions,
-    microtubules,
-    microtubule_ends,
-    cytokinetic_bridge,
-    mitotic_spindle,
-    microtubule_organizing_center,
-    centrosome,
-    lipid_droplets,
-    plasma_membrane,
-    cell_junctions,
-    mitochondria,
-    aggresome,
-    cytosol,
-    cytoplasmic_bodies,
-    rods_and_rings,
-)
 
 
 def _scattered(
@@ -278,23 +223,27 @@ def _scattered(
 
 
 def _bodies(
-    field: Field,
-    generator: Generator,
     count: tuple[int, int],
     depth: tuple[float, float],
     radius: tuple[float, float],
     spread: float = 0,
     rim: float = 0,
-) -> np.ndarray:
-    """Draw round bodies in every cell, as many, as deep and as large as the ranges say; a `rim` makes them hollow."""
-    circles = []
-    for cell in field.cells:
-        points = _scattered(cell, generator, generator.integers(*count), *depth, spread)
-        circles.append(np.column_stack([points, generator.uniform(*radius, len(points)) * field.unit]))
-    every = np.concatenate(circles)
-    if rim:
-        return strokes(field.size, circumferences(every), rim * field.unit, closed=True)
-    return discs(field.size, every)
+    haze: float = 0,
+    nuclear_haze: float = 0,
+) -> Pattern:
+    """Return a pattern of round bodies in haze, as many, as deep and as large as the ranges say; with a `rim`, rings."""
+
+    def draw(field: Field, generator: Generator) -> np.ndarray:
+        circles = []
+        for cell in field.cells:
+            points = _scattered(cell, generator, generator.integers(*count), *depth, spread)
+            circles.append(np.column_stack([points, generator.uniform(*radius, len(points)) * field.unit]))
+        every = np.concatenate(circles)
+        curves = circumferences(every)
+        bodies = strokes(field.size, curves, rim * field.unit, closed=True) if rim else filled(field.size, curves)
+        return bodies + haze * cytoplasm(field) + nuclear_haze * field.nuclei
+
+    return draw
 
 
 def _arcs(
@@ -313,3 +262,35 @@ def _organizers(field: Field) -> np.ndarray:
 
 def _edge(field: Field) -> np.ndarray:
     return np.exp(field.rim / np.float32(-0.035)) * (field.labels > 0)
+
+
+PATTERNS: tuple[Pattern, ...] = (  # the index is the class number
+    nucleoplasm,
+    nuclear_membrane,
+    nucleoli,
+    fibrillar_center,
+    nuclear_speckles,
+    _bodies(count=(4, 8), depth=(-0.85, -0.15), radius=(0.03, 0.045), nuclear_haze=0.08),  # few small sharp dots
+    endoplasmic_reticulum,
+    golgi_apparatus,
+    peroxisomes,
+    _bodies(count=(20, 30), depth=(0.05, 0.75), radius=(0.022, 0.04), haze=0.04),  # dots of middle size
+    _bodies(count=(12, 18), depth=(0.08, 0.45), radius=(0.045, 0.075), spread=0.13, haze=0.06),  # larger, to one side
+    intermediate_filaments,
+    actin_filaments,
+    focal_adhesions,
+    microtubules,
+    microtubule_ends,
+    cytokinetic_bridge,
+    mitotic_spindle,
+    microtubule_organizing_center,
+    centrosome,
+    _bodies(count=(16, 26), depth=(0.1, 0.75), radius=(0.05, 0.085), rim=0.02, haze=0.04),  # hollow circles
+    plasma_membrane,
+    cell_junctions,
+    mitochondria,
+    aggresome,
+    cytosol,
+    _bodies(count=(3, 7), depth=(0.15, 0.75), radius=(0.035, 0.05), haze=0.06),  # few compact dots
+    rods_and_rings,
+)

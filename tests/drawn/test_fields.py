@@ -133,7 +133,7 @@ def test_junctions_show_only_where_two_cells_touch():
 def test_a_bridge_joins_two_daughter_cells():
     for index in range(10):
         generator = default_rng(index)
-        field = drawn.grow_field(256, generator, parting=True)
+        field = drawn.grow_field(256, generator, daughters=True)
         bar = PATTERNS[16](field, generator)
         reach = cv2.dilate((bar > 0.4).astype(np.uint8), np.ones((13, 13)))
         assert {1, 2} <= set(np.unique(field.labels[reach > 0]).tolist())
