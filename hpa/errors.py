@@ -15,12 +15,10 @@ class BadInput(ValueError):
     """
 
     def __init__(self, text: str, setting: str | None = None) -> None:
-        """Take the text; only both ends of a very long line are kept.
+        """Take what was expected, what was received and how to fix it; only both ends of a very long line are kept.
 
-        Args:
-            text: what was expected, what was received, how to fix it. It names settings by their plain names. If it begins
-                with the one at fault, as "fold 7: ...", a command puts its option there: "--fold 7: ...".
-            setting: see the class.
+        The text names settings by their plain names. If it begins with the one at fault, as "fold 7: ...", a command puts
+        its option there: "--fold 7: ...".
         """
         super().__init__("\n".join(map(_shortened, text.split("\n"))))
         self.setting = setting
@@ -42,6 +40,20 @@ def _shortened(line: str) -> str:
         return line
     half = LONGEST_LINE // 2
     return f"{line[:half]} [... {len(line) - 2 * half} letters ...] {line[-half:]}"
+
+
+def shown(text: str, letters: int = 60) -> str:
+    """Return a text for a message: only the beginning of a long one, since a damaged table may hold megabytes."""
+    return text if len(text) <= letters else f"{text[:letters]}... ({len(text)} letters)"
+
+
+def first_of(texts: Sequence[str], most: int = 3) -> str:
+    """Return the first few of some texts for a message.
+
+    >>> first_of(["a", "b", "c", "d"])
+    'a, b, c, ...'
+    """
+    return ", ".join(texts[:most]) + (", ..." if len(texts) > most else "")
 
 
 def refuse(where: object, faults: Sequence[str], setting: str | None = None) -> None:

@@ -46,11 +46,11 @@ def work(options: argparse.Namespace) -> None:
         scored = read_json(out / "scores.json").get("data")
         if scored not in (None, str(options.data.resolve())):
             raise BadInput(f"{out}: holds the scores of {scored}; say with --out where to write")
-    from hpa.data.tables import table_beside
+    from hpa.data.tables import table_next_to
     from hpa.scoring.evaluation import WRITTEN, describe
 
     for name in WRITTEN:
-        command.require_output(options, out / name, [options.data, table_beside(options.data)])
+        command.require_output(options, out / name, [options.data, table_next_to(options.data)])
     with quiet_import():
         from hpa.inference.evaluate import evaluate_runs
 

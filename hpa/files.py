@@ -8,7 +8,6 @@ import logging
 import os
 import platform
 import re
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -44,8 +43,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory() as folder:
             temporary = Path(folder) / path.name
             yield temporary
-            with open(temporary, "rb") as source, open(path, "wb") as target:
-                shutil.copyfileobj(source, target)
+            path.write_bytes(temporary.read_bytes())
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     _delete_leftovers(path.parent)
@@ -130,10 +128,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    counts = Counter(key for key, _ in pairs)
-    repeated = [key for key, count in counts.items() if count > 1]
-    if repeated:
-        raise ValueError(f"key {json.dumps(repeated[0])} is there twice")
+    for key, count in Counter(key for key, _ in pairs).items():
+        if count > 1:
+            raise ValueError(f"key {json.dumps(key)} is there twice")
     return dict(pairs)
 
 
@@ -179,6 +176,4 @@ def locked(path: Path, wait: bool) -> Iterator[None]:
 
 def cores() -> int:
     """Return how many processor cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # Linux alone
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""How much memory and disk can be had, so that what would not fit is refused before it begins."""
+"""How much memory and disk are free, to check before long work that it fits."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ LARGEST_SIDE = 32_766  # pixels; OpenCV turns and shifts no larger images
 
 
 def require_memory(needed: int, what: str, fix: str = "choose a smaller size") -> None:
-    """Raise BadInput if `what` would need more bytes of memory than can be had; where that is unknown, do nothing."""
+    """Raise BadInput if `what` would need more bytes of memory than are free; do nothing if that is unknown."""
     free = free_memory()
     if free is not None and needed > free:
         raise BadInput(f"{what} would need {in_gibibytes(needed)} of memory, {in_gibibytes(free)} are free; {fix}")

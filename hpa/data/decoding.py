@@ -8,8 +8,6 @@ import contextlib
 import io
 import logging
 import math
-import os
-import stat
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -45,23 +43,14 @@ OTHERS = {  # where a format's name stands in a file, and what it is called
     (0, b"\xda\xce\xbe\x0a"): "a Nikon ND2 file",
     (0, b"\x89HDF"): "an HDF5 file",
 }
-# Codecs that notice damage; those left out, such as JPEG 2000, fill holes with pixels that look right.
-CHECKED = {
-    COMPRESSION.NONE,
-    COMPRESSION.LZW,
-    COMPRESSION.ADOBE_DEFLATE,
-    COMPRESSION.DEFLATE,
-    COMPRESSION.PACKBITS,
-    COMPRESSION.JPEG,
-    COMPRESSION.LZMA,
-    COMPRESSION.LERC,
-    COMPRESSION.ZSTD,
-}
-# Of these only the length of what comes out would tell. No encoder writes so many zeros in a row.
-WITHOUT_CHECKSUM = {COMPRESSION.LZW, COMPRESSION.PACKBITS, COMPRESSION.JPEG, COMPRESSION.ZSTD}
-HOLE = bytes(64)
+# Codecs whose decoders notice damage, and those of which only the length of what comes out would tell. Others, such as JPEG
+# 2000, fill holes with pixels that look right.
+SAFE = {"NONE", "ADOBE_DEFLATE", "DEFLATE", "LZMA", "LERC"}
+WITHOUT_CHECKSUM = {"LZW", "PACKBITS", "JPEG", "ZSTD"}
+HOLE = bytes(64)  # no encoder writes so many zeros in a row
 PROGRESSIVE, HUFFMAN_TABLES, START_OF_SCAN, END_OF_BLOCK = 0xC2, 0xC4, 0xDA, 0x00  # marks and a code of a JPEG
 LARGEST = 2**30  # pixels; OpenCV's limit
+FIX_SIZE = "cut it into tiles or shrink it"
 SMALL = 2**26  # bytes; for less, nobody asks how much memory is free, which takes a while
 STACKED = {"C": "channels", "Z": "slices", "T": "time points"}  # by tifffile's letters; other axes are pages
 ALPHA = (1, 2)  # kinds of a TIFF's extra samples
@@ -70,8 +59,8 @@ ALPHA = (1, 2)  # kinds of a TIFF's extra samples
 def read_channel(file: Path) -> np.ndarray:
     """Decode one grey image.
 
-    A colour file is taken if it is grey in truth, that is if only one of its channels holds anything or all are equal; an
-    alpha channel is passed over. Fewer than 8 bits are spread over 8.
+    A colour file is read if only one of its channels holds anything, or all are equal. An alpha channel is ignored. Fewer
+    than 8 bits are spread over 8.
 
     Returns:
         uint8 or uint16 array [H, W], with the numbers that the file holds.
@@ -80,16 +69,14 @@ def read_channel(file: Path) -> np.ndarray:
         BadInput: if the file is truncated, damaged, absent, no file, too large for the memory, in true colour, of other
             numbers than 8 or 16 bits, of another format or codec, or holds more than one image.
     """
-    data = _read(file)
     try:
+        data = _read(file)
         image = _decoder(file.name, data)(file.name, data)
     except BadInput:
         raise
-    except MemoryError as error:
-        raise BadInput(f"{file.name} is too large for the memory; cut it into tiles or shrink it") from error
     except Exception as error:  # a decoder may raise anything when it meets damaged bytes
-        if isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem:
-            raise BadInput(f"{file.name} is too large for the memory; cut it into tiles or shrink it") from error
+        if isinstance(error, MemoryError) or (isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem):
+            raise BadInput(f"{file.name} is too large for the memory; {FIX_SIZE}") from error
         raise _damaged(file.name) from error
     if image.dtype not in (np.uint8, np.uint16):
         raise BadInput(f"{file.name} holds {image.dtype} numbers; save it with 8 or 16 bits")
@@ -99,27 +86,19 @@ def read_channel(file: Path) -> np.ndarray:
 def _read(file: Path) -> bytes:
     """Return what is in a file, without opening what could block."""
     try:
-        if not stat.S_ISREG(mode := os.stat(file).st_mode) and not stat.S_ISDIR(mode):
+        if file.exists() and not file.is_file() and not file.is_dir():
             raise BadInput(f"{file.name} is a pipe, a socket or a device, not a file; replace it by an image")
         return file.read_bytes()
     except OSError as error:
         raise BadInput(f"{file.name} cannot be read ({error.strerror})") from error
-    except MemoryError as error:
-        raise BadInput(f"{file.name} is too large for the memory; cut it into tiles or shrink it") from error
 
 
 def _decoder(name: str, data: bytes) -> Callable[[str, bytes], np.ndarray]:
-    head = data[:16]
-    if head.startswith(PNG):
-        return _decode_png
-    if head.startswith(JPEG):
-        return _decode_jpeg
-    if head.startswith(TIFFS):
-        return _decode_tiff
-    if head.startswith(BMP):
-        return _decode_bmp
+    for start, decode in ((PNG, _decode_png), (JPEG, _decode_jpeg), (TIFFS, _decode_tiff), (BMP, _decode_bmp)):
+        if data.startswith(start):
+            return decode
     for (place, mark), kind in OTHERS.items():
-        if head[place:].startswith(mark):
+        if data.startswith(mark, place):
             raise BadInput(f"{name} is {kind}, whatever its name says; save it as a PNG, TIFF, BMP or JPEG")
     raise _damaged(name)
 
@@ -207,15 +186,15 @@ def _decode_tiff(name: str, data: bytes) -> np.ndarray:
     with tifffile.TiffFile(io.BytesIO(data), _multifile=False) as tiff:
         page = _only_page(name, tiff)
         _require_fits(name, page.imagewidth, page.imagelength, page.samplesperpixel * math.ceil(page.bitspersample / 8))
-        if page.compression not in CHECKED:
-            codec = getattr(page.compression, "name", page.compression)
+        codec = getattr(page.compression, "name", page.compression)
+        if codec not in SAFE | WITHOUT_CHECKSUM:
             raise BadInput(f"{name} is a TIFF of the codec {codec}, which is not read; save it uncompressed or with LZW")
         if not all(page.databytecounts) or len(page.dataoffsets) < math.prod(page.chunked):
             raise _damaged(name)  # tifffile would fill a piece without bytes, or that is not there, with zeros
         pieces = zip(page.dataoffsets, page.databytecounts, strict=False)
         if any(start + length > len(data) for start, length in pieces):
             raise _damaged(name)  # cut short
-        if page.compression in WITHOUT_CHECKSUM:
+        if codec in WITHOUT_CHECKSUM:
             _require_no_holes(page)
         if page.compression == COMPRESSION.LZW:  # damage may make imagecodecs end the process; libtiff says so to Pillow
             with contextlib.suppress(UnidentifiedImageError), Image.open(io.BytesIO(data)) as image:
@@ -259,7 +238,7 @@ def _as_grey_or_colour(name: str, page: tifffile.TiffPage, image: np.ndarray) ->
     """Return the array of a page as [H, W], or [H, W, 3] if it has colours, with 0 for black."""
     bits, photometric = page.bitspersample, page.photometric
     if image.dtype not in (np.uint8, np.uint16, bool):
-        return image  # of numbers that are refused
+        return image  # `read_channel` raises
     if photometric == PHOTOMETRIC.PALETTE:
         return np.moveaxis((np.asarray(page.colormap) >> 8).astype(np.uint8)[:, image], 0, -1)
     if image.ndim == 3 and page.axes.startswith("S"):
@@ -286,12 +265,11 @@ def _one_filled_channel(name: str, image: np.ndarray) -> np.ndarray:
 
 def _require_fits(name: str, width: int, height: int, bytes_per_pixel: int) -> None:
     """Raise BadInput if an image of this size cannot be decoded here, before memory is asked for."""
-    fix = "cut it into tiles or shrink it"
     if width * height > LARGEST:
-        raise BadInput(f"{name} is {width} x {height} pixels, too large to be read: {LARGEST:,} are the most; {fix}")
+        raise BadInput(f"{name} is {width} x {height} pixels, too large to be read: {LARGEST:,} are the most; {FIX_SIZE}")
     needed = width * height * bytes_per_pixel
     if needed > SMALL:
-        require_memory(needed, f"{name}, {width} x {height} pixels,", fix)
+        require_memory(needed, f"{name}, {width} x {height} pixels,", FIX_SIZE)
 
 
 def _several(name: str, what: str) -> BadInput:

@@ -48,15 +48,15 @@ ROW_OF_FAILURES = 40  # more than any antibody has images: after so many in a ro
 
 
 class _Unavailable(Exception):
-    """An image that cannot be had, and why."""
+    """An image that cannot be fetched, and why."""
 
 
 def download(table: SampleTable, data: Path, base_url: str, rate: float, size: int) -> dict[str, str]:
     """Fetch what is missing of the images of a table into `<data>/external/`, and write its labels next to them.
 
-    Every image is written whole and its checksum after it. Those that are there and agree with their checksums are not
-    fetched again. At the end, an early one included, `<data>/external.csv` has the rows of which all colours are there, the
-    table's after those that it had of other ids, and `<data>/external-failed.csv` the ids that failed, with the reason.
+    Every image is written whole and its checksum after it. Those that agree with their checksums are not fetched again. At
+    the end, also of an interrupted download, `<data>/external.csv` has the rows of which all colours are there: those that
+    it had, then the table's. `<data>/external-failed.csv` has the ids that failed, with the reason.
 
     Args:
         table: ids and targets of the samples.
@@ -117,7 +117,7 @@ def grey_image(body: bytes, colour: str, size: int) -> np.ndarray | None:
 
 
 def _paths(ids: list[str]) -> dict[str, str]:
-    """Return the path below the base, short of colour and suffix, for every id."""
+    """Return for every id its path below the base, without colour and suffix."""
     found = {each: re.fullmatch(r"[A-Za-z]*0*([0-9]+)_([^_]+_[^_]+_.+)", each) for each in ids}
     unsound = [each for each, match in found.items() if not match]
     refuse("table", [f"id {each} is not of the form <antibody>_<plate>_<well>_<field>" for each in unsound], "table")

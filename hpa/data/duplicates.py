@@ -5,24 +5,10 @@ cosine similarity above `COARSE_SIMILARITY` are candidates. Of these, copies are
 Gaussians of sigma 0.75 and 1.5 on 48 pixels, has a normalised cross-correlation above `FINE_SIMILARITY` at some shift of up
 to 3 of these pixels. Neither number changes with brightness or contrast.
 
-Both thresholds were measured on the 10,876 HEp-2 cells of the I3A training and validation sets. The nearest neighbours'
-similarities have no gap in plain thumbnails, where cells of one specimen look alike, but they have in the fine detail. In
-steps of 0.05 from 0.65 on there are 1063, 481, 144, 43, 74, 82 and 29 pairs of one class with ids less than 200 apart: the
-dip at 0.80 to 0.85 parts different cells from cells that were photographed twice. Pairs of two classes, which cannot be
-copies, end at 0.79. Of the pairs above 0.85 none has a coarse similarity below 0.86. Some pairs of blurred cells that show
-one bright spot and nothing else are taken for copies wrongly.
-
-Of 2,152 cells, the fine detail keeps at least this similarity: JPEG of quality 90 0.99, of quality 75 0.98, one grey level
-more or less 1.00, resized to 95 % and back 0.98, to 80 % 0.95, to 50 % 0.93, a brightness of 30 % 0.98, a crop of 1 pixel in
-78 at each edge 0.87; all were found. Found in part: a move of 2 pixels in 78 (73 %), a crop of 2 at each edge (63 %), a
-brightness of 130 % that cuts off the bright parts (99 %). Mirrored or turned copies are not looked for: it would take eight
-times as long.
-
-Fields of many cells in several channels lie much further apart. Among 82 real and 150 drawn fields of 512 pixels, 13 real
-crops of four channels and 200 of the competition's own single channels, no pair of different ones has a coarse similarity
-above 0.51 or a fine one above 0.42. A copy as the public JPEGs are, 2048 pixels in colour of quality 75, keeps 0.99 of both,
-as do JPEG of quality 50 and a resize to 25 %; each channel stretched apart 0.97, a brightness of 150 % 0.98, a crop of 1 %
-at each edge 0.93. Found in part: a crop of 2 % (78 %), a move of 2 % (85 %).
+Both thresholds were measured on the 10,876 HEp-2 cells of the I3A training and validation sets and on 245 real and drawn
+fields of view (docs/pages/results.md has the figures): pairs of two classes, which cannot be copies, have a fine similarity
+of at most 0.79, and the number of pairs has a dip from 0.80 to 0.85. JPEG of quality 75, a resize to 50 %, a brightness of
+30 % and a crop of 1 % keep 0.87 or more. Mirrored or turned copies are not looked for: it would take eight times as long.
 """
 
 import functools
@@ -39,12 +25,12 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
-from hpa.data.images import read_image
+from hpa.data.images import read_image, resized
 from hpa.data.intensity import measure
 from hpa.data.layout import EXTERNAL, external_sets, find_files, find_folders
 from hpa.data.parallel import map_in_threads
-from hpa.data.tables import SampleTable, read_ids, read_samples, shown, table_beside
-from hpa.errors import BadInput, refuse
+from hpa.data.tables import SampleTable, read_ids, read_samples, table_next_to
+from hpa.errors import BadInput, refuse, shown
 from hpa.tasks import Task
 
 SIDE = 48  # of the fine pictures, in pixels
@@ -90,24 +76,25 @@ class Copies:
 
 
 def read_sets(data: Path, task: Task) -> dict[str, SampleTable]:
-    """Read the samples of the sets train, external ones, validation and test, as far as they are there.
+    """Read the samples of those of the sets train, external ones, validation and test that are there.
 
-    The test set may lack labels. An external set without, which a download that was killed leaves, is as if it were not
-    there.
+    The test set may lack labels. An external set without labels, as a killed download leaves it, is ignored.
 
     Raises:
         BadInput: if none of them is there, or a table is faulty.
     """
-    external = external_sets(data)
-    known = ("train", *external, "validation", "test")
-    labelled = {name: _has_labels(data / name, task) for name in known if (data / name).is_dir()}
-    names = [name for name in labelled if name not in external or labelled[name]]
-    if not names:
+    external, sets = external_sets(data), {}
+    for name in ("train", *external, "validation", "test"):
+        folder = data / name
+        labelled = table_next_to(folder).exists() or (
+            task.labels == "one" and folder.is_dir() and bool(find_folders(folder))
+        )
+        if folder.is_dir() and (labelled or name not in external):
+            read = labelled or name != "test"
+            sets[name] = read_samples(data, name, task) if read else SampleTable(read_ids(data, task))
+    if not sets:
         raise BadInput(f"{data}: no train/, {EXTERNAL}/, validation/ or test/ in it; name the folder that holds them")
-    return {
-        name: SampleTable(read_ids(data, task)) if name == "test" and not labelled[name] else read_samples(data, name, task)
-        for name in names
-    }
+    return sets
 
 
 def copies_table(data: Path, sets: dict[str, SampleTable], task: Task) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -127,10 +114,7 @@ def copies_table(data: Path, sets: dict[str, SampleTable], task: Task) -> tuple[
         BadInput: if files are missing or cannot be used.
     """
     files = [sample for name, table in sets.items() for sample in find_files(data / name, table.ids, task, whole=True)]
-    unknown = np.zeros(len(task.classes), np.uint8)
-    targets = [
-        row for table in sets.values() for row in ([unknown] * len(table) if table.targets is None else table.targets)
-    ]
+    labels = [[""] * len(each) if each.targets is None else name_labels(each.targets, task) for each in sets.values()]
     copies = find_copies(read_fingerprints(files))
     set_of_row = np.repeat(np.arange(len(sets)), [len(table) for table in sets.values()])
     frame = pd.DataFrame(
@@ -139,7 +123,7 @@ def copies_table(data: Path, sets: dict[str, SampleTable], task: Task) -> tuple[
             "group": copies.group,
             "set": np.array(list(sets))[set_of_row],
             "kind": np.where(np.bincount(copies.picture)[copies.picture] > 1, "exact", "near"),
-            "label": name_labels(targets, task),
+            "label": np.concatenate(labels),
             "files": files,
         }
     )
@@ -148,7 +132,7 @@ def copies_table(data: Path, sets: dict[str, SampleTable], task: Task) -> tuple[
 
 
 def count_pairs(copies: Copies, sets: Sequence[str], set_of_row: np.ndarray) -> pd.DataFrame:
-    """Count the pairs of images that are copies of each other themselves, not by way of a third.
+    """Count the pairs of images that are copies of each other, not only of a third.
 
     Args:
         copies: of n images.
@@ -186,8 +170,8 @@ def label_clashes(copies: pd.DataFrame) -> dict[int, str]:
     return {group: ", ".join(f"{row.set} {row.Id} {row.label}" for row in rows.itertuples()) for group, rows in clashing}
 
 
-def name_labels(targets: Sequence[np.ndarray] | np.ndarray, task: Task) -> list[str]:
-    """Return the names of the classes of each row of targets, joined by ` + `."""
+def name_labels(targets: np.ndarray, task: Task) -> list[str]:
+    """Return the names of the classes of each row of targets, separated by ` + `."""
     return [" + ".join(task.classes[number] for number in np.flatnonzero(row)) for row in targets]
 
 
@@ -223,8 +207,7 @@ def digest(image: np.ndarray) -> bytes:
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
     """Return an image, uint8 [H, W, C], as uint8 [SIDE, SIDE, C]."""
-    interpolation = cv2.INTER_AREA if min(image.shape[:2]) >= SIDE else cv2.INTER_LINEAR
-    return np.dstack([cv2.resize(channel, (SIDE, SIDE), interpolation=interpolation) for channel in cv2.split(image)])
+    return np.dstack([resized(channel, SIDE) for channel in cv2.split(image)])
 
 
 def find_copies(fingerprints: Fingerprints) -> Copies:
@@ -249,9 +232,7 @@ def near_pairs(thumbnails: np.ndarray) -> np.ndarray:
         int64 array [pairs, 2] of rows, the lower one first.
     """
     rows = len(thumbnails)
-    coarse = np.empty((rows, COARSE_SIDE**2 * thumbnails.shape[-1]), np.float32)
-    for row, image in enumerate(thumbnails):
-        coarse[row] = _coarse(image)
+    coarse = np.array([_coarse(image) for image in thumbnails])
     group, sizes = np.arange(rows), np.ones(rows, np.int64)  # the group of each row, and the size of each group
     found = []
     blocks = list(combinations_with_replacement(range(0, rows, BLOCK), 2))
@@ -272,10 +253,6 @@ def near_pairs(thumbnails: np.ndarray) -> np.ndarray:
                         sizes[group[one]] += sizes[group[other]]
                         group[group == group[other]] = group[one]
     return np.array(found, np.int64).reshape(-1, 2)
-
-
-def _has_labels(folder: Path, task: Task) -> bool:
-    return table_beside(folder).exists() or (task.labels == "one" and bool(find_folders(folder)))
 
 
 def _coarse(image: np.ndarray) -> np.ndarray:

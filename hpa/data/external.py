@@ -12,8 +12,8 @@ import pandas as pd
 
 from hpa.data.duplicates import name_labels
 from hpa.data.layout import external_sets, say_once
-from hpa.data.tables import SampleTable, concatenate, first_ids, has_test_set, read_ids, read_samples, shown
-from hpa.errors import BadInput, refuse
+from hpa.data.tables import SampleTable, concatenate, has_test_set, read_ids, read_samples
+from hpa.errors import BadInput, first_of, refuse, shown
 from hpa.tasks import Task
 
 
@@ -34,12 +34,12 @@ def read_external(data: Path, task: Task) -> dict[str, SampleTable]:
 
 
 def warn_of_tested(data: Path, ids: Mapping[str, np.ndarray], task: Task) -> None:
-    """Say on the error stream, once a process, how many ids of some sets are in the test set too, and which come first.
+    """Log a warning, once a process, if ids of some sets are in the test set too: how many, and the first of them.
 
-    They are most likely the same images, which makes a score on the test set too good; external ones are refused.
+    They are most likely the same images, which makes a score on the test set too good.
 
     Args:
-        data: folder of the data. A test set that is absent or faulty is passed over, as what reads it will say so.
+        data: folder of the data. A test set that is absent or faulty is ignored here; its reader raises.
         ids: the str array [n] of each set under its name.
         task: what is classified.
     """
@@ -52,13 +52,14 @@ def warn_of_tested(data: Path, ids: Mapping[str, np.ndarray], task: Task) -> Non
     for name, own in ids.items():
         both = own[np.isin(own, tested)]
         if len(both):
+            named = first_of([shown(each) for each in both])
             say_once(
-                f"{data / name}: {len(both)} ids are in the test set too ({first_ids(both)}); if they are the same images, "
-                "take them out of one: a score on the test set would be too good"
+                f"{data / name}: {len(both)} ids are in the test set too ({named}); if they are the same images, take "
+                "them out of one: a score on the test set would be too good"
             )
 
 
-def join(sets: dict[str, SampleTable], task: Task) -> SampleTable:
+def merge(sets: dict[str, SampleTable], task: Task) -> SampleTable:
     """Return the samples of labelled sets, one after the other.
 
     Args:
@@ -68,8 +69,8 @@ def join(sets: dict[str, SampleTable], task: Task) -> SampleTable:
     Raises:
         BadInput: naming every id that is in two sets, and the labels that it has there if they differ.
     """
-    joined = concatenate(sets.values())
-    repeated = joined.at(np.flatnonzero(pd.Series(joined.ids).duplicated(keep=False)))
+    merged = concatenate(sets.values())
+    repeated = merged.at(np.flatnonzero(pd.Series(merged.ids).duplicated(keep=False)))
     faults = []
     for identifier, labels in pd.Series(name_labels(repeated.known_targets, task), repeated.ids).groupby(
         level=0, sort=False
@@ -78,4 +79,4 @@ def join(sets: dict[str, SampleTable], task: Task) -> SampleTable:
         fix = "but ids are distinct over all sets; rename one, or delete it if it is the same image"
         faults.append(f"id {shown(identifier)} is in two of them{clash}, {fix}")
     refuse(" and ".join(sets), faults)
-    return joined
+    return merged

@@ -7,8 +7,8 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from hpa.data.tables import read_columns, repeated_faults, shown
-from hpa.errors import BadInput, refuse
+from hpa.data.tables import read_columns, repeated_faults
+from hpa.errors import BadInput, refuse, shown
 
 
 def read_groups(groups: str | None, ids: np.ndarray) -> np.ndarray | None:

@@ -14,15 +14,14 @@ import numpy as np
 from hpa.data.images import FULL, Interval, read_sample
 from hpa.data.layout import find_files, say_once, stamp
 from hpa.data.parallel import map_in_threads
-from hpa.errors import BadInput, refuse
+from hpa.errors import BadInput, first_of, refuse
 from hpa.files import locked, read_json, write_json
 from hpa.tasks import Task
 
 Ranges = tuple[Interval | None, ...]
 
 LOWEST, HIGHEST = 0.0001, 0.9999  # shares of all pixels below black and below white
-DIM = 0.25  # of the range; a set whose brightest pixel is below is told so
-SHOWN = 3
+DIM = 0.25  # of the range; a warning says if the brightest pixel of a set is below
 
 
 def range_of_training_set(data: Path, ids: np.ndarray, task: Task, runs: Path) -> Ranges | None:
@@ -119,7 +118,7 @@ def _robust_range(counts: np.ndarray) -> Interval:
 
 
 def remark(source: Path, names: Sequence[str], facts: np.ndarray, task: Task, ranges: Sequence[Interval | None]) -> None:
-    """Say on stderr, a line each and once a process, if images are not square, and if a channel of the set is dim.
+    """Log a warning, once a process, if images are not square, and one if a channel of the set is dim.
 
     Args:
         source: where the images are.
@@ -132,9 +131,8 @@ def remark(source: Path, names: Sequence[str], facts: np.ndarray, task: Task, ra
         return
     odd = np.flatnonzero(facts[:, 0] != facts[:, 1])
     if len(odd):
-        named = ", ".join(f"{names[row]} {facts[row, 1]}x{facts[row, 0]}" for row in odd[:SHOWN])
-        more = ", ..." if len(odd) > SHOWN else ""
-        say_once(f"{source}: {len(odd)} of {len(facts)} images are not square and are stretched to a square: {named}{more}")
+        named = first_of([f"{names[row]} {facts[row, 1]}x{facts[row, 0]}" for row in odd.tolist()])
+        say_once(f"{source}: {len(odd)} of {len(facts)} images are not square and are stretched to a square: {named}")
     dim = []
     for channel, brightest, interval in zip(task.channels, facts[:, 2:].max(axis=0), ranges, strict=True):
         low, high = interval or (0, 255)

@@ -9,25 +9,24 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from hpa.errors import BadInput, refuse
+from hpa.errors import BadInput, first_of, refuse
 from hpa.tasks import Task
 
 logger = logging.getLogger(__name__)
 
 EXTENSIONS = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
 FORMATS = "PNG, TIFF, BMP or JPEG"
-# What microscopes and people save images as besides; a folder that holds nothing else is told so.
+# Other formats of images, so that a message can name them.
 OTHER_EXTENSIONS = (
     ".gif", ".webp", ".jp2", ".j2k", ".jxl", ".avif", ".heic", ".czi", ".nd2", ".lif", ".lsm", ".oib", ".oif", ".vsi",
     ".ims", ".svs", ".dv", ".stk", ".flex", ".dcm", ".zarr", ".h5", ".hdf5", ".npy", ".npz", ".zip",
 )  # fmt: skip
 EXTERNAL = "external"
-NAMED_IDS = 3
 UNDECODED = re.compile("[\udc80-\udcff]")  # how Python reads a byte of a name that is not UTF-8
 
 
 def find_folders(folder: Path) -> list[Path]:
-    """Return the folders in a folder, by name; hidden ones are passed over.
+    """Return the folders in a folder, by name, without hidden ones.
 
     Raises:
         BadInput: if the folder cannot be listed.
@@ -42,21 +41,21 @@ def external_sets(data: Path) -> list[str]:
 
 
 def data_paths(data: Path) -> list[Path]:
-    """Return the folders of the sets of a data folder and the tables next to them, be they there or not."""
+    """Return the folders of the sets of a data folder and the tables next to them, also absent ones."""
     sets = ["train", "validation", "test", *(external_sets(data) if data.is_dir() else ())]
     tables = [f"{name}.csv" for name in (*sets, "sample_submission", "test_key")]
     return [data / name for name in (*sets, *tables)]
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Return the image files in a folder and in its class folders, hidden ones passed over.
+    """Return the image files in a folder and in its class folders, without hidden ones.
 
-    Those of class folders stand before those of the folder itself, which count before them.
+    Those of class folders come first; those of the folder itself take precedence.
 
     Raises:
-        BadInput: if a folder cannot be listed, and naming every image whose name is not UTF-8, as that of an id must be.
+        BadInput: if a folder cannot be listed, and naming every image whose name is not UTF-8.
     """
-    files = [Path(path) for _, path in sorted(_files_in(folder, EXTENSIONS))]
+    files = sorted(_files_in(folder, EXTENSIONS), key=lambda file: (file.parent == folder, str(file)))
     odd = [os.fsencode(file.relative_to(folder)) for file in files if UNDECODED.search(file.name)]
     refuse(
         folder,
@@ -65,16 +64,10 @@ def list_images(folder: Path) -> list[Path]:
     return files
 
 
-def _files_in(folder: Path, extensions: Sequence[str]) -> list[tuple[bool, str]]:
-    """Return whether it lies in the folder itself, and the path, of each file with one of some extensions."""
-    entries = [(True, entry) for entry in _listed(folder)]
-    for class_folder in [entry for _, entry in entries if entry.is_dir()]:
-        entries += [(False, entry) for entry in _listed(class_folder)]
-    return [
-        (flat, entry.path)
-        for flat, entry in entries
-        if os.path.splitext(entry.name)[1].lower() in extensions and not entry.is_dir()
-    ]
+def _files_in(folder: Path, extensions: Sequence[str]) -> list[Path]:
+    entries = _listed(folder)
+    entries += [inner for entry in entries if entry.is_dir() for inner in _listed(entry)]
+    return [Path(entry) for entry in entries if os.path.splitext(entry.name)[1].lower() in extensions and not entry.is_dir()]
 
 
 def describe_unread(folder: Path, task: Task) -> str:
@@ -86,7 +79,7 @@ def describe_unread(folder: Path, task: Task) -> str:
             f"holds {len(images)} image{'s' if len(images) > 1 else ''}, such as {images[0].name}, but none ends in {ends}; "
             f"rename them, or give the task file the right suffixes = [...]"
         )
-    others = Counter(os.path.splitext(path)[1].lower() for _, path in _files_in(folder, OTHER_EXTENSIONS))
+    others = Counter(file.suffix.lower() for file in _files_in(folder, OTHER_EXTENSIONS))
     if not others:
         return ""
     found = ", ".join(f"{count} {extension}" for extension, count in sorted(others.items()))
@@ -111,7 +104,7 @@ def find_files(folder: Path, ids: Iterable[str], task: Task, whole: bool = False
     """Return the channel files of every sample, in the order of `task.channels`.
 
     They lie in the folder itself or in its class folders. An id that is a number is also found with other leading zeros.
-    Where they are those of a `whole` table, stderr says, once a process, which samples of the folder are not among them.
+    If the ids are those of a `whole` table, a warning, once a process, names samples of the folder that have no row.
 
     Raises:
         BadInput: naming every sample that lacks a file, and the channels it lacks, or has the files of another one, and
@@ -143,16 +136,12 @@ def find_files(folder: Path, ids: Iterable[str], task: Task, whole: bool = False
         faults = [reason]  # which every missing file is a consequence of
     refuse(folder, faults)
     if whole and (rowless := _ids_of(present.keys() - used, task)):
-        first = ", ".join(rowless[:NAMED_IDS]) + (", ..." if len(rowless) > NAMED_IDS else "")
-        say_once(f"{folder}: samples without a row in the table are left out: {len(rowless)} ({first})")
+        say_once(f"{folder}: samples without a row in the table are left out: {len(rowless)} ({first_of(rowless)})")
     return files
 
 
 def _files_of_stems(folder: Path) -> dict[str, list[Path]]:
-    """Return for each name without extension the file that counts, or several, of which none does.
-
-    One in the folder itself counts before those of class folders.
-    """
+    """Return the files of each name without extension; one in the folder itself takes precedence over class folders."""
     files: dict[str, list[Path]] = {}
     for image in list_images(folder):
         before = [other for other in files.get(image.stem, ()) if image.parent != folder or other.parent == folder]

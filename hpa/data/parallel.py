@@ -41,30 +41,24 @@ def map_in_threads(
     """
     if not items:
         return
-    pending: deque[tuple[T, Future[R]]] = deque()
-
-    def next_result() -> R | None:
-        item, future = pending.popleft()
-        try:
-            return future.result()
-        except BadInput as error:
-            if faults is None:
-                raise
-            faults.append(f"{name(item)}{error}")
-            return None
-
+    pending: deque[Future[R]] = deque()
     with (
         ThreadPoolExecutor(cores()) as pool,
         tqdm(total=done + len(items), initial=done, desc=description, unit=unit, disable=None) as bar,
     ):
         try:
-            for item in items:
-                pending.append((item, pool.submit(work, item)))
-                if len(pending) > AHEAD:
-                    yield next_result()
+            for row in range(-AHEAD, len(items)):
+                if row + AHEAD < len(items):
+                    pending.append(pool.submit(work, items[row + AHEAD]))
+                if row >= 0:
+                    result = None
+                    try:
+                        result = pending.popleft().result()
+                    except BadInput as error:
+                        if faults is None:
+                            raise
+                        faults.append(f"{name(items[row])}{error}")
+                    yield result
                     bar.update()
-            while pending:
-                yield next_result()
-                bar.update()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

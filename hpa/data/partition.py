@@ -1,7 +1,7 @@
-"""The two partition of a run: the rows that it learns from and those that it is validated with.
+"""The rows that a run learns from, and those that it is validated with.
 
-Where the data has a `validation` set, that is the validation side and all of `train` is learned from. Else, or where folds
-are asked for, one fold of `train` is held out. External sets are only ever learned from.
+If the data has a `validation` set, a run learns from all of `train` and is validated with that. Otherwise, or if folds are
+asked for, one fold of `train` is held out. A run only ever learns from external sets.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hpa.data.external import join, read_external, warn_of_tested
+from hpa.data.external import merge, read_external, warn_of_tested
 from hpa.data.groups import copies_of_test, read_groups
 from hpa.data.intensity import Ranges
 from hpa.data.layout import EXTERNAL
@@ -18,7 +18,7 @@ from hpa.data.splits import read_split, split_text, write_split
 from hpa.data.store import Joined, pack, require_room, store_folder
 from hpa.data.stratify import stratified_folds
 from hpa.data.tables import SampleTable, read_samples
-from hpa.errors import BadInput
+from hpa.errors import BadInput, refuse
 from hpa.settings import Settings
 from hpa.tasks import Task
 
@@ -27,12 +27,12 @@ OWN = ("train", "validation")
 
 @dataclass(frozen=True)
 class Partition:
-    """Which rows of some labelled sets are learned from and which are validated with; rows are counted on from set to set.
+    """Which rows of some labelled sets are for training and which for validation; rows are counted on from set to set.
 
     Attributes:
         sets: the samples of each set, under the name of its folder.
         set_of_row: str array [n], the set of each row.
-        table: the samples of all sets, one set after the other, which is what a run is told from another by.
+        table: the samples of all sets, one set after the other.
         training: integer array, the rows to learn from.
         validation: integer array, the rows to validate with.
     """
@@ -45,8 +45,8 @@ class Partition:
 
     @property
     def external(self) -> np.ndarray:
-        """Which rows are those of external sets, bool [n]."""
-        return _is_external(self.set_of_row)
+        """Which rows belong to external sets, bool [n]."""
+        return ~np.isin(self.set_of_row, OWN)
 
 
 def has_validation_set(data: Path) -> bool:
@@ -78,17 +78,12 @@ def make_partition(settings: Settings, task: Task, data: Path, split: Path | Non
         sets |= read_external(data, task)
         if sets.keys() <= set(OWN):
             raise BadInput(f"{data}: no folder {EXTERNAL}/ in it, nor {EXTERNAL}-<any name>/; leave external_weight out")
-    table = join(sets, task)
+    table = merge(sets, task)
     set_of_row = np.repeat(list(sets), [len(each) for each in sets.values()])
     if split:
         fold_of_row = read_split(split, table.ids)
         training, validation = (np.flatnonzero(fold_of_row == number) for number in (settings.fold + 1, settings.fold))
-        for rows, number, purpose in ((training, 1, "learn from"), (validation, 0, "validate with")):
-            if not len(rows):
-                raise BadInput(
-                    f"{split}: no row to {purpose}, which would have {settings.fold + number} as its fold; restore it, "
-                    "or delete the run folder and train it again"
-                )
+        _require_rows(split, training, validation, "restore it, or delete the run folder and train it again")
         return Partition(sets, set_of_row, table, training, validation)
 
     groups = read_groups(settings.groups, table.ids)
@@ -100,20 +95,19 @@ def make_partition(settings: Settings, task: Task, data: Path, split: Path | Non
             stratified_folds(table.known_targets[train], settings.folds, settings.split_seed, own) == settings.fold
         )
     learned = ~held_out if groups is None else ~np.isin(groups, groups[held_out])
-    external = _is_external(set_of_row)
+    external = ~np.isin(set_of_row, OWN)
     learned[external] &= ~copies_of_test(settings.groups, table.ids[external])
     training = np.flatnonzero(learned)
     if settings.rows is not None and settings.rows < len(training):
         training = np.sort(np.random.default_rng(settings.split_seed).choice(training, settings.rows, replace=False))
     validation = np.flatnonzero(held_out)
-    for rows, purpose in ((training, "learn from"), (validation, "validate with")):
-        if not len(rows):
-            raise BadInput(f"{data}: no row is left to {purpose}; give more rows, or other folds or groups")
+    _require_rows(data, training, validation, "give more rows, or other folds or groups")
     return Partition(sets, set_of_row, table, training, validation)
 
 
-def _is_external(set_of_row: np.ndarray) -> np.ndarray:
-    return ~np.isin(set_of_row, OWN)
+def _require_rows(source: Path, training: np.ndarray, validation: np.ndarray, fix: str) -> None:
+    for rows, purpose in ((training, "learn from"), (validation, "validate with")):
+        refuse(source, [] if len(rows) else [f"no row to {purpose}; {fix}"])
 
 
 def pack_sets(partition: Partition, data: Path, runs: Path, task: Task, size: int, ranges: Ranges | None) -> Joined:

@@ -8,8 +8,8 @@ import pandas as pd
 
 from hpa.data.groups import read_groups
 from hpa.data.stratify import stratified_folds
-from hpa.data.tables import SampleTable, id_differences, read_columns, repeated_faults, shown
-from hpa.errors import refuse
+from hpa.data.tables import SampleTable, id_differences, read_columns, repeated_faults
+from hpa.errors import refuse, shown
 from hpa.files import written_whole
 
 

@@ -1,10 +1,8 @@
 """Packed images: decoded, stacked and resized once, then memory-mapped by everything that learns or predicts.
 
-A store is a folder with `images.npy` (uint8 [n, S, S, C]), `stamps.npy` (uint64 [n], a hash of the names, sizes and
-times of the files that a row was made from, of their folder and the intensity range), `facts.npy` (int32 [n, 2 + C],
-height, width and brightest numbers of these files) and `store.json` (task, channels, suffixes, size, intensity range, ids,
-source). It grows under the name `<store>.partial` and gets its own name when it is whole; a stamp of 0 marks a row that is
-still to be packed.
+A store is a folder with `images.npy` (uint8 [n, S, S, C]), `stamps.npy` (uint64 [n], a hash of the files that a row was made
+from; 0 if it is still to be packed), `facts.npy` (int32 [n, 2 + C], height, width and brightest numbers of these files) and
+`store.json`, what was asked for. It grows under the name `<store>.partial` and gets its own name when it is whole.
 """
 
 import contextlib
@@ -96,7 +94,7 @@ def require_room(stores: Mapping[Path, int], size: int, channels: int) -> None:
         channels: number of channels.
 
     Raises:
-        BadInput: if a file stands where a store belongs, or one image of this size does not fit into the memory.
+        BadInput: if a file stands where a store should be, or one image of this size does not fit into the memory.
         Failure: if the stores that are not there yet do not fit on the disk.
     """
     places = [place for folder in stores for place in (folder, _partial(folder))]
@@ -114,7 +112,7 @@ def pack(folder: Path, source: Path, ids: np.ndarray, task: Task, size: int, ran
 
     A store that was made from the same files with the same settings is opened as it is. Any other one is packed anew,
     on all cores; an interrupted or failed packing goes on where it stopped. Memory does not grow with the number of
-    images. stderr says what `remark` finds.
+    images. `remark` logs its warnings.
 
     Args:
         folder: the store.
@@ -132,7 +130,7 @@ def pack(folder: Path, source: Path, ids: np.ndarray, task: Task, size: int, ran
     """
     require_room({folder: len(ids)}, size, len(task.channels))
     files = find_files(source, ids, task, whole=True)
-    made_of = (str(source.resolve()), ranges)  # predictions are told apart by the stamps too
+    made_of = (str(source.resolve()), ranges)  # the stamps also tell whether predictions are up to date
     stamps = np.array([stamp(sample, made_of) for sample in files], np.uint64)
     request = {
         "task": task.name,

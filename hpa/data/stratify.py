@@ -4,8 +4,11 @@ Rows with the same labels are interchangeable, so what is shared out are label s
 Tsoumakas and Vlahavas, "On the Stratification of Multi-Label Data", ECML PKDD 2011). Each fold gets its whole part of
 every label set; only what division leaves over is free. Those rows are dealt at random and then moved between folds, one
 or two label sets at a time, while that lowers the squared deviation of the class counts from their ideal share. Groups of
-rows that stay together are shared out in the same way: those with the same number of rows of every class are
-interchangeable.
+rows are shared out in the same way: those with the same number of rows of every class are interchangeable.
+
+Measured with five folds (docs/pages/results.md): of the competition's 31,072 rows each class is within 0.8 rows of its ideal
+share and fold sizes differ by one; iterative-stratification has folds up to 49 rows uneven. Of 74,606 rows in whole
+antibodies each class is within 3.6 rows; scikit-learn's StratifiedGroupKFold is 44 rows off and leaves a class out of one.
 """
 
 from itertools import combinations
@@ -62,23 +65,17 @@ def stratified_folds(targets: np.ndarray, folds: int, seed: int, groups: np.ndar
 
 
 def _unit_folds(counted: np.ndarray, folds: int, generator: np.random.Generator) -> np.ndarray:
-    """Share out units, which are rows or groups of rows.
+    """Return the fold of each unit, a row or a group of rows: int64 [units].
 
-    Args:
-        counted: int64 array [units, classes + 1], how many rows of each class a unit has, and how many in all.
-        folds: number of folds, at most that of units.
-        generator: deals.
-
-    Returns:
-        int64 array [units], the fold of every unit.
+    `counted`, int64 [units, classes + 1], says how many rows of each class a unit has, and how many in all.
     """
     kinds, kind_of_unit, units = np.unique(counted, axis=0, return_inverse=True, return_counts=True)
     trained = _kinds_kept_from_fold_0(kinds, units, folds)
     ideal = units @ kinds / folds
-    if counted[:, -1].max() == 1:  # single rows: fold sizes can be even, and shall be: no gain in classes is to outdo them
+    if counted[:, -1].max() == 1:  # single rows: even fold sizes come before any gain in classes
         weights = np.ones(kinds.shape[1])
         weights[-1] = isqrt(2 * len(counted) * (kinds.shape[1] - 1)) + 1
-    else:  # Pearson's chi-square, in which a fold without any row of a rare class outdoes small gains in common ones
+    else:  # Pearson's chi-square, in which a fold without a row of a rare class weighs more than small gains in common ones
         weights = 1 / np.sqrt(np.maximum(ideal, 1))
     smallest = np.inf
     for _ in range(DEALS):
@@ -98,7 +95,7 @@ def _unit_folds(counted: np.ndarray, folds: int, generator: np.random.Generator)
 
 
 def _kinds_kept_from_fold_0(kinds: np.ndarray, units: np.ndarray, folds: int) -> np.ndarray:
-    """Return bool [kinds]: those with a class that no other unit has, short of what would leave fold 0 empty."""
+    """Return bool [kinds]: those with a class that no other unit has, as long as fold 0 does not become empty."""
     single = (kinds[:, units @ (kinds > 0) == 1] > 0).any(axis=1)
     rows = units * kinds[:, -1]
     return single & (np.cumsum(rows * single) <= rows.sum() - rows.sum() // folds)

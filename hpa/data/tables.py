@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hpa.data.layout import NAMED_IDS, describe_unread, find_folders, list_ids, list_images
-from hpa.errors import BadInput, refuse
+from hpa.data.layout import describe_unread, find_folders, list_ids, list_images
+from hpa.errors import BadInput, first_of, refuse, shown
 from hpa.files import require_plain
 from hpa.tasks import TASKS, Task
 
@@ -34,7 +34,6 @@ ARCHIVES = {
     b"7z\xbc\xaf": "7z archive",
     b"Rar!\x1a": "rar archive",
 }
-SHOWN_LETTERS = 60
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def concatenate(tables: Iterable[SampleTable]) -> SampleTable:
     return SampleTable(np.concatenate([each.ids for each in tables]), targets)
 
 
-def table_beside(folder: Path) -> Path:
+def table_next_to(folder: Path) -> Path:
     """Return the file that holds the labels of the images in a folder, if there is one: `<folder>.csv`."""
     return Path(f"{folder if folder.name else folder.absolute()}.csv")  # the current folder is '.'
 
@@ -87,13 +86,13 @@ def read_labelled(folder: Path, task: Task, table: Path | None = None) -> Sample
         BadInput: if there is no table; for a faulty one (see `read_training_table`), a folder that is not named after a
             class or holds no image, an id that is in two class folders, and an image next to them.
     """
-    beside = table_beside(folder)
+    own_table = table_next_to(folder)
     class_folders = [] if table or task.labels == "many" else find_folders(folder)
-    if beside.exists() and not any(class_folder.name in task.classes for class_folder in class_folders):
+    if own_table.exists() and not any(class_folder.name in task.classes for class_folder in class_folders):
         class_folders = []  # an `__MACOSX` or `old` next to flat images, say
     if not class_folders:
-        refuse(beside, [] if table or beside.exists() else [_describe_missing_table(folder, beside, task)])
-        return read_training_table(table or beside, task)
+        refuse(own_table, [] if table or own_table.exists() else [_describe_missing_table(folder, own_table, task)])
+        return read_training_table(table or own_table, task)
     loose = [image.name for image in list_images(folder) if image.parent == folder]
     faults: list[str] = []
     class_of: dict[str, str] = {}
@@ -126,12 +125,12 @@ def read_samples(data: Path, name: str, task: Task) -> SampleTable:
 
 
 def has_test_set(data: Path) -> bool:
-    """Tell whether the data has a test set; data without a training set counts as having one, so that it will be missed."""
+    """Tell whether the data has a test set, or should have one, as data without a training set should."""
     return any((data / name).exists() for name in ("sample_submission.csv", "test")) or not (data / "train").exists()
 
 
 def read_ids(data: Path, task: Task) -> np.ndarray:
-    """Return the ids of the test set: those of sample_submission.csv where that is there, else of the files in `test/`.
+    """Return the ids of the test set: those of sample_submission.csv if it exists, else of the files in `test/`.
 
     Raises:
         BadInput: if there is neither, the table is faulty, or the folder holds no image.
@@ -170,15 +169,15 @@ def read_training_table(path: Path, task: Task) -> SampleTable:
         wrong = [name for name in named if name not in number_of]
         numbers = list({number_of[name] for name in named if name in number_of})
         if not named:
-            faults.append((row, f"id {shown(identifier)}: {column} is empty; give at least one class number"))
+            fault = "is empty; give at least one class number"
         elif wrong:
-            faults.append((row, f"id {shown(identifier)}: {column} holds {listed(wrong)}; {_describe_classes(task)}"))
+            fault = f"holds {first_of([repr(shown(name)) for name in wrong], 10)}; {_describe_classes(task)}"
         elif task.labels == "one" and len(numbers) > 1:
-            faults.append(
-                (row, f"id {shown(identifier)}: {column} names {len(numbers)} classes; this task has one a sample")
-            )
+            fault = f"names {len(numbers)} classes; this task has one a sample"
         else:
             targets[row, numbers] = 1
+            continue
+        faults.append((row, f"id {shown(identifier)}: {column} {fault}"))
     refuse(path, [f"line {row + 2}: {fault}" for row, fault in sorted(faults)])
     return SampleTable(frame["Id"].to_numpy(dtype=str), targets)
 
@@ -224,7 +223,7 @@ def read_columns(
         raise BadInput(f"{path}: not a CSV table in UTF-8 ({shown(str(error).strip(), 200)})") from error
     choices = [list(each) for each in (columns, *alternatives)]
     columns = min(choices, key=lambda each: len(set(each) - set(names)))
-    found = ", ".join(shown(name) for name in names[:20]) + (", ..." if len(names) > 20 else "")
+    found = first_of([shown(name) for name in names], 20)
     missing = [column for column in columns if column not in names]
     if missing:
         accepted = f"; accepted are {' or '.join(map(','.join, choices))}" if alternatives else ""
@@ -245,23 +244,16 @@ def read_columns(
     if len(frame) and not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus first fields for row names
         raise BadInput(f"{path}: rows have more fields than the first line; put quotes around a field with commas")
     frame = frame.set_axis(names, axis=1)[columns].fillna("")
-    refuse(path, _control_faults(frame))
+    unsound = np.argwhere(np.column_stack([frame[column].str.contains(CONTROL) for column in columns])).tolist()
+    values = [(row, columns[column], shown(repr(frame.iloc[row, column]))) for row, column in unsound]
+    fault = "holds a line break or control character; take it out"
+    refuse(path, [f"line {row + 2}: {column} {value} {fault}" for row, column, value in values])
     filled = np.flatnonzero(frame.ne("").any(axis=1))
     if not len(filled):
         if may_be_empty:
             return frame[:0]
         raise BadInput(f"{path}: no rows below the header")
     return frame[: filled[-1] + 1]  # empty lines at the end are no rows
-
-
-def shown(text: str, letters: int = SHOWN_LETTERS) -> str:
-    """Return a text for a message: a damaged table may hold one of megabytes, of which only the beginning is kept."""
-    return text if len(text) <= letters else f"{text[:letters]}... ({len(text)} letters)"
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return some names, each in quotes, for a message: the first ten."""
-    return ", ".join(f"'{shown(name)}'" for name in names[:10]) + (", ..." if len(names) > 10 else "")
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -291,15 +283,6 @@ def _parse(content: bytes, **options: object) -> pd.DataFrame:
     )
 
 
-def _control_faults(frame: pd.DataFrame) -> list[str]:
-    faults = []
-    for column in frame.columns:
-        for row in np.flatnonzero(frame[column].str.contains(CONTROL)):
-            value = shown(repr(frame[column].iloc[row]))
-            faults.append((row, f"line {row + 2}: {column} {value} holds a line break or control character; take it out"))
-    return [fault for _, fault in sorted(faults)]
-
-
 def id_differences(found: np.ndarray, expected: np.ndarray, source: object) -> list[str]:
     """Say how many ids are missing, surplus or repeated, and which are the first of them; nothing if none are.
 
@@ -316,12 +299,7 @@ def id_differences(found: np.ndarray, expected: np.ndarray, source: object) -> l
         f"ids that {source} does not have": [each for each in counts if each not in wanted],
         "ids in more than one row": [each for each, count in counts.items() if count > 1],
     }
-    return [f"{len(ids)} {what} ({first_ids(ids)})" for what, ids in differences.items() if ids]
-
-
-def first_ids(ids: Sequence[str] | np.ndarray) -> str:
-    """Return the first three of some ids for a message."""
-    return ", ".join(shown(str(each)) for each in ids[:NAMED_IDS]) + (", ..." if len(ids) > NAMED_IDS else "")
+    return [f"{len(ids)} {what} ({first_of([shown(each) for each in ids])})" for what, ids in differences.items() if ids]
 
 
 def _name_faults(ids: Iterable[str]) -> list[str]:
@@ -348,10 +326,10 @@ def _id_faults(ids: pd.Series) -> list[tuple[int, str]]:
     return faults
 
 
-def _describe_missing_table(folder: Path, beside: Path, task: Task) -> str:
+def _describe_missing_table(folder: Path, own_table: Path, task: Task) -> str:
     if task.labels == "one":
-        names = ", ".join(task.classes if len(task.classes) <= 10 else (*task.classes[:NAMED_IDS], "..."))
-        fix = f"put the images into folders named {names}, or the labels into {beside}"
+        names = first_of(task.classes, 10 if len(task.classes) <= 10 else 3)
+        fix = f"put the images into folders named {names}, or the labels into {own_table}"
         return f"no such table, and no class folders in {folder}; {fix}"
     present = {class_folder.name for class_folder in find_folders(folder)} if folder.is_dir() else set()
     other = [each.name for each in TASKS.values() if each.labels == "one" and present & set(each.classes)]

@@ -10,19 +10,10 @@ import socket
 import time
 from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, NoReturn
+from urllib.error import URLError
 from urllib.parse import quote, urlsplit
-from urllib.request import (
-    HTTPDefaultErrorHandler,
-    HTTPErrorProcessor,
-    HTTPHandler,
-    HTTPRedirectHandler,
-    HTTPSHandler,
-    OpenerDirector,
-    ProxyHandler,
-    Request,
-    UnknownHandler,
-)
+from urllib.request import FTPHandler, HTTPHandler, HTTPSHandler, OpenerDirector, Request, build_opener
 
 from hpa.errors import BadInput
 
@@ -54,16 +45,6 @@ def encoded_address(base_url: str) -> str:
     raise BadInput(f"base_url {base_url}: {expected}", "base_url")
 
 
-def opener() -> OpenerDirector:
-    """Return what opens http and https addresses, and no others: a server may redirect to `ftp:` or `file:`."""
-    director = OpenerDirector()
-    for handler in (
-        ProxyHandler, UnknownHandler, _Handler, HTTPDefaultErrorHandler, HTTPRedirectHandler, HTTPErrorProcessor,
-    ):  # fmt: skip
-        director.add_handler(handler())
-    return director
-
-
 class _TimedBytes(io.RawIOBase):
     """What comes through a socket; raises TimeoutError if it comes too slowly."""
 
@@ -89,7 +70,7 @@ class _TimedBytes(io.RawIOBase):
 
 
 class _Answer(HTTPResponse):
-    """An answer that is bounded in time and size, whatever the server says and does, that of a redirection too."""
+    """An answer that is bounded in time and size, also that of a redirection."""
 
     def __init__(self, sock: socket.socket, *arguments: Any, **named: Any) -> None:
         super().__init__(sock, *arguments, **named)
@@ -107,9 +88,17 @@ class _SecureConnection(HTTPSConnection):
     response_class = _Answer
 
 
-class _Handler(HTTPHandler, HTTPSHandler):
+class _Handler(HTTPHandler, HTTPSHandler, FTPHandler):
     def http_open(self, request: Request) -> HTTPResponse:
         return self.do_open(_Connection, request)
 
     def https_open(self, request: Request) -> HTTPResponse:
         return self.do_open(_SecureConnection, request)
+
+    def ftp_open(self, request: Request) -> NoReturn:
+        raise URLError("unknown url type: ftp")
+
+
+def opener() -> OpenerDirector:
+    """Return what opens http and https addresses, and no others: urllib would follow a redirection to `ftp:` too."""
+    return build_opener(_Handler)

@@ -67,7 +67,7 @@ class Field:
         unit: the typical radius of a cell in pixels.
         cells: the cells between divisions.
         labels: uint8, the number of the cell at each pixel, 0 outside of cells.
-        nuclei, nucleoli: float32 in [0, 1], those of `cells`.
+        nuclei, nucleoli: float32 in [0, 1].
         rim: float32, the distance to the next cell edge in units; 0 outside of cells.
         away: float32, the distance to the next nucleus in units; 0 in nuclei.
         reticulum: float32 in [0, 1], the net of the endoplasmic reticulum.
@@ -165,7 +165,7 @@ def field_of(
 def _centers(
     size: int, unit: float, crowded: bool, daughters: bool, generator: Generator
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Place the cells, the first near the middle; of a daughters pair the two come first, with the ends of their bridge."""
+    """Place the cells, the first near the middle; daughters come first, with the ends of their bridge."""
     middle = size * generator.uniform(0.4, 0.6, 2)
     placed, bridge = [middle], None
     if daughters:
@@ -173,7 +173,7 @@ def _centers(
         placed, bridge = [middle - along, middle + along], middle + np.outer([-0.34, 0.34], along)
     wanted = generator.integers(5, 7) if crowded else generator.integers(3, 6)
     for candidate in size * generator.uniform(0.02, 0.98, (40, 2)):
-        if crowded:  # next to a cell that stands already
+        if crowded:  # next to another cell
             candidate = placed[generator.integers(len(placed))] + 1.35 * unit * unit_vectors(generator.uniform(0, 2 * np.pi))
         if len(placed) < wanted and np.linalg.norm(np.array(placed) - candidate, axis=1).min() > 1.3 * unit:
             placed.append(candidate)

@@ -4,9 +4,8 @@ A field of view shows several cells. Red are microtubules, blue nuclei, yellow t
 whose pattern shows its one to five classes. The same seed gives the same pixels, in any order and on any number of threads.
 """
 
-import contextlib
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +37,8 @@ FILE_BYTES_A_PIXEL, FILE_BYTES = 0.7, 4096  # of disk: noise compresses badly, a
 SPLITS = ("train", "test")
 RECORD = "drawn.json"
 
+Picture = tuple[Sequence[Path], Callable[[], Iterable[np.ndarray]]]
+
 
 def write_dataset(folder: Path, train: int, test: int, size: int = 512, seed: int = 0) -> None:
     """Write drawn cells to `folder` in the competition's layout, on all cores.
@@ -56,7 +57,7 @@ def write_dataset(folder: Path, train: int, test: int, size: int = 512, seed: in
     Raises:
         BadInput: if the folder holds anything else, or a number is out of range.
     """
-    check(size, seed, at_once=cores())
+    check(size, seed, cores() * BYTES_A_PIXEL)
     if min(train, test) < 1:
         raise BadInput(f"cannot draw {train} training and {test} test fields; at least one of each is needed")
     folder = Path(folder)
@@ -66,17 +67,15 @@ def write_dataset(folder: Path, train: int, test: int, size: int = 512, seed: in
         return np.moveaxis(draw_field([int(number) for number in target.split()], size, generator), -1, 0)
 
     request = {"train": train, "test": test, "size": size, "seed": seed, "drawing": DRAWING}
-    with claimed(folder, request, images=(train + test) * len(HPA.channels)):
-        tables = {split: sample_table(split, rows, seed) for split, rows in zip(SPLITS, (train, test), strict=True)}
-        pictures = [
-            ([folder / split / f"{identifier}_{channel}.png" for channel in HPA.channels], partial(draw, split, row, target))
-            for split, table in tables.items()
-            for row, (identifier, target) in enumerate(zip(table["Id"], table["Target"], strict=True))
-        ]
-        draw_missing(pictures, "field")
-        write_table(folder / "test_key.csv", tables["test"])
-        write_table(folder / "sample_submission.csv", tables["test"][["Id"]].assign(Predicted="0"))
-        write_table(folder / "train.csv", tables["train"])
+    tables = {split: sample_table(split, rows, seed) for split, rows in zip(SPLITS, (train, test), strict=True)}
+    pictures = [
+        ([folder / split / f"{identifier}_{channel}.png" for channel in HPA.channels], partial(draw, split, row, target))
+        for split, table in tables.items()
+        for row, (identifier, target) in enumerate(zip(table["Id"], table["Target"], strict=True))
+    ]
+    submission = tables["test"][["Id"]].assign(Predicted="0")
+    written = {"test_key.csv": tables["test"], "sample_submission.csv": submission, "train.csv": tables["train"]}
+    write_drawing(folder, request, pictures, "field", written)
 
 
 def sample_table(split: str, rows: int, seed: int) -> pd.DataFrame:
@@ -110,23 +109,37 @@ def sample_targets(rows: int, generator: Generator) -> np.ndarray:
     return targets
 
 
-def check(size: int, seed: int, at_once: int = 1, bytes_a_pixel: int = BYTES_A_PIXEL) -> None:
-    """Refuse a picture's size or a seed that is out of range, and what the memory is too small to draw at once."""
+def check(size: int, seed: int, bytes_a_pixel: int) -> None:
+    """Raise BadInput if a picture's size or a seed is out of range, or the memory too small to draw it."""
     if size < SMALLEST or seed < 0:
         raise BadInput(
             f"cannot draw images of {size} pixels with seed {seed}; at least {SMALLEST} pixels and seed 0 are needed"
         )
-    require_picture(size, at_once * bytes_a_pixel, "drawing images")
+    require_picture(size, bytes_a_pixel, "drawing images")
 
 
-@contextlib.contextmanager
-def claimed(folder: Path, request: dict[str, Any], images: int) -> Iterator[None]:
-    """Hold `folder`, while the block runs, for the drawing that `request` describes, of so many `images`; record it there.
+def write_drawing(
+    folder: Path, request: dict[str, Any], pictures: Sequence[Picture], unit: str, tables: dict[str, pd.DataFrame]
+) -> None:
+    """Draw, on all cores, every picture of which a file is missing, then write the CSVs that are not there yet.
+
+    Args:
+        folder: absent, empty, or holding the same drawing, finished or not.
+        request: what is drawn, to be recorded in the folder.
+        pictures: for each of them its files, and what draws it: an image for each file, as `write_image` takes it.
+        unit: what the progress bar counts.
+        tables: each under its file's name.
 
     Raises:
         BadInput: if the folder holds anything but what was asked for.
         Failure: if the images do not fit onto the disk, or another process draws there.
     """
+
+    def draw(picture: Picture) -> None:
+        files, images = picture
+        for path, image in zip(files, images(), strict=True):
+            write_image(path, image)
+
     record = folder / RECORD
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"{folder}: is a file; name a folder")
@@ -136,38 +149,20 @@ def claimed(folder: Path, request: dict[str, Any], images: int) -> Iterator[None
             raise BadInput(f"{folder}: holds cells drawn with {found}, not with {request}; delete it or name another folder")
     elif folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
         raise BadInput(f"{folder}: is not empty and holds no drawn cells; name another folder, nothing here was touched")
-    if not record.exists():  # before anything is recorded, or a smaller drawing would be refused
+    else:  # before anything is recorded, or a smaller drawing would be refused
+        images = sum(len(files) for files, _ in pictures)
         each = max(FILE_BYTES, int(FILE_BYTES_A_PIXEL * request["size"] ** 2))
         require_disk(folder, images * each, f"{images} images of {request['size']} pixels")
     with locked(folder / ".lock", wait=False):
         if not record.exists():
             write_json(record, request)
-        yield
-
-
-def draw_missing(pictures: Sequence[tuple[Sequence[Path], Callable[[], Iterable[np.ndarray]]]], unit: str) -> None:
-    """Draw, on all cores, every `unit` of which a file is missing.
-
-    Args:
-        pictures: for each of them its files, and what draws it: an image for each file, as `write_image` takes it.
-        unit: what the progress bar counts.
-    """
-
-    def draw(picture: tuple[Sequence[Path], Callable[[], Iterable[np.ndarray]]]) -> None:
-        files, images = picture
-        for path, image in zip(files, images(), strict=True):
-            write_image(path, image)
-
-    missing = [each for each in pictures if not all(path.exists() for path in each[0])]
-    for _ in map_in_threads(draw, missing, "drawing", unit=unit):
-        pass
-
-
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a CSV, whole or not at all, if it is not there yet."""
-    if not path.exists():
-        with written_whole(path) as temporary:
-            table.to_csv(temporary, index=False)
+        missing = [each for each in pictures if not all(path.exists() for path in each[0])]
+        for _ in map_in_threads(draw, missing, "drawing", unit=unit):
+            pass
+        for name, table in tables.items():
+            if not (folder / name).exists():
+                with written_whole(folder / name) as temporary:
+                    table.to_csv(temporary, index=False)
 
 
 def draw_field(classes: Sequence[int], size: int, generator: Generator) -> np.ndarray:
@@ -235,7 +230,7 @@ def contact_sheet(path: Path, size: int = 256, seed: int = 0) -> None:
     Raises:
         BadInput: if a number is out of range or `path` has no suffix that OpenCV can write.
     """
-    check(size, seed, bytes_a_pixel=BYTES_A_PIXEL + 3 * 4 * len(HPA.classes))  # colours, in a few copies
+    check(size, seed, BYTES_A_PIXEL + 3 * 4 * len(HPA.classes))  # colours, in a few copies
 
     def picture(number: int) -> np.ndarray:
         red, green, blue, _ = np.moveaxis(draw_field([number], size, default_rng([seed, number])), -1, 0).astype(np.float32)

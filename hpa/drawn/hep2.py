@@ -16,7 +16,7 @@ from numpy.random import Generator, default_rng
 
 from hpa.data.pictures import captioned, write_sheet
 from hpa.drawn.cells import DIRECTIONS, Cell, Field, blurred, dots, field_of, filled, noise
-from hpa.drawn.fields import check, claimed, draw_missing, photons, write_table
+from hpa.drawn.fields import check, photons, write_drawing
 from hpa.drawn.patterns import endoplasmic_reticulum, golgi_apparatus, nuclear_membrane
 from hpa.errors import BadInput
 from hpa.files import cores
@@ -46,22 +46,21 @@ def write_cells(folder: Path, train: int, validation: int, test: int, size: int 
     Raises:
         BadInput: if the folder holds anything else, or a number is out of range.
     """
-    check(size, seed, cores(), BYTES_A_PIXEL)
+    check(size, seed, cores() * BYTES_A_PIXEL)
     cells = {"train": train, "validation": validation, "test": test}
     if min(cells.values()) < len(HEP2.classes):
         wanted = ", ".join(f"{count} {split}" for split, count in cells.items())
         raise BadInput(f"cannot draw {wanted} cells; each set needs at least {len(HEP2.classes)}, one of each class")
     folder = Path(folder)
     request = {"task": HEP2.name, **cells, "size": size, "seed": seed, "drawing": DRAWING}
-    with claimed(folder, request, images=sum(cells.values())):
-        table = cell_table(cells, seed)
-        pictures = []
-        for specimen, rows in table.groupby("specimen"):
-            number, generator = HEP2.classes.index(rows["Image class"].iloc[0]), default_rng([seed, 1, specimen])
-            draw = partial(draw_specimen, number, len(rows), size, generator)
-            pictures.append(([folder / file for file in rows["file"]], draw))
-        draw_missing(pictures, "specimen")
-        write_table(folder / "gt_training.csv", table.loc[table["split"] != "test", ["Image ID", "Image class"]])
+    table = cell_table(cells, seed)
+    pictures = []
+    for specimen, rows in table.groupby("specimen"):
+        number, generator = HEP2.classes.index(rows["Image class"].iloc[0]), default_rng([seed, 1, specimen])
+        draw = partial(draw_specimen, number, len(rows), size, generator)
+        pictures.append(([folder / file for file in rows["file"]], draw))
+    labels = table.loc[table["split"] != "test", ["Image ID", "Image class"]]
+    write_drawing(folder, request, pictures, "specimen", {"gt_training.csv": labels})
 
 
 def cell_table(cells: dict[str, int], seed: int) -> pd.DataFrame:
@@ -91,9 +90,8 @@ def class_counts(cells: int) -> np.ndarray:
 def draw_specimen(number: int, count: int, size: int, generator: Generator) -> Iterator[np.ndarray]:
     """Draw `count` cells of one specimen of class `number`, uint8 [size, size] each."""
     coarseness, blur = generator.uniform(0, 1), generator.uniform(0.008, 0.028) * size
-    photons_at_most = _log_uniform(20, 600, generator)
-    # Light of the nucleus and of the cytoplasm that is not the pattern's, in units of the pattern's brightest.
-    haze, fog = _log_uniform(0.04, 1.6, generator), _log_uniform(0.03, 0.6, generator)
+    # Haze and fog are light of the nucleus and of the cytoplasm that is not the pattern's, in units of its brightest.
+    photons_at_most, haze, fog = np.exp(generator.uniform(np.log([20, 0.04, 0.03]), np.log([600, 1.6, 0.6])))
     for _ in range(count):
         field = _grow_cells(size, generator)
         pattern = blurred(PATTERNS[number](field, coarseness, generator), blur)
@@ -102,10 +100,6 @@ def draw_specimen(number: int, count: int, size: int, generator: Generator) -> I
         light = pattern / pattern.max() + blurred(stray, 1.5 * blur) + np.float32(0.02)
         recorded = photons(light * np.float32(photons_at_most / light.max()), generator)
         yield cv2.normalize(recorded, None, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U)  # type: ignore[call-overload]
-
-
-def _log_uniform(low: float, high: float, generator: Generator) -> float:
-    return np.exp(generator.uniform(np.log(low), np.log(high)))
 
 
 def _grow_cells(size: int, generator: Generator) -> Field:
@@ -170,7 +164,7 @@ def contact_sheet(path: Path, size: int = 78, seed: int = 0) -> None:
     Raises:
         BadInput: if a number is out of range or `path` has no suffix that OpenCV can write.
     """
-    check(size, seed, bytes_a_pixel=BYTES_A_PIXEL + 4 * SPECIMENS_SHOWN * len(HEP2.classes))  # in a few copies
+    check(size, seed, BYTES_A_PIXEL + 4 * SPECIMENS_SHOWN * len(HEP2.classes))  # in a few copies
     tiles = (
         captioned(name, next(draw_specimen(number, 1, size, default_rng([seed, 2, number, specimen]))))
         for specimen in range(SPECIMENS_SHOWN)

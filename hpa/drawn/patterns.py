@@ -10,9 +10,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from hpa.drawn.cells import Cell, Field, blurred, circumferences, discs, dots, filled, noise, strokes, unit_vectors
-
-Pattern = Callable[[Field, Generator], np.ndarray]
+from hpa.drawn.cells import Cell, Field, blurred, circumferences, discs, dots, noise, strokes, unit_vectors
 
 
 def cytoplasm(field: Field) -> np.ndarray:
@@ -52,6 +50,11 @@ def nuclear_speckles(field: Field, generator: Generator) -> np.ndarray:
     return dots(field.size, np.concatenate(blobs), 0.02 * field.unit) * (1 - field.nucleoli) + 0.3 * field.nuclei
 
 
+def nuclear_bodies(field: Field, generator: Generator) -> np.ndarray:
+    """Few small sharp dots in the nucleus."""
+    return _bodies(field, generator, (4, 8), (-0.85, -0.15), (0.03, 0.045)) + 0.08 * field.nuclei
+
+
 def endoplasmic_reticulum(field: Field, generator: Generator) -> np.ndarray:
     """A net that fades outward."""
     return cytoplasm(field) * (0.2 + 0.8 * field.reticulum) * np.exp(field.away / np.float32(-0.35))
@@ -71,6 +74,16 @@ def peroxisomes(field: Field, generator: Generator) -> np.ndarray:
     """Very many tiny dots all over the cytoplasm."""
     points = [_scattered(cell, generator, generator.integers(110, 160), 0.05, 0.95) for cell in field.cells]
     return dots(field.size, np.concatenate(points), 0.012 * field.unit)
+
+
+def endosomes(field: Field, generator: Generator) -> np.ndarray:
+    """Dots of middle size in the cytoplasm."""
+    return _bodies(field, generator, (20, 30), (0.05, 0.75), (0.022, 0.04)) + 0.04 * cytoplasm(field)
+
+
+def lysosomes(field: Field, generator: Generator) -> np.ndarray:
+    """Larger and fewer spots, crowded around one side of the nucleus."""
+    return _bodies(field, generator, (12, 18), (0.08, 0.45), (0.045, 0.075), spread=0.13) + 0.06 * cytoplasm(field)
 
 
 def intermediate_filaments(field: Field, generator: Generator) -> np.ndarray:
@@ -162,6 +175,11 @@ def centrosome(field: Field, generator: Generator) -> np.ndarray:
     return dots(field.size, pairs, 0.018 * field.unit) + 0.03 * cytoplasm(field)
 
 
+def lipid_droplets(field: Field, generator: Generator) -> np.ndarray:
+    """Hollow circles with a bright rim."""
+    return _bodies(field, generator, (16, 26), (0.1, 0.75), (0.05, 0.085), rim=0.02) + 0.04 * cytoplasm(field)
+
+
 def plasma_membrane(field: Field, generator: Generator) -> np.ndarray:
     """A line all along the cell edge."""
     return _edge(field) * (1 + 0.15 * noise(field.size, 0.3 * field.unit, generator)) + 0.12 * (field.labels > 0)
@@ -202,6 +220,11 @@ def cytosol(field: Field, generator: Generator) -> np.ndarray:
     return (cytoplasm(field) + 0.08 * field.nuclei) * texture
 
 
+def cytoplasmic_bodies(field: Field, generator: Generator) -> np.ndarray:
+    """Few compact dots in the cytoplasm."""
+    return _bodies(field, generator, (3, 7), (0.15, 0.75), (0.035, 0.05)) + 0.06 * cytoplasm(field)
+
+
 def rods_and_rings(field: Field, generator: Generator) -> np.ndarray:
     """Few short rods and small rings."""
     rods = []
@@ -210,8 +233,40 @@ def rods_and_rings(field: Field, generator: Generator) -> np.ndarray:
         angle = generator.uniform(0, np.pi, len(middle))
         half = 0.13 * field.unit * unit_vectors(angle)
         rods += list(np.stack([middle - half, middle + half], axis=1))
-    rings = _bodies(count=(1, 3), depth=(0.2, 0.7), radius=(0.08, 0.11), rim=0.035)(field, generator)
+    rings = _bodies(field, generator, (1, 3), (0.2, 0.7), (0.08, 0.11), rim=0.035)
     return strokes(field.size, rods, 0.04 * field.unit) + 0.6 * rings + 0.04 * cytoplasm(field)
+
+
+PATTERNS: tuple[Callable[[Field, Generator], np.ndarray], ...] = (  # the index is the class number
+    nucleoplasm,
+    nuclear_membrane,
+    nucleoli,
+    fibrillar_center,
+    nuclear_speckles,
+    nuclear_bodies,
+    endoplasmic_reticulum,
+    golgi_apparatus,
+    peroxisomes,
+    endosomes,
+    lysosomes,
+    intermediate_filaments,
+    actin_filaments,
+    focal_adhesions,
+    microtubules,
+    microtubule_ends,
+    cytokinetic_bridge,
+    mitotic_spindle,
+    microtubule_organizing_center,
+    centrosome,
+    lipid_droplets,
+    plasma_membrane,
+    cell_junctions,
+    mitochondria,
+    aggresome,
+    cytosol,
+    cytoplasmic_bodies,
+    rods_and_rings,
+)
 
 
 def _scattered(
@@ -223,27 +278,23 @@ def _scattered(
 
 
 def _bodies(
+    field: Field,
+    generator: Generator,
     count: tuple[int, int],
     depth: tuple[float, float],
     radius: tuple[float, float],
     spread: float = 0,
     rim: float = 0,
-    haze: float = 0,
-    nuclear_haze: float = 0,
-) -> Pattern:
-    """Return a pattern of round bodies in haze, as many, as deep and as large as the ranges say; with a `rim`, rings."""
-
-    def draw(field: Field, generator: Generator) -> np.ndarray:
-        circles = []
-        for cell in field.cells:
-            points = _scattered(cell, generator, generator.integers(*count), *depth, spread)
-            circles.append(np.column_stack([points, generator.uniform(*radius, len(points)) * field.unit]))
-        every = np.concatenate(circles)
-        curves = circumferences(every)
-        bodies = strokes(field.size, curves, rim * field.unit, closed=True) if rim else filled(field.size, curves)
-        return bodies + haze * cytoplasm(field) + nuclear_haze * field.nuclei
-
-    return draw
+) -> np.ndarray:
+    """Draw round bodies in every cell, as many, as deep and as large as the ranges say; a `rim` makes them hollow."""
+    circles = []
+    for cell in field.cells:
+        points = _scattered(cell, generator, generator.integers(*count), *depth, spread)
+        circles.append(np.column_stack([points, generator.uniform(*radius, len(points)) * field.unit]))
+    every = np.concatenate(circles)
+    if rim:
+        return strokes(field.size, circumferences(every), rim * field.unit, closed=True)
+    return discs(field.size, every)
 
 
 def _arcs(
@@ -262,35 +313,3 @@ def _organizers(field: Field) -> np.ndarray:
 
 def _edge(field: Field) -> np.ndarray:
     return np.exp(field.rim / np.float32(-0.035)) * (field.labels > 0)
-
-
-PATTERNS: tuple[Pattern, ...] = (  # the index is the class number
-    nucleoplasm,
-    nuclear_membrane,
-    nucleoli,
-    fibrillar_center,
-    nuclear_speckles,
-    _bodies(count=(4, 8), depth=(-0.85, -0.15), radius=(0.03, 0.045), nuclear_haze=0.08),  # few small sharp dots
-    endoplasmic_reticulum,
-    golgi_apparatus,
-    peroxisomes,
-    _bodies(count=(20, 30), depth=(0.05, 0.75), radius=(0.022, 0.04), haze=0.04),  # dots of middle size
-    _bodies(count=(12, 18), depth=(0.08, 0.45), radius=(0.045, 0.075), spread=0.13, haze=0.06),  # larger, to one side
-    intermediate_filaments,
-    actin_filaments,
-    focal_adhesions,
-    microtubules,
-    microtubule_ends,
-    cytokinetic_bridge,
-    mitotic_spindle,
-    microtubule_organizing_center,
-    centrosome,
-    _bodies(count=(16, 26), depth=(0.1, 0.75), radius=(0.05, 0.085), rim=0.02, haze=0.04),  # hollow circles
-    plasma_membrane,
-    cell_junctions,
-    mitochondria,
-    aggresome,
-    cytosol,
-    _bodies(count=(3, 7), depth=(0.15, 0.75), radius=(0.035, 0.05), haze=0.06),  # few compact dots
-    rods_and_rings,
-)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hpa.data.tables import id_differences, shown
-from hpa.errors import refuse
+from hpa.data.tables import id_differences
+from hpa.errors import refuse, shown
 from hpa.scoring.folds import join_folds
 from hpa.scoring.predictions import Predictions, is_made_from, model_fault, read_predictions
 from hpa.tta import NO_TTA, TTA

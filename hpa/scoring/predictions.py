@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hpa.data.tables import shown
-from hpa.errors import BadInput, refuse
+from hpa.errors import BadInput, refuse, shown
 from hpa.files import file_digest, require_plain, written_whole
 from hpa.tasks import LABELS
 from hpa.tta import NO_TTA, TTA

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from hpa.data.tables import read_columns, shown
-from hpa.errors import BadInput, refuse
+from hpa.data.tables import read_columns
+from hpa.errors import BadInput, refuse, shown
 from hpa.files import file_digest, read_json, write_json
 from hpa.scoring.rules import THRESHOLDS
 from hpa.scoring.thresholds import Rule

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hpa.data.tables import listed, read_columns, read_sample_submission, read_training_table, shown
-from hpa.errors import refuse
+from hpa.data.tables import read_columns, read_sample_submission, read_training_table
+from hpa.errors import first_of, refuse, shown
 from hpa.files import file_digest, write_json, written_whole
 from hpa.scoring.metrics import macro_f1
 from hpa.tasks import Task
@@ -138,7 +138,8 @@ def _read(path: Path, expected: list[str], source: Path, class_count: int) -> tu
         if not named:
             faults.append(f"{where}: Predicted is empty; give at least one class number")
         elif wrong:
-            faults.append(f"{where}: Predicted holds {listed(wrong)}; class numbers are 0 to {class_count - 1}")
+            named = first_of([repr(shown(name)) for name in wrong], 10)
+            faults.append(f"{where}: Predicted holds {named}; class numbers are 0 to {class_count - 1}")
         elif len(set(named)) < len(named):
             faults.append(f"{where}: Predicted '{shown(text)}' names a class twice; name it once")
         else:

@@ -7,7 +7,7 @@ import pytest
 from train_settings import train_settings
 
 from hpa import pack
-from hpa.data.external import join, read_external, warn_of_tested
+from hpa.data.external import merge, read_external, warn_of_tested
 from hpa.data.layout import EXTERNAL, say_once
 from hpa.data.partition import make_partition
 from hpa.data.tables import SampleTable, read_training_table
@@ -50,7 +50,7 @@ def test_the_real_table_is_read_as_it_is(data, shared_data):
         (data / f"{name}.csv").symlink_to(shared_data / f"kaggle_csv/{real}.csv")
     [samples] = read_external(data, HPA).values()
     assert len(samples) == 74_606
-    joined = join({"train": read_training_table(shared_data / "kaggle_csv/train.csv", HPA), "external": samples}, HPA)
+    joined = merge({"train": read_training_table(shared_data / "kaggle_csv/train.csv", HPA), "external": samples}, HPA)
     assert len(joined) == 31_072 + 74_606
     assert joined.targets[:31_072, 27].sum() == 11
 
@@ -80,14 +80,14 @@ def test_no_table(data):
 
 
 def test_sets_follow_one_another():
-    joined = join({"train": rows(a=[3], b=[7, 0]), "external": rows(c=[1])}, HPA)
+    joined = merge({"train": rows(a=[3], b=[7, 0]), "external": rows(c=[1])}, HPA)
     assert joined.ids.tolist() == ["a", "b", "c"]
     assert [np.flatnonzero(row).tolist() for row in joined.targets] == [[3], [0, 7], [1]]
 
 
 def test_ids_in_both_are_refused_with_their_labels_where_these_clash():
     with pytest.raises(BadInput) as caught:
-        join({"train": rows(a=[3], b=[7, 0], c=[1]), "external": rows(b=[0, 7], c=[2, 25], d=[1])}, HPA)
+        merge({"train": rows(a=[3], b=[7, 0], c=[1]), "external": rows(b=[0, 7], c=[2, 25], d=[1])}, HPA)
     mend = "but ids are distinct over all sets; rename one, or delete it if it is the same image"
     assert str(caught.value).splitlines() == [
         "train and external: 2 faults",
