@@ -270,7 +270,7 @@ def test_predictions_scale_by_the_range_of_each_run(data, tmp_path, monkeypatch,
     seen = []
     model = SimpleNamespace(output=np.empty((0, 6)))
     model.predict_on_batch = lambda images: seen.append(images) or np.zeros((len(images), 6), np.float32)
-    monkeypatch.setattr(predict, "_load", lambda folder: model)
+    monkeypatch.setattr(predict, "load_run", lambda folder: model)
     save(data / "train", "00", np.full((30, 60), 4095, np.uint16), np.zeros((30, 60), np.uint8))
     files = find_files(data / "train", ids_of(data), TASK)
     assert predict.predict_files(folders, files).shape == (3, 12, 6)
