@@ -147,10 +147,9 @@ class Run:
 
     def plot(self) -> Figure:
         """Return a figure of the losses and scores over the epochs."""
-        from hpa.runs.monitor import MONITORS
         from hpa.training.curves import draw_curves
 
-        return draw_curves(self.history, f"{self.name} {self.settings.stage}", MONITORS[self.task.labels])
+        return draw_curves(self.history, f"{self.name} {self.settings.stage}", self.task.kind.monitor)
 
     def finetune(self, stage: str, data: str | Path | None = None, **settings: Any) -> Run:
         """Train the next stage from this run's best model, or go on with it, and return the finished run.

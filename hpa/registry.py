@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from hpa.errors import BadInput
 
@@ -22,6 +22,25 @@ Record = TypeVar("Record")
 
 # Names of layers begin with it from the pooled or flattened features on: fine-tuning trains one part and freezes the other.
 DENSE_PART = "dense_part_"
+
+
+def load(place: str) -> Any:
+    """Return what is at a place, "module:attribute"."""
+    module, _, attribute = place.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def lazily(place: str) -> Callable[..., Any]:
+    """Return a function that loads the one at a place, "module:attribute", when it is called.
+
+    >>> lazily("math:sqrt")(9)
+    3.0
+    """
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        return load(place)(*arguments, **named)
+
+    return call
 
 
 class Registry(Mapping[str, Record], Generic[Record]):
@@ -42,8 +61,7 @@ class Registry(Mapping[str, Record], Generic[Record]):
         """Return a record; KeyError if there is none, see `find`."""
         entry = self._entries[name]
         if isinstance(entry, str):
-            module, _, attribute = entry.partition(":")
-            entry = self._entries[name] = cast(Record, getattr(import_module(module), attribute))
+            entry = self._entries[name] = cast(Record, load(entry))
         return entry
 
     def __iter__(self) -> Iterator[str]:

@@ -30,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_folders(parser)
     add = parser.add_argument
     add("--name", type=command.run_name, default="search", help="name of the search, and of the preset that it finds")
-    add("--preset", metavar="NAME", help="where to start from; if not given, cells for one label a sample, else report")
+    add("--preset", metavar="NAME", help="where to start from; if not given, cells for single-label tasks, else report")
     add_settings(
         parser,
         ("loss", "size", "intensity_range", "batch_size", "ema_momentum"),

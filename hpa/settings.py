@@ -17,10 +17,10 @@ from pydantic_core import CoreSchema
 from pydantic_core.core_schema import no_info_after_validator_function
 
 from hpa.errors import BadInput
+from hpa.labels import LABELS
 from hpa.models.gapnet import VARIANTS
 from hpa.registry import AUGMENTATIONS, LOSSES, MIXINGS, NETWORKS, OPTIMIZERS, SCHEDULES, WEIGHTINGS
 
-CROSSENTROPIES = {"one": "categorical-crossentropy", "many": "binary-crossentropy"}  # by the labels of the task
 ACTIVATIONS = ("relu", "mish")  # inside the networks, by Keras' names
 PRECISIONS = ("float32", "mixed_bfloat16")  # Keras' names
 SVM_KERNELS = ("linear", "rbf")  # of SVM heads, which are in the names of their runs
@@ -80,11 +80,12 @@ def parse_loss(text: str) -> dict[str, float]:
 
 
 def require_loss(loss: str, labels: str) -> None:
-    """Raise BadInput if a loss, or a part of it, is not for tasks with `labels` ("one" or "many") a sample."""
+    """Raise BadInput if a loss, or a part of it, is not for tasks with `labels`, a key of `LABELS`."""
     for name in parse_loss(loss):
         if labels not in LOSSES[name].labels:
-            kind = f"tasks with {labels} label{'s' * (labels == 'many')} a sample"
-            raise BadInput(f"loss {name} is not for {kind}; choose another loss or preset", setting="loss")
+            raise BadInput(
+                f"loss {name} is not for {LABELS[labels].words} tasks; choose another loss or preset", setting="loss"
+            )
 
 
 # How values look, for messages and the documentation; what numbers and names may be is read from their types.
@@ -259,7 +260,7 @@ class Settings:
         str, OneOf(WEIGHTINGS), About("what a rare class' positives weigh more in binary-crossentropy", RARE)
     ] = "none"
     class_weights: Annotated[
-        str, OneOf(WEIGHTINGS), About("what a rare class' rows weigh more, with one label a sample", RARE)
+        str, OneOf(WEIGHTINGS), About("what a rare class' rows weigh more, in single-label tasks", RARE)
     ] = "none"
     oversampling: Annotated[Share, About("repeat the rows of classes that less than this share has; 0 for none", RARE)] = 0.0
     augmentation: Annotated[str, OneOf(AUGMENTATIONS), About("how training images vary", MAIN)] = "report"

@@ -1,4 +1,4 @@
-"""What is classified: the classes, the channels, how a sample's files are named, and one label a sample or many."""
+"""What is classified: the classes, the channels, how a sample's files are named, and the kind of labels."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpa.errors import BadInput, refuse
-
-LABELS = ("one", "many")
+from hpa.labels import LABELS, Labels
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class Task:
         classes: class names; a class number is an index into them.
         channels: channel names in the order of the last image axis.
         suffixes: for each channel what follows the id in the name of its file, before the extension.
-        labels: `"one"` class a sample (softmax) or `"many"` (sigmoids).
+        labels: a key of `LABELS`: `"one"` class for each sample or `"many"`.
     """
 
     name: str
@@ -34,6 +33,11 @@ class Task:
     def read(cls, path: str | Path) -> Task:
         """Read a task from a TOML file, see `read_task`."""
         return read_task(Path(path))
+
+    @property
+    def kind(self) -> Labels:
+        """What follows from `labels`: output, loss, scores and so on."""
+        return LABELS[self.labels]
 
 
 HPA = Task(
@@ -141,7 +145,7 @@ def _task_faults(task: Task) -> list[str]:
     if not task.name or not task.name.replace("-", "").replace("_", "").isalnum():
         faults.append(f"name '{task.name}' must consist of letters, digits, - and _")
     if task.labels not in LABELS:
-        faults.append(f"labels is '{task.labels}'; it is one or many")
+        faults.append(f"labels is '{task.labels}'; it is {' or '.join(LABELS)}")
     if len(task.classes) < 2:
         faults.append(f"classes has {len(task.classes)} names; there are at least two")
     if not task.channels:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hpa.errors import BadInput
+from hpa.labels import LABELS
 
 if TYPE_CHECKING:  # commands import this module for their options, and need no NumPy for these
     import numpy as np
@@ -51,14 +52,13 @@ def mean_logits(outputs: NDArray[np.float32], labels: str) -> NDArray[np.float32
 
     Args:
         outputs: float32 array [views, B, classes] of probabilities.
-        labels: `"one"` or `"many"`.
+        labels: a key of `hpa.labels.LABELS`.
     """
     import numpy as np
-    from scipy.special import expit, logit, softmax
 
     clipped = np.clip(outputs.astype(np.float64), EPSILON, 1 - EPSILON)
-    mean = softmax(np.log(clipped).mean(axis=0), axis=1) if labels == "one" else expit(logit(clipped).mean(axis=0))
-    return np.asarray(mean, np.float32)
+    kind = LABELS[labels]
+    return np.asarray(kind.from_logits(kind.to_logits(clipped).mean(axis=0)), np.float32)
 
 
 AVERAGES = {"probabilities": mean_probabilities, "logits": mean_logits}
@@ -102,7 +102,7 @@ class TTA:
         Args:
             model: a compiled model.
             images: uint8 array [B, S, S, C].
-            labels: `"one"` or `"many"`.
+            labels: a key of `hpa.labels.LABELS`.
         """
         import numpy as np
 

@@ -351,8 +351,7 @@ def test_another_task_than_the_members_is_refused(cells, capsys, task, ask):
     error = capsys.readouterr().err
     assert error == (
         f"hpa.ensemble: --task {Path(task).stem}: a/validation.npz is of another task, "
-        "with 6 classes from 'Centromere' to 'Speckled' "
-        "and one label(s) a sample; leave it out, or name that one\n"
+        "single-label with 6 classes from 'Centromere' to 'Speckled'; leave it out, or name that one\n"
     )
     assert not Path("submissions").exists()
 
@@ -361,7 +360,7 @@ def test_a_task_of_the_same_classes_and_another_kind_of_labels_is_refused(place,
     text = f'classes = {json.dumps(HPA.classes)}\nchannels = ["red"]\nlabels = "one"\n'
     Path("single.toml").write_text(text)
     assert ensemble.main(["--shift", "0.1", "--task", "single.toml"]) == 2
-    assert "many label(s) a sample" in capsys.readouterr().err
+    assert "multi-label with 28 classes" in capsys.readouterr().err
     assert ensemble.main(["--shift", "0.1", "--task", "hpa"]) == 0
 
 

@@ -13,7 +13,7 @@ TABLES = {name: table for name, table in vars(registry).items() if isinstance(ta
 
 
 def test_the_example_in_the_docstring():
-    assert doctest.testmod(registry).attempted == 3
+    assert doctest.testmod(registry).attempted == 4
     assert doctest.testmod(registry).failed == 0
 
 

@@ -94,7 +94,7 @@ def trials_of(runs="runs", name="search"):
 
 
 def settings_of(preset, task=HEP2, **others):
-    own = preset_settings(preset) | {"folds": 5, "loss": room.CROSSENTROPIES[task.labels]} | others
+    own = preset_settings(preset) | {"folds": 5, "loss": task.kind.loss} | others
     return Settings(**own)
 
 

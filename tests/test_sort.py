@@ -90,7 +90,7 @@ def test_a_task_of_ones_own(tmp_path, few, capsys):
 
 def test_bad_input_is_2_and_writes_nothing(tmp_path, few, capsys):
     for options, text in (
-        ([*few, "--task", "hpa"], "task hpa has many labels a sample"),
+        ([*few, "--task", "hpa"], "task hpa is multi-label"),
         ([*few, "--table", tmp_path / "none.csv"], "none.csv: cannot be read (No such file or directory)"),
         ([*few, "--images", tmp_path / "none"], "none: cannot be listed (No such file or directory)"),
         ([*few, "--out", tmp_path / "cells.csv"], "cells.csv: cannot be listed (Not a directory)"),

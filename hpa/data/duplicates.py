@@ -86,9 +86,7 @@ def read_sets(data: Path, task: Task) -> dict[str, SampleTable]:
     external, sets = external_sets(data), {}
     for name in ("train", *external, "validation", "test"):
         folder = data / name
-        labelled = table_next_to(folder).exists() or (
-            task.labels == "one" and folder.is_dir() and bool(find_folders(folder))
-        )
+        labelled = table_next_to(folder).exists() or (task.kind.exclusive and folder.is_dir() and bool(find_folders(folder)))
         if folder.is_dir() and (labelled or name not in external):
             read = labelled or name != "test"
             sets[name] = read_samples(data, name, task) if read else SampleTable(read_ids(data, task))

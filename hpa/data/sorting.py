@@ -23,19 +23,19 @@ def sort_images(images: Path, table: Path, out: Path, task: Task, link: bool = F
         images: the flat folder.
         table: a CSV of the classes, as `read_training_table` takes it; ids may have other leading zeros than the files.
         out: the folder of the class folders; only classes with a sample get one.
-        task: one label a sample.
+        task: a single-label one.
         link: make hard links instead of copies, and symbolic ones where the file system does not allow hard links.
 
     Returns:
         How many samples each class has, in the order of the task, and how many files were written.
 
     Raises:
-        BadInput: before anything is written, for a task with many labels, a faulty table, a row without an image, an
+        BadInput: before anything is written, for a multi-label task, a faulty table, a row without an image, an
             image without a row, and anything in `out` that is not a class folder or that another file would replace.
         Failure: if another process is sorting into `out`.
     """
-    if task.labels == "many":
-        raise BadInput(f"task {task.name} has many labels a sample; a sample cannot lie in two class folders")
+    if not task.kind.exclusive:
+        raise BadInput(f"task {task.name} is multi-label; a sample cannot lie in two class folders")
     samples = read_training_table(table, task)
     class_of = [task.classes[number] for number in samples.known_targets.argmax(axis=1)]
     files = find_files(images, samples.ids, task)

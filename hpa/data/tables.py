@@ -87,7 +87,7 @@ def read_labelled(folder: Path, task: Task, table: Path | None = None) -> Sample
             class or holds no image, an id that is in two class folders, and an image next to them.
     """
     own_table = table_next_to(folder)
-    class_folders = [] if table or task.labels == "many" else find_folders(folder)
+    class_folders = [] if table or not task.kind.exclusive else find_folders(folder)
     if own_table.exists() and not any(class_folder.name in task.classes for class_folder in class_folders):
         class_folders = []  # an `__MACOSX` or `old` next to flat images, say
     if not class_folders:
@@ -153,7 +153,7 @@ def read_training_table(path: Path, task: Task) -> SampleTable:
 
     Raises:
         BadInput: naming every faulty row: an id that is empty, repeated or holds a path; classes that are empty, unknown
-            to the task, or more than one where the task has one label a sample.
+            to the task, or more than one where the task is single-label.
     """
     frame = read_columns(path, *LABEL_COLUMNS)
     column = frame.columns[1]
@@ -172,7 +172,7 @@ def read_training_table(path: Path, task: Task) -> SampleTable:
             fault = "is empty; give at least one class number"
         elif wrong:
             fault = f"holds {first_of([repr(shown(name)) for name in wrong], 10)}; {_describe_classes(task)}"
-        elif task.labels == "one" and len(numbers) > 1:
+        elif task.kind.exclusive and len(numbers) > 1:
             fault = f"names {len(numbers)} classes; this task has one a sample"
         else:
             targets[row, numbers] = 1
@@ -327,12 +327,12 @@ def _id_faults(ids: pd.Series) -> list[tuple[int, str]]:
 
 
 def _describe_missing_table(folder: Path, own_table: Path, task: Task) -> str:
-    if task.labels == "one":
+    if task.kind.exclusive:
         names = first_of(task.classes, 10 if len(task.classes) <= 10 else 3)
         fix = f"put the images into folders named {names}, or the labels into {own_table}"
         return f"no such table, and no class folders in {folder}; {fix}"
     present = {class_folder.name for class_folder in find_folders(folder)} if folder.is_dir() else set()
-    other = [each.name for each in TASKS.values() if each.labels == "one" and present & set(each.classes)]
+    other = [each.name for each in TASKS.values() if each.kind.exclusive and present & set(each.classes)]
     if other:
         return f"no such table; the class folders in {folder} are those of the task {other[0]}"
     fix = ", or name the task if the classes lie in folders or are your own" if folder.is_dir() else ""

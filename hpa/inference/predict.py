@@ -33,7 +33,7 @@ from hpa.runs.folder import (
     read_task_of,
     require_table,
 )
-from hpa.runs.monitor import MONITORS, validation_scores
+from hpa.runs.monitor import validation_scores
 from hpa.runs.split import read_partition
 from hpa.scoring.predictions import Predictions, is_made_from, read_predictions, write_predictions
 from hpa.tasks import Task
@@ -212,7 +212,7 @@ def _predict_validation(folder: Path, task: Task, data: Path, runs: Path, tta: T
         write_predictions(file, predictions)
         logger.info("%s is written", file)
     if tta != NO_TTA and predictions.targets is not None:
-        monitor = MONITORS[task.labels]
+        monitor = task.kind.monitor
         single = read_history(folder)[monitor.best].max()
         mean = validation_scores(task.labels, predictions.targets, predictions.probabilities)[monitor.best]
         logger.info(

@@ -95,7 +95,7 @@ class Entry:
         if self.ids is None:
             write_json(path.with_suffix(".json"), about)
             return path.with_suffix(".json")
-        if members.labels == "many":
+        if not members.kind.exclusive:
             for warning in share_warnings(blend.predicted, members.targets, "the validation rows have", members.classes):
                 logger.warning("%s: %s", path, warning)
             write_submission(path, self.ids, blend.predicted, about)
@@ -108,7 +108,7 @@ class Entry:
     def _about(self) -> dict[str, Any]:
         """Return what the JSON next to the submission holds."""
         members = [{"folder": name, "validation_f1": f1, "weight": self.weights[name]} for name, f1 in self.scores.items()]
-        many = self.members.labels == "many"
+        many = not self.members.kind.exclusive
         return {
             "members": members,
             "weights": self.rule,
@@ -136,7 +136,7 @@ class Entry:
             f"weights {self.rule}, thresholds {_name(self.threshold)}",
         ]
         rows, fallbacks = len(self.blend.predicted), self.blend.fallbacks
-        if self.members.labels == "one":
+        if self.members.kind.exclusive:
             lines.append(f"blend: validation accuracy {self.blend.accuracy:.4f}")
             lines += [f"test: {rows} rows"] if rows else []
         elif rows:
@@ -173,8 +173,8 @@ def read_blend(
         first = first_of.setdefault(hashlib.sha256(probabilities.tobytes()).digest(), name)
         if first != name:
             logger.warning("%s and %s are the same model and count twice; leave one of them out", name, first)
-    if members.labels == "one":
-        return members, ids, "strongest"
+    if members.kind.rule:
+        return members, ids, members.kind.rule
     return members, ids, saved_choice(folders, members.classes)[0] if threshold is None else threshold
 
 
@@ -210,7 +210,7 @@ def _task_of_members(folders: Sequence[Path], task: Task | None) -> Task | None:
     if (task.classes, task.labels) != (first.classes, first.labels):
         classes = f"{len(first.classes)} classes from '{first.classes[0]}' to '{first.classes[-1]}'"
         raise BadInput(
-            f"task {task.name}: {file} is of another task, with {classes} and {first.labels} label(s) a sample; "
+            f"task {task.name}: {file} is of another task, {first.kind.words} with {classes}; "
             "leave it out, or name that one",
             setting="task",
         )

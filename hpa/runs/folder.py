@@ -18,7 +18,8 @@ from hpa import __version__
 from hpa.data.tables import SampleTable
 from hpa.errors import BadInput, refuse
 from hpa.files import file_digest, read_json, require_plain, write_json, written_whole
-from hpa.runs.monitor import MONITORS, has_stalled
+from hpa.labels import LABELS
+from hpa.runs.monitor import has_stalled
 from hpa.scoring.folds import run_of
 from hpa.scoring.predictions import model_fault, read_predictions
 from hpa.settings import NAMES, STAGES, Settings, faults, require_name, today
@@ -196,7 +197,7 @@ def is_finished(folder: Path) -> bool:
     """
     if not (folder / "config.json").exists() or (history := read_history(folder)).empty:
         return False
-    settings, monitor = read_settings(folder), MONITORS[read_task_of(folder).labels]
+    settings, monitor = read_settings(folder), read_task_of(folder).kind.monitor
     if len(history) > settings.epochs:
         raise BadInput(
             f"{folder / 'history.csv'}: has {len(history)} epochs, and config.json {settings.epochs}; "
@@ -244,12 +245,12 @@ def best_score(folder: Path) -> float:
     history = read_history(folder)
     if history.empty:
         raise BadInput(f"{folder}: no epoch is finished; train it first")
-    return float(history[MONITORS[read_task_of(folder).labels].best].max())
+    return float(history[read_task_of(folder).kind.monitor.best].max())
 
 
 def describe_best(folder: Path) -> str:
     """Return the best epoch of the run in `folder` and its validation score, in words."""
-    history, monitor = read_history(folder), MONITORS[read_task_of(folder).labels]
+    history, monitor = read_history(folder), read_task_of(folder).kind.monitor
     best = history.loc[history[monitor.best].idxmax()]
     return f"best epoch {best['epoch']:.0f} of {len(history)}, validation {monitor.name} {best[monitor.best]:.4f}"
 
@@ -273,9 +274,9 @@ def read_history(folder: Path, columns: Collection[str] = ()) -> pd.DataFrame:
     if not file.exists():
         return pd.DataFrame()
     require_plain(file)
-    monitors = list(MONITORS.values())
+    monitors = [kind.monitor for kind in LABELS.values()]
     if (folder / "config.json").exists():
-        monitors = [MONITORS[read_task_of(folder).labels]]
+        monitors = [read_task_of(folder).kind.monitor]
     try:
         history = pd.read_csv(file, float_precision="round_trip")
         sound = [

@@ -1,61 +1,36 @@
-"""What is watched while a network learns: the scores of an epoch, and the one by which the best epoch is kept."""
+"""The scores of an epoch, and whether they have stopped to improve."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from hpa.labels import LABELS
 from hpa.scoring.metrics import accuracy, macro_f1, mean_class_accuracy
-from hpa.scoring.thresholds import best_global_threshold, predict_classes
-
-
-@dataclass(frozen=True)
-class Monitor:
-    """What is watched for tasks of one kind.
-
-    Attributes:
-        name: the score's name for people.
-        training: column of history.csv with the score on the training rows.
-        validation: columns with the validation scores, and what they are called in the picture of the curves.
-        best: the one of them by which the best epoch is kept.
-    """
-
-    name: str
-    training: str
-    validation: dict[str, str]
-    best: str
-
-
-MONITORS = {
-    "many": Monitor(
-        "macro F1",
-        "f1",
-        {"validation_f1": "at 0.5", "validation_f1_best": "at the best threshold"},
-        "validation_f1_best",
-    ),
-    "one": Monitor(
-        "accuracy",
-        "accuracy",
-        {"validation_accuracy": "all samples alike", "validation_mean_class_accuracy": "mean of the classes"},
-        "validation_accuracy",
-    ),
-}
+from hpa.scoring.thresholds import best_global_threshold, most_probable_class
 
 
 def validation_scores(labels: str, targets: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
     """Return the columns of history.csv that say how good an epoch is.
 
     Args:
-        labels: `"one"` or `"many"`.
+        labels: a key of `LABELS`.
         targets: uint8 array [n, classes] of 0 and 1.
         probabilities: float32 array [n, classes].
     """
-    if labels == "one":
-        predicted, _ = predict_classes(probabilities, np.ones(targets.shape[1]))
-        return {
-            "validation_accuracy": accuracy(targets, predicted),
-            "validation_mean_class_accuracy": mean_class_accuracy(targets, predicted),
-        }
+    return LABELS[labels].monitor.scores(targets, probabilities)
+
+
+def single_label_scores(targets: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """Return the accuracies of the most probable classes."""
+    predicted, _ = most_probable_class(probabilities)
+    return {
+        "validation_accuracy": accuracy(targets, predicted),
+        "validation_mean_class_accuracy": mean_class_accuracy(targets, predicted),
+    }
+
+
+def multi_label_scores(targets: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """Return the macro F1 at the threshold 0.5 and at the best common one, and this."""
     threshold = best_global_threshold(targets, probabilities)
     return {
         "validation_f1": macro_f1(targets, probabilities > 0.5),

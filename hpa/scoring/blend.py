@@ -8,6 +8,7 @@ import numpy as np
 
 from hpa.data.tables import SampleTable
 from hpa.errors import BadInput
+from hpa.labels import LABELS
 from hpa.scoring.members import Members, read_members
 from hpa.scoring.metrics import accuracy, macro_f1
 from hpa.scoring.saved_thresholds import saved_choice
@@ -55,18 +56,16 @@ def blend_members(members: Members, rule: str, shift: float, threshold: Rule) ->
     Raises:
         BadInput: if the rule is `"shifted"` and no member's F1 is above the shift.
     """
-    threshold = "strongest" if members.labels == "one" else threshold
+    threshold = members.kind.rule or threshold
     f1_of_members = member_f1(members.targets, members.validation, threshold)
     if rule == "shifted":
         require_above(shift, f1_of_members, members.names)
     weights = member_weights(rule, f1_of_members, shift, members.targets, members.validation, threshold)
     validation = blend(members.validation, weights)
     f1, thresholds = validation_f1(members.targets, validation, threshold)
-    right = accuracy(members.targets, predict_classes(validation, thresholds)[0])
+    right = accuracy(members.targets, members.kind.decide(validation, thresholds)[0])
     test = blend(members.test, weights) if members.test else np.empty((0, len(thresholds)), np.float32)
-    predicted, fallbacks = predict_classes(test, thresholds)
-    if members.labels == "one":
-        fallbacks = 0
+    predicted, fallbacks = members.kind.decide(test, thresholds)
     return Ensemble(f1_of_members, weights, f1, thresholds, right, test, predicted, fallbacks)
 
 
@@ -104,7 +103,7 @@ def thresholds_and_rows(
     folders: Sequence[Path], labels: str, classes: int, tta: TTA = NO_TTA
 ) -> tuple[np.ndarray, SampleTable | None]:
     """Return the `validation_thresholds`, and the rows that they were searched on; None if on no rows."""
-    if labels == "one":
+    if LABELS[labels].rule:
         return np.ones(classes), None
     members = read_members(folders, None)
     if len(members.classes) != classes:

@@ -11,23 +11,18 @@ import pandas as pd
 
 from hpa.data.tables import SampleTable
 from hpa.files import write_json, written_whole
-from hpa.scoring.metrics import accuracy, confusion_matrix, macro_f1, mean_class_accuracy, micro_f1
+from hpa.scoring.metrics import confusion_matrix
 from hpa.scoring.plots import draw_class_f1, draw_confusion, draw_sheet, write_figure
 from hpa.scoring.predictions import Predictions
-from hpa.scoring.thresholds import predict_classes
 
 
-def _macro_f1_of_those_that_occur(targets: np.ndarray, predicted: np.ndarray) -> float:
+def macro_f1_of_those_that_occur(targets: np.ndarray, predicted: np.ndarray) -> float:
     """Return the mean F1 of the classes that are true or predicted somewhere, as scikit-learn does for class numbers."""
     from sklearn.metrics import f1_score
 
     return float(f1_score(targets, predicted, average="macro", zero_division=np.nan))
 
 
-SCORES = {
-    "one": {"accuracy": accuracy, "mean class accuracy": mean_class_accuracy, "macro F1": _macro_f1_of_those_that_occur},
-    "many": {"macro F1": macro_f1, "micro F1": micro_f1, "exact match": accuracy},
-}
 SHOWN_MISTAKES = 40
 CAPTION_LETTERS = 22
 PICTURES = ("confusion.png", "classes.png", "mistakes.png")
@@ -42,7 +37,7 @@ class Evaluation:
         predictions: the probabilities, with targets.
         thresholds: float64 array [classes].
         predicted: bool array [n, classes].
-        scores: the `SCORES` by name.
+        scores: those of the predictions' kind, by name.
         rows_of_thresholds: how many of the samples the thresholds were searched on, which makes the scores too good.
     """
 
@@ -58,11 +53,11 @@ def evaluate(predictions: Predictions, thresholds: np.ndarray, found_on: SampleT
 
     Args:
         predictions: with targets.
-        thresholds: float64 array [classes]; ones for single-label samples, so that the most probable class is predicted.
+        thresholds: float64 array [classes]; not used for single-label samples: their most probable class is predicted.
         found_on: the labelled samples that the thresholds were searched on, if any.
     """
-    predicted, _ = predict_classes(predictions.probabilities, thresholds)
-    scores = {name: score(predictions.known_targets, predicted) for name, score in SCORES[predictions.labels].items()}
+    predicted, _ = predictions.kind.decide(predictions.probabilities, thresholds)
+    scores = {name: score(predictions.known_targets, predicted) for name, score in predictions.kind.scores.items()}
     return Evaluation(predictions, np.asarray(thresholds), predicted, scores, _common_rows(predictions, found_on))
 
 
@@ -86,7 +81,7 @@ def class_table(evaluation: Evaluation) -> pd.DataFrame:
     precision, recall, f1, rows = precision_recall_fscore_support(
         predictions.known_targets, evaluation.predicted, zero_division=np.nan
     )
-    f1 = f1 if predictions.labels == "one" else np.nan_to_num(f1)
+    f1 = f1 if predictions.kind.exclusive else np.nan_to_num(f1)
     return pd.DataFrame({"class": predictions.classes, "rows": rows, "precision": precision, "recall": recall, "f1": f1})
 
 
@@ -117,7 +112,7 @@ def worst_mistakes(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray]:
     else the worst one of the row, whether predicted wrongly or missed.
     """
     targets = evaluation.predictions.known_targets.astype(bool)
-    wrong = evaluation.predicted & ~targets if evaluation.predictions.labels == "one" else evaluation.predicted != targets
+    wrong = evaluation.predicted & ~targets if evaluation.predictions.kind.exclusive else evaluation.predicted != targets
     errors = np.where(wrong, np.abs(targets - evaluation.predictions.probabilities), -1)
     rows = np.argsort(-errors.max(axis=1), kind="stable")
     rows = rows[wrong[rows].any(axis=1)][:SHOWN_MISTAKES]
@@ -154,7 +149,7 @@ def write_evaluation(
     if len(rows):
         captions = [_caption(evaluation, row, number) for row, number in zip(rows, numbers, strict=True)]
         figures["mistakes.png"] = draw_sheet(images_of(rows), captions)
-    if predictions.labels == "one":
+    if predictions.kind.exclusive:
         matrix = confusion_matrix(predictions.known_targets, evaluation.predicted)
         figures["confusion.png"] = draw_confusion(matrix, predictions.classes, title)
     else:
@@ -175,7 +170,7 @@ def write_evaluation(
         "scores": evaluation.scores,
         "models": {name: each.scores for name, each in evaluations.items()},
     }
-    if predictions.labels == "many":
+    if not predictions.kind.exclusive:
         about["thresholds"] = dict(zip(predictions.classes, evaluation.thresholds.tolist(), strict=True))
         about["thresholds_found_on_these_rows"] = evaluation.rows_of_thresholds
     write_json(folder / "scores.json", about)
@@ -188,7 +183,7 @@ def write_prediction_table(path: Path, predictions: Predictions, thresholds: np.
 
     Thresholds are as for `evaluate`.
     """
-    predicted, _ = predict_classes(predictions.probabilities, thresholds)
+    predicted, _ = predictions.kind.decide(predictions.probabilities, thresholds)
     columns = {"Id": predictions.ids, "Predicted": _names(predictions.classes, predicted)}
     if predictions.targets is not None:
         columns["Target"] = _names(predictions.classes, predictions.targets)
@@ -210,7 +205,7 @@ def _caption(evaluation: Evaluation, row: int, number: int) -> str:
         return f"{_shortened(predictions.classes[class_number])} {predictions.probabilities[row, class_number]:.3f}"
 
     identifier = _shortened(str(predictions.ids[row]), 2 * CAPTION_LETTERS - 8)
-    if predictions.labels == "one":
+    if predictions.kind.exclusive:
         return f"{identifier}\ntrue {shown(predictions.known_targets[row].argmax())}\npredicted {shown(number)}"
     return (
         f"{identifier}\n{'missed' if predictions.known_targets[row, number] else 'predicted, but not true'}\n{shown(number)}"

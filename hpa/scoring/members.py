@@ -13,6 +13,7 @@ import numpy as np
 
 from hpa.data.tables import id_differences
 from hpa.errors import refuse, shown
+from hpa.labels import LABELS, Labels
 from hpa.scoring.folds import join_folds
 from hpa.scoring.predictions import Predictions, is_made_from, model_fault, read_predictions
 from hpa.tta import NO_TTA, TTA
@@ -30,7 +31,7 @@ class Members:
         targets: array [validation rows, classes] of 0 and 1.
         validation: float32 arrays [validation rows, classes], probabilities.
         test: float32 arrays [test rows, classes], probabilities; none if there is no test set.
-        labels: `"one"` or `"many"`.
+        labels: a key of `LABELS`.
         tta: the test-time augmentation that all of them were predicted with.
         ids: str array [validation rows], or None if they do not matter.
     """
@@ -43,6 +44,11 @@ class Members:
     labels: str = "many"
     tta: TTA = NO_TTA
     ids: np.ndarray | None = None
+
+    @property
+    def kind(self) -> Labels:
+        """What follows from `labels`."""
+        return LABELS[self.labels]
 
 
 def read_members(folders: Sequence[Path], test_ids: np.ndarray | None) -> Members:
@@ -152,7 +158,7 @@ def _class_differences(own: Sequence[str], wanted: Sequence[str], source: object
 
 
 def _kind(own: Predictions) -> str:
-    return f"{own.labels} label(s) a sample, {own.tta}"
+    return f"{own.kind.words}, {own.tta}"
 
 
 def _concatenate(folds: Sequence[Predictions]) -> Predictions:

@@ -9,7 +9,7 @@ import numpy as np
 
 from hpa.errors import BadInput, refuse, shown
 from hpa.files import file_digest, require_plain, written_whole
-from hpa.tasks import LABELS
+from hpa.labels import LABELS, Labels
 from hpa.tta import NO_TTA, TTA
 
 ARRAYS = (
@@ -27,7 +27,7 @@ class Predictions:
         classes: class names, one for each column of `probabilities`.
         probabilities: float32 array [n, classes], in [0, 1].
         targets: uint8 array [n, classes] of 0 and 1, or None if they are not known.
-        labels: `"one"` for single-label samples, `"many"` for multi-label ones.
+        labels: a key of `LABELS`: `"one"` for single-label samples, `"many"` for multi-label ones.
         tta: the test-time augmentation of the probabilities.
         model_sha256: SHA-256 of the `model.keras` that made them, or None if it is not known.
         stamps_sha256: SHA-256 of the `stamps.npy` of the packed images, or None.
@@ -48,6 +48,11 @@ class Predictions:
         if self.targets is None:
             raise ValueError("these predictions have no targets")
         return self.targets
+
+    @property
+    def kind(self) -> Labels:
+        """What follows from `labels`."""
+        return LABELS[self.labels]
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:

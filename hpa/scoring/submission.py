@@ -11,6 +11,7 @@ import pandas as pd
 from hpa.data.tables import read_columns, read_sample_submission, read_training_table
 from hpa.errors import first_of, refuse, shown
 from hpa.files import file_digest, write_json, written_whole
+from hpa.labels import LABELS
 from hpa.scoring.metrics import macro_f1
 from hpa.tasks import Task
 
@@ -50,7 +51,7 @@ def check_submission(path: Path, sample_submission_path: Path, class_count: int,
         path: the submission.
         sample_submission_path: a CSV of the ids in the expected order.
         class_count: the number of classes.
-        labels: `"one"` if each row has one class, else `"many"`.
+        labels: a key of `LABELS`.
 
     Raises:
         BadInput: with every fault: an id that is missing, unknown or repeated, another order than the sample, a row with no
@@ -67,7 +68,7 @@ def check_submission(path: Path, sample_submission_path: Path, class_count: int,
         here, there = differing[0]
         where = f"line {line_of[here]}: id {shown(here)}"
         faults.append(f"{where} is where {sample_submission_path} has {shown(there)}; use its order")
-    if labels == "one":
+    if LABELS[labels].exclusive:
         several = [each for each, row in zip(line_of, predicted.sum(axis=1), strict=False) if row > 1]
         faults += [
             f"line {line_of[each]}: id {shown(each)}: names several classes; this task has one a row" for each in several

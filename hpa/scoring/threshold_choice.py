@@ -36,7 +36,7 @@ def choose_thresholds(folders: Sequence[Path], rule: str | float, shares: Path |
         for folder in folders:
             require_output(folder / "thresholds.csv", [shares], "the table")
     members = read_members(folders, None)
-    if members.labels == "one":
+    if members.kind.exclusive:
         raise BadInput(f"{folders[0]}: a sample has one label here, its strongest class; there are no thresholds to choose")
     probabilities = blend(members.validation)
     rules: dict[str, Rule] = {"0.5": 0.5, **{name: name for name in THRESHOLDS}}

@@ -110,6 +110,13 @@ def predict_classes(probabilities: np.ndarray, thresholds: np.ndarray) -> tuple[
     return predicted, len(empty)
 
 
+def most_probable_class(probabilities: np.ndarray, thresholds: np.ndarray | None = None) -> tuple[np.ndarray, int]:
+    """Return the most probable class of each row, bool [n, classes], and 0: no row falls back to it. No threshold counts."""
+    predicted = np.zeros(probabilities.shape, bool)
+    predicted[np.arange(len(predicted)), probabilities.argmax(axis=1)] = True
+    return predicted, 0
+
+
 def sorted_cuts(targets: np.ndarray, probabilities: np.ndarray) -> Cuts:
     """Return the cut below every single probability; arguments as for `find_thresholds`."""
     # The bits of floats that are not negative sort like the floats. Shifted over the sign, which is 0, they leave room for

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hpa.runs.monitor import Monitor
+from hpa.labels import Monitor
 from hpa.scoring.plots import write_figure
 
 

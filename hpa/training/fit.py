@@ -7,13 +7,15 @@ A process that dies anywhere in between is taken up from the state that the hist
 comes from the seed and the epoch's number, so what is done again comes out the same.
 """
 
+import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -30,7 +32,7 @@ from hpa.files import file_digest, written_whole
 from hpa.models.catalog import just_in_time, load, save
 from hpa.registry import DENSE_PART, SCHEDULES
 from hpa.runs.folder import model_shape, read_history, write_history
-from hpa.runs.monitor import MONITORS, has_stalled, validation_scores
+from hpa.runs.monitor import has_stalled, validation_scores
 from hpa.scoring.predictions import Predictions, write_predictions
 from hpa.settings import Settings
 from hpa.tasks import Task
@@ -41,11 +43,10 @@ from hpa.training.optimizers import new_optimizer
 # For the batch statistics of averaged weights; with twice as many HEp-2 cells the validation loss was no lower.
 MEASURED_ROWS = 1024
 BEST = ("model.keras", "validation.npz")  # of the best epoch
-# Counts are summed over the whole epoch; a mean of the batches' F1 would be another, lower number.
-METRICS = {
-    "many": lambda: keras.metrics.F1Score(average="macro", threshold=0.5, name="f1"),
-    "one": lambda: keras.metrics.CategoricalAccuracy(name="accuracy"),
-}
+
+Logs = Mapping[str, Any] | None  # Keras' callbacks get the means so far
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ def compile_model(
     model.compile(
         optimizer=optimizer,
         loss=NamedLoss(settings.loss, settings.label_smoothing, positives),
-        metrics=[METRICS[task.labels]()],
+        metrics=[task.kind.metric()],
         jit_compile=just_in_time(),
     )
 
@@ -212,13 +213,13 @@ class Epochs(keras.callbacks.Callback):
         self.measured = evaluation_batches(training.images, measured, settings.batch_size)
         self.samples = validation.table.at(validation.rows)
         self.batches = evaluation_batches(validation.images, validation.rows, settings.batch_size)
-        self.plateau = None
+        self.plateau: keras.callbacks.ReduceLROnPlateau | None = None
 
-    def on_train_begin(self, logs=None) -> None:
+    def on_train_begin(self, logs: Logs = None) -> None:
         """Show the plateau schedule all epochs so far: Keras saves no callback's memory."""
         plateau = SCHEDULES[self.settings.schedule].plateau
         if plateau:
-            score = MONITORS[self.task.labels].best
+            score = self.task.kind.monitor.best
             watched, mode = (score, "max") if plateau == "score" else ("validation_loss", "min")
             self.plateau = keras.callbacks.ReduceLROnPlateau(watched, factor=0.1, patience=5, mode=mode)
             self.plateau.set_model(self.model)
@@ -227,7 +228,7 @@ class Epochs(keras.callbacks.Callback):
             for row in read_history(self.folder).to_dict("records"):
                 self.plateau.on_epoch_end(row["epoch"] - 1, row)
 
-    def on_epoch_begin(self, epoch: int, logs=None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Give every dropout the random state that belongs to this epoch and start the progress bar."""
         for number, layer in enumerate(self.model.layers):
             if isinstance(layer, keras.layers.Dropout):
@@ -236,17 +237,17 @@ class Epochs(keras.callbacks.Callback):
         self.bar = tqdm(total=self.rows, unit="img", desc=f"epoch {epoch + 1}", leave=False, disable=None)
         self.start = time.perf_counter()
 
-    def on_train_batch_end(self, batch: int, logs=None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Advance the progress bar; stop if the loss is not finite."""
         self.bar.update(min(self.settings.batch_size, self.rows - batch * self.settings.batch_size))
         self.bar.set_postfix_str(f"loss {logs['loss']:.4f}", refresh=False)
         self._require_finite(logs["loss"], "loss")
 
-    def on_epoch_end(self, epoch: int, logs=None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Validate on the whole held-out set, keep the model if it is the best, and write the epoch down."""
         rate = self.rows / (time.perf_counter() - self.start)
         self.bar.close()
-        monitor, targets = MONITORS[self.task.labels], self.samples.targets
+        monitor, targets = self.task.kind.monitor, self.samples.targets
         with averaged(self.model, self.measured):
             probabilities = self.model.predict(self.batches, verbose=0)
             loss = float(self.loss(targets, probabilities))
@@ -274,13 +275,12 @@ class Epochs(keras.callbacks.Callback):
         if self.plateau:
             self.plateau.on_epoch_end(epoch, row)
         scores = ", ".join(f"{row[column]:.4f} {name}" for column, name in monitor.validation.items())
-        print(
+        logger.info(
             f"epoch {epoch + 1}/{self.settings.epochs}  loss {row['loss']:.4f}  {monitor.name} {row[monitor.training]:.4f}  "
-            f"validation: loss {loss:.4f}  {monitor.name} {scores}{' *' if improved else ''}  {rate:.0f} images/s",
-            flush=True,
+            f"validation: loss {loss:.4f}  {monitor.name} {scores}{' *' if improved else ''}  {rate:.0f} images/s"
         )
         if has_stalled(history[monitor.best], self.settings.patience):
-            print(f"no better {monitor.name} for {self.settings.patience} epochs: training ends here", flush=True)
+            logger.info("no better %s for %d epochs: training ends here", monitor.name, self.settings.patience)
             self.model.stop_training = True
 
     def _require_finite(self, loss: float, name: str) -> None:
@@ -289,7 +289,7 @@ class Epochs(keras.callbacks.Callback):
             kept = "the best model so far is kept" if len(read_history(self.folder)) else "no epoch was finished"
             raise Failure(
                 f"{self.folder}: the {name} is {loss}, training has diverged; {kept}. "
-                "Delete the folder and train again with a lower --learning-rate"
+                "Delete the folder and train again with a lower learning rate"
             )
 
 

@@ -84,8 +84,8 @@ def fastest_precision() -> str:
 
 
 def preset_name(name: str | None, task: Task) -> str:
-    """Return the name of a preset; if none is given, of the task's own: cells where a sample has one label, else report."""
-    return name or ("cells" if task.labels == "one" else "report")
+    """Return the name of a preset; if none is given, that of the task's kind of labels."""
+    return name or task.kind.preset
 
 
 def preset_settings(name: str, runs: Path = Path("runs")) -> dict[str, Any]:

@@ -78,9 +78,9 @@ RULES = (
     ),
     Rule(
         ("class_weights",),
-        lambda settings, task: task.labels == "one",
-        "is for one label a sample; a row with several has no class of its own (Keras' class_weight would silently take its "
-        "first). Choose positive weights or oversampling",
+        lambda settings, task: task.kind.exclusive,
+        "is for single-label tasks; a row with several has no class of its own (Keras' class_weight would silently "
+        "take its first). Choose positive weights or oversampling",
     ),
     Rule(
         ("warm_up",),

@@ -40,9 +40,8 @@ from hpa.runs.folder import (
     with_intensity_range,
     with_precision_of,
 )
-from hpa.runs.monitor import MONITORS
 from hpa.scoring.plots import write_figure
-from hpa.settings import ACTIVATIONS, CROSSENTROPIES, Settings
+from hpa.settings import ACTIVATIONS, Settings
 from hpa.tasks import Task
 from hpa.training.fit import unsettled
 from hpa.training.presets import preset_file
@@ -90,9 +89,7 @@ def space(start: Settings, task: Task) -> Space:
         fitting = tuple(variant for variant, smallest in enumerate(sizes) if start.size >= smallest)
         searched |= {
             "variant": CategoricalDistribution(fitting),
-            "loss": CategoricalDistribution(
-                tuple(dict.fromkeys((start.loss, CROSSENTROPIES[task.labels], "soft-f1", "smooth-l1")))
-            ),
+            "loss": CategoricalDistribution(tuple(dict.fromkeys((start.loss, task.kind.loss, "soft-f1", "smooth-l1")))),
         }
     return searched
 
@@ -247,7 +244,7 @@ def _outcome(settings: Settings, task: Task, data: Path, runs: Path, name: str) 
     model = folder / "model.keras"
     parameters = load(model).count_params() if model.exists() else None
     return {
-        "value": float(read_history(folder)[MONITORS[task.labels].best].max()),
+        "value": float(read_history(folder)[task.kind.monitor.best].max()),
         "user_attrs": {"seconds": seconds, "parameters": parameters},
     }
 
@@ -267,7 +264,7 @@ def _report(
     columns = ["number", "state", "score", *searched, "seconds", "parameters"]
     with written_whole(folder / "trials.csv") as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n", columns=columns)
-    write_figure(folder / "trials.png", draw_trials(table, searched, f"validation {MONITORS[task.labels].name}"))
+    write_figure(folder / "trials.png", draw_trials(table, searched, f"validation {task.kind.monitor.name}"))
     complete = [trial for trial in tried if trial.state == TrialState.COMPLETE]
     best = max(complete, key=lambda trial: trial.value, default=None)  # the first of equals
     if best:

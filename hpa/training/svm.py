@@ -28,7 +28,7 @@ import pandas as pd
 from joblib import parallel_config
 from keras import layers
 from scipy.optimize import minimize_scalar
-from scipy.special import expit, logsumexp, softmax
+from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.multiclass import OneVsRestClassifier
@@ -42,6 +42,7 @@ from hpa.data.splits import make_folds
 from hpa.errors import BadInput, refuse
 from hpa.files import cores, file_digest, locked
 from hpa.inference.predict import BATCH, predict_rows
+from hpa.labels import LABELS
 from hpa.models.catalog import just_in_time, load, save
 from hpa.models.radial_basis import similarities
 from hpa.registry import DENSE_PART, NETWORKS
@@ -59,12 +60,11 @@ from hpa.runs.folder import (
     run_config,
     write_history,
 )
-from hpa.runs.monitor import MONITORS, validation_scores
+from hpa.runs.monitor import validation_scores
 from hpa.runs.split import read_partition
 from hpa.scoring.predictions import Predictions, write_predictions
-from hpa.settings import CROSSENTROPIES, SVM_KERNELS, fold_name
+from hpa.settings import SVM_KERNELS, fold_name
 from hpa.training.plan import require_finished
-from hpa.training.train import OUTPUTS
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ def replace_head(source: Path, data: Path, runs: Path, kernel: str) -> Path:
     own, task = read_settings(source), read_task_of(source)
     require_own_name(source)
     plain: dict[str, Any] = {"label_smoothing": 0.0, "augmentation": "none", "mixing": "none", "progressive_resizing": 0.0}
-    settings = replace(own, stage="base", part="dense", epochs=1, loss=CROSSENTROPIES[task.labels], **plain)
+    settings = replace(own, stage="base", part="dense", epochs=1, loss=task.kind.loss, **plain)
     require_finished(source)
     partition = read_partition(source, own, task, data)
     require_table(source, partition.table)
@@ -166,13 +166,13 @@ def replace_head(source: Path, data: Path, runs: Path, kernel: str) -> Path:
         head = fit_head(features[0], targets[0], task.labels, fold_of_row, kernel, (features[1], targets[1]))
         save(with_head(extractor, head, task.labels, f"{network.name}_svm"), folder / "model.keras")
         logits = [head.logits(each) for each in features]
-        probabilities = [softmax(each, axis=1) if task.labels == "one" else expit(each) for each in logits]
+        probabilities = [task.kind.from_logits(each) for each in logits]
         predictions = Predictions(validation.ids, task.classes, probabilities[1], targets[1], task.labels)
         predictions = replace(predictions, model_sha256=file_digest(folder / "model.keras"))
         write_predictions(folder / "validation.npz", predictions)
-        losses = [log_loss(*each, task.labels) for each in zip(logits, targets, strict=True)]
+        losses = [task.kind.log_loss(*each) for each in zip(logits, targets, strict=True)]
         scores = [validation_scores(task.labels, *each) for each in zip(targets, probabilities, strict=True)]
-        score = MONITORS[task.labels].training
+        score = task.kind.monitor.training
         row = {
             "epoch": 1,
             "regularisation": head.regularisation,
@@ -208,7 +208,7 @@ def with_head(extractor: keras.Model, head: Head, labels: str, name: str) -> ker
     dense = layers.Dense(len(bias), name=f"{DENSE_PART}svm")
     x = dense(x)
     dense.set_weights([kernel * head.scale, bias * head.scale + head.offset])
-    x = layers.Activation(OUTPUTS[labels], dtype="float32", name=f"{DENSE_PART}probabilities")(x)
+    x = layers.Activation(LABELS[labels].activation, dtype="float32", name=f"{DENSE_PART}probabilities")(x)
     return keras.Model(extractor.input, x, name=name)
 
 
@@ -225,7 +225,7 @@ def fit_head(
     Args:
         features: array [n, features] in the precision of the network: float32, float16 or bfloat16.
         targets: uint8 array [n, classes] of 0 and 1; outside each fold every class has rows with it and rows without it.
-        labels: `"one"` or `"many"`.
+        labels: a key of `LABELS`.
         fold_of_row: int array [n], the folds of the cross-validation that the calibration learns from.
         kernel: `"linear"` or `"rbf"`.
         validation: features and targets of the validation rows.
@@ -243,7 +243,7 @@ def fit_head(
             decisions = cross_val_predict(svm, features, targets, cv=folds, method="decision_function")
             scale, offset, loss = calibrate(decisions, targets, labels)
             heads.append(Head(svm.fit(features, targets), scale, offset, regularisation, loss))
-    return min(heads, key=lambda head: log_loss(head.logits(validation[0]), validation[1], labels))
+    return min(heads, key=lambda head: LABELS[labels].log_loss(head.logits(validation[0]), validation[1]))
 
 
 def calibrate(decisions: np.ndarray, targets: np.ndarray, labels: str) -> tuple[np.ndarray, np.ndarray, float]:
@@ -258,18 +258,26 @@ def calibrate(decisions: np.ndarray, targets: np.ndarray, labels: str) -> tuple[
     Args:
         decisions: float array [n, classes], of rows that the SVM has not learned from.
         targets: uint8 array [n, classes] of 0 and 1.
-        labels: `"one"` or `"many"`.
+        labels: a key of `LABELS`.
 
     Returns:
         Two float64 arrays [classes], and a number.
     """
-    rows, classes = targets.shape
-    counts = targets.sum(axis=0, dtype=np.float64)
-    if labels == "one":
-        own = (targets @ counts)[:, None]  # how many rows the row's class has
-        softened = (targets * own + 1) / (own + classes)
-        found = minimize_scalar(lambda power: log_loss(np.exp(power) * decisions, softened, labels), bounds=(-10, 10))
-        return np.full(classes, np.exp(found.x)), np.zeros(classes), found.fun
+    return LABELS[labels].calibrate(decisions, targets)
+
+
+def scale_temperature(decisions: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return what `calibrate` does for single-label targets."""
+    classes, counts = targets.shape[1], targets.sum(axis=0, dtype=np.float64)
+    own = (targets @ counts)[:, None]  # how many rows the row's class has
+    softened = (targets * own + 1) / (own + classes)
+    found = minimize_scalar(lambda power: single_label_log_loss(np.exp(power) * decisions, softened), bounds=(-10, 10))
+    return np.full(classes, np.exp(found.x)), np.zeros(classes), found.fun
+
+
+def fit_sigmoids(decisions: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return what `calibrate` does for multi-label targets."""
+    rows, counts = len(targets), targets.sum(axis=0, dtype=np.float64)
     softened = np.where(targets, (counts + 1) / (counts + 2), 1 / (rows - counts + 2))
     outcome = np.repeat([1, 0], rows)  # each row once as positive and once as negative, weighted by the softened target
     sigmoids = [
@@ -279,16 +287,19 @@ def calibrate(decisions: np.ndarray, targets: np.ndarray, labels: str) -> tuple[
         for decision, share in zip(decisions.T, softened.T, strict=True)
     ]
     scale, offset = (np.ravel([getattr(each, name) for each in sigmoids]) for name in ("coef_", "intercept_"))
-    return scale, offset, log_loss(decisions * scale + offset, softened, labels)
+    return scale, offset, multi_label_log_loss(decisions * scale + offset, softened)
 
 
-def log_loss(logits: np.ndarray, targets: np.ndarray, labels: str) -> float:
-    """Return the mean crossentropy, of rows or of single labels, of logits and targets, both [n, classes].
+def single_label_log_loss(logits: np.ndarray, targets: np.ndarray) -> float:
+    """Return the mean crossentropy of the rows of logits and targets, both [n, classes].
 
     The targets may lie between 0 and 1, which scikit-learn's `log_loss` does not take.
     """
-    if labels == "one":
-        return float(np.mean(logsumexp(logits, axis=1) - (targets * logits).sum(axis=1)))
+    return float(np.mean(logsumexp(logits, axis=1) - (targets * logits).sum(axis=1)))
+
+
+def multi_label_log_loss(logits: np.ndarray, targets: np.ndarray) -> float:
+    """Return the mean crossentropy of the single decisions of logits and targets; otherwise as `single_label_log_loss`."""
     return float(np.mean(np.logaddexp(0, logits) - targets * logits))
 
 

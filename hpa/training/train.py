@@ -1,5 +1,6 @@
 """One run from its settings: table, split, packed images, model, fit, curves."""
 
+import logging
 from pathlib import Path
 
 import keras
@@ -10,14 +11,13 @@ from hpa.files import locked
 from hpa.models.catalog import build, load, to_train
 from hpa.registry import NETWORKS
 from hpa.runs.folder import describe_best, is_finished, model_shape, opened_run, read_history, require_model
-from hpa.runs.monitor import MONITORS
 from hpa.settings import Settings
 from hpa.tasks import Task
 from hpa.training.curves import write_curves
 from hpa.training.fit import Rows, fit, settle, unsettled
 from hpa.training.plan import plan
 
-OUTPUTS = {"one": "softmax", "many": "sigmoid"}
+logger = logging.getLogger(__name__)
 
 
 def train(settings: Settings, task: Task, data: Path, runs: Path, name: str, preset: str | None = None) -> Path:
@@ -48,7 +48,7 @@ def train(settings: Settings, task: Task, data: Path, runs: Path, name: str, pre
         return build(
             settings.model,
             *shape,
-            OUTPUTS[task.labels],
+            task.kind.activation,
             **{name: getattr(settings, name) for name in NETWORKS[settings.model].arguments},
         )
 
@@ -56,12 +56,12 @@ def train(settings: Settings, task: Task, data: Path, runs: Path, name: str, pre
         require_model(folder)
         left = list(folder.glob("state-*.keras"))
         if not left and (folder / "curves.png").exists() and (folder / "split.csv").exists():
-            print(f"{folder} is finished already: {describe_best(folder)}")
+            logger.info("%s is finished already: %s", folder, describe_best(folder))
             return folder
     if (made.start or settings.weights) and not (folder / "config.json").exists():
         new_model()  # refuses a faulty model or weights before anything is written
     images = pack_sets(partition, data, runs, task, settings.size, settings.intensity_range)
-    monitor = MONITORS[task.labels]
+    monitor = task.kind.monitor
     with locked(folder / ".lock", wait=False), opened_run(folder, made.config, data, preset):
         write_partition(folder / "split.csv", settings, partition)
         drawn = ("loss", "validation_loss", monitor.training, *monitor.validation)
@@ -79,5 +79,5 @@ def train(settings: Settings, task: Task, data: Path, runs: Path, name: str, pre
             history = read_history(folder)
             if len(history):
                 write_curves(folder / "curves.png", history, f"{name} {settings.stage}", monitor)
-    print(f"{folder} is done: {describe_best(folder)}")
+    logger.info("%s is done: %s", folder, describe_best(folder))
     return folder

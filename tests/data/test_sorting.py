@@ -244,7 +244,7 @@ def test_an_unknown_class_and_two_classes(cells):
 
 
 def test_a_task_with_many_labels(cells):
-    assert cells.fault(HPA) == "task hpa has many labels a sample; a sample cannot lie in two class folders"
+    assert cells.fault(HPA) == "task hpa is multi-label; a sample cannot lie in two class folders"
 
 
 def test_two_at_once_do_not_mix(cells):

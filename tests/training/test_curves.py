@@ -1,7 +1,7 @@
 import cv2
 import pandas as pd
 
-from hpa.runs.monitor import MONITORS
+from hpa.labels import LABELS
 from hpa.training.curves import write_curves
 
 
@@ -19,7 +19,7 @@ def test_curves_are_a_picture_that_follows_the_history(tmp_path):
     pictures = []
     for column in (None, "validation_loss", "validation_f1", "f1"):
         changed = history if column is None else history.assign(**{column: [0.1, 0.5, 0.2]})
-        write_curves(tmp_path / "curves.png", changed, "0 base", MONITORS["many"])
+        write_curves(tmp_path / "curves.png", changed, "0 base", LABELS["many"].monitor)
         pictures.append(cv2.imread(str(tmp_path / "curves.png")))
     assert pictures[0].shape == (400, 1000, 3)
     assert len({picture.tobytes() for picture in pictures}) == 4

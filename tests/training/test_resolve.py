@@ -17,8 +17,8 @@ from hpa.training.resolve import resolve, resolve_stage
         (["--class-weights", "square-root"], "a row with several has no class of its own"),
         (["--loss", "focal+soft-f1", "--positive-weights", "square-root"], "which loss focal+soft-f1 is without"),
         (["--schedule", "plateau-score", "--warm-up", "1"], "is for schedule constant or cosine"),
-        (["--task", "hep2", "--loss", "focal+soft-f1:0.2"], "loss focal is not for tasks with one label a sample"),
-        (["--loss", "categorical-crossentropy"], "is not for tasks with many labels a sample"),
+        (["--task", "hep2", "--loss", "focal+soft-f1:0.2"], "loss focal is not for single-label tasks"),
+        (["--loss", "categorical-crossentropy"], "is not for multi-label tasks"),
         (["--loss", "soft-f1", "--label-smoothing", "0.1"], "--label-smoothing 0.1: loss soft-f1 has none"),
         (["--weights", "nowhere.npz"], "model gapnet starts from new ones"),
         (["--model", "vgg16", "--activation", "mish"], "model vgg16 has its own"),
@@ -67,7 +67,7 @@ def test_values_out_of_range(option, value, message, capsys):
         (["--name", "own", "--model", "alexnet", "--variant", "3"], "own/base: 2 faults"),
         (["--name", "own", "--variant", "3"], "own/base: was made with variant None, not 3; leave that out"),
         (["--name", "x-fold3", "--fold", "0"], "x-fold3/base: was made with fold 3, not 0; leave that out"),
-        (["--name", "own", "--loss", "binary-crossentropy"], "is not for tasks with one label a sample"),
+        (["--name", "own", "--loss", "binary-crossentropy"], "is not for single-label tasks"),
     ],
 )
 def test_a_stage_that_contradicts_its_start_is_refused(options, message, tmp_path, capsys):

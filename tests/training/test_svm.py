@@ -32,7 +32,6 @@ from hpa.models.alexnet import STATE_DICT_LAYERS
 from hpa.models.catalog import build
 from hpa.registry import DENSE_PART, NETWORKS
 from hpa.runs.folder import describe_best, is_finished, open_run, run_config, write_history
-from hpa.runs.monitor import MONITORS
 from hpa.scoring.predictions import read_predictions
 from hpa.settings import Settings
 from hpa.tasks import Task
@@ -89,7 +88,7 @@ def make_run(folder, network, labels, data):
     open_run(folder, run_config(SETTINGS[labels], TASKS[labels], partition.table, None), data)
     write_partition(folder / "split.csv", SETTINGS[labels], partition)
     network.save(folder / "model.keras")
-    write_history(folder, pd.DataFrame([{"epoch": 1, MONITORS[labels].best: 0.25}]))
+    write_history(folder, pd.DataFrame([{"epoch": 1, TASKS[labels].kind.monitor.best: 0.25}]))
 
 
 def run(place, *options):
