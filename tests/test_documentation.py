@@ -175,3 +175,12 @@ def test_the_examples_of_how_to_extend():
         for table, known in zip(tables, before, strict=True):
             for name in [name for name in table if name not in known]:
                 del table._entries[name]
+
+
+def test_each_dependency_is_explained():
+    page = (PAGES / "contributing.md").read_text(encoding="utf-8")
+    for file in ("requirements.txt", "tests/requirements.txt"):
+        for line in (ROOT / file).read_text(encoding="utf-8").splitlines():
+            if line and line[0].isalpha():
+                name = re.split(r"[\[<>=]", line)[0]
+                assert re.search(rf"^\|.*\b{name}\b.*\|.*\|$", page, re.MULTILINE), name
