@@ -26,7 +26,8 @@ def execute(path: Path, folder: Path, values: dict[str, object] | None = None) -
     source = parameters.source
     parameters.source = "\n".join([source, *(f"{name} = {json.dumps(value)}" for name, value in (values or {}).items())])
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": str(folder)}}).execute()
+    where = {"metadata": {"path": str(folder)}}
+    NotebookClient(notebook, timeout=1800, startup_timeout=300, resources=where).execute()
     parameters.source = source
     return notebook
 

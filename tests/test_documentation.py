@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import json
 import re
 import shlex
 import shutil
@@ -26,6 +27,7 @@ sys.path.insert(0, str(ROOT / "docs"))
 
 import architecture  # noqa: E402
 import hooks  # noqa: E402
+import notebooks  # noqa: E402
 
 
 def blocks(path: Path, language: str) -> list[str]:
@@ -184,3 +186,40 @@ def test_each_dependency_is_explained():
             if line and line[0].isalpha():
                 name = re.split(r"[\[<>=]", line)[0]
                 assert re.search(rf"^\|.*\b{name}\b.*\|.*\|$", page, re.MULTILINE), name
+
+
+SMALL_NOTEBOOKS: dict[str, dict[str, object]] = {
+    "competition": {"TRAIN": 40, "TEST": 6, "EPOCHS": 1},
+    "own_images": {"TRAIN": 24, "VALIDATION": 12, "EPOCHS": 1},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", notebooks.NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs(path, tmp_path):
+    notebooks.execute(path, tmp_path, SMALL_NOTEBOOKS[path.stem])
+
+
+@pytest.mark.parametrize("path", notebooks.NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_stored_with_its_outputs(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    assert all(cell["execution_count"] for cell in cells if cell["cell_type"] == "code")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "path", [path for path in TEXTS if "import hpa\n" in path.read_text(encoding="utf-8")], ids=lambda path: path.stem
+)
+def test_the_python_examples_of_a_page_run(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if path.stem == "own_images":
+        write_task(tmp_path)
+    else:
+        write_dataset(tmp_path / "data", train=48, test=6, size=80, seed=0)
+    for block in blocks(path, "python"):
+        small = block.replace("epochs=10", "epochs=1, batch_size=8").replace(
+            'name="first"', 'name="first", size=32, epochs=1'
+        )
+        exec(small, {})
+    if path.stem != "own_images":
+        assert len((tmp_path / "submissions" / "entry.csv").read_text().splitlines()) == 7
