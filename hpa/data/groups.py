@@ -40,8 +40,9 @@ def read_groups(groups: str | None, ids: np.ndarray) -> np.ndarray | None:
 def copies_of_test(groups: str | None, ids: np.ndarray) -> np.ndarray:
     """Tell which ids, str array [n], have a copy in the test set by a CSV among the groups (see `read_groups`): bool [n]."""
     found = np.zeros(len(ids), bool)
-    for grouping in groups.split(",") if groups else ():
-        if not _is_rule(grouping.strip()) and "set" in (frame := _read_table(grouping.strip())):
+    for grouping in map(str.strip, groups.split(",")) if groups else ():
+        rule = grouping == "antibodies" or grouping.startswith("neighbours-")
+        if not rule and "set" in (frame := _read_table(grouping)):
             tested = frame["set"] == "test"
             found |= np.isin(ids, frame["Id"][~tested & frame["group"].isin(frame["group"][tested])])
     return found
@@ -51,18 +52,16 @@ def _read_grouping(grouping: str, ids: np.ndarray) -> np.ndarray:
     """Return the group of every row, int64 [n] from 0, of one part of what `read_groups` takes."""
     if grouping == "antibodies":
         if not any("_" in identifier for identifier in ids.tolist()):
-            raise BadInput(
-                f"groups {grouping}: no id has the form <antibody>_<plate>_<well>_<field>; leave it out", "groups"
-            )
+            fault = "no id has the form <antibody>_<plate>_<well>_<field>; leave it out"
+            refuse(f"groups {grouping}", [fault], "groups")
         return np.unique([identifier.partition("_")[0] for identifier in ids.tolist()], return_inverse=True)[1]
     span = grouping.removeprefix("neighbours-")
     if span != grouping:
         unsound = [identifier for identifier in ids.tolist() if not identifier.isdecimal()]
         faults = [f"id {shown(each)} is not a number, so it has no neighbours" for each in unsound]
+        if not faults and (not span.isdecimal() or not int(span)):
+            faults = ["expected neighbours-<how many ids a range has>, as in neighbours-300"]
         refuse(f"groups {grouping}", faults, "groups")
-        if not span.isdecimal() or not int(span):
-            expected = "expected neighbours-<how many ids a range has>, as in neighbours-300"
-            raise BadInput(f"groups {grouping}: {expected}", "groups")
         return np.unique([int(identifier) // int(span) for identifier in ids.tolist()], return_inverse=True)[1]
     frame = _read_table(grouping)
     if "set" in frame:
@@ -75,10 +74,6 @@ def _read_grouping(grouping: str, ids: np.ndarray) -> np.ndarray:
     alone = group_of_row < 0
     group_of_row[alone] = group_of_row.max() + 1 + np.arange(np.count_nonzero(alone))
     return group_of_row
-
-
-def _is_rule(grouping: str) -> bool:
-    return grouping == "antibodies" or grouping.startswith("neighbours-")
 
 
 def _read_table(grouping: str) -> pd.DataFrame:

@@ -60,10 +60,8 @@ def stated_range(intervals: Sequence[Interval | None], task: Task) -> Ranges:
     """
     channels = len(task.channels)
     if len(intervals) not in (1, channels):
-        raise BadInput(
-            f"intensity_range: {len(intervals)} intervals for {channels} channels; give one for all, or for each",
-            "intensity_range",
-        )
+        fault = f"{len(intervals)} intervals for {channels} channels; give one for all, or for each"
+        refuse("intensity_range", [fault], "intensity_range")
     return tuple(intervals) * (channels // len(intervals))
 
 

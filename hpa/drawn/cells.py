@@ -7,6 +7,7 @@ itself round the nucleus and stays inside the cell. Lengths are in units of `Fie
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import cv2
 import numpy as np
@@ -265,10 +266,9 @@ def dots(size: int, points: np.ndarray, sigma: float) -> np.ndarray:
     points = points[np.all((points >= 0) & (points < size - 1), axis=1)]
     corner = points.astype(int)
     share = points - corner
-    for right in (0, 1):
-        for down in (0, 1):
-            weight = np.abs(1 - right - share[:, 0]) * np.abs(1 - down - share[:, 1])
-            np.add.at(canvas, (corner[:, 1] + down, corner[:, 0] + right), weight)
+    for right, down in product((0, 1), repeat=2):
+        weight = np.abs(1 - right - share[:, 0]) * np.abs(1 - down - share[:, 1])
+        np.add.at(canvas, (corner[:, 1] + down, corner[:, 0] + right), weight)
     return blurred(canvas[:size, :size], sigma) * np.float32(2 * np.pi * max(sigma, 0.5) ** 2)
 
 

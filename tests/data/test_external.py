@@ -32,7 +32,7 @@ def rows(**labels):
     return SampleTable(np.array(list(labels)), targets)
 
 
-def test_the_table_beside_the_folder(data):
+def test_the_table_next_to_the_folder(data):
     [samples] = read_external(data, HPA).values()
     assert samples.ids.tolist() == ["1_2_A1_1", "1_2_A1_2"]
     assert [np.flatnonzero(row).tolist() for row in samples.targets] == [[0], [3, 7]]

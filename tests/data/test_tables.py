@@ -322,7 +322,7 @@ def test_an_id_in_two_class_folders_with_its_files_apart(touch):
 
 
 @pytest.mark.parametrize(("in_table", "in_folder"), [("00001", "1"), ("1", "00001"), ("1", "1"), ("00001", "00001")])
-def test_a_flat_folder_with_a_table_beside_it(touch, in_table, in_folder):
+def test_a_flat_folder_with_a_table_next_to_it(touch, in_table, in_folder):
     data = touch(f"train/{in_folder}.png", "train/00010.png")
     (data / "train.csv").write_text(f"Image ID,Image class\n00010,NuMem\n{in_table},Golgi\n")
     table = read_samples(data, "train", HEP2)
@@ -340,7 +340,7 @@ def test_folders_that_are_no_classes_beside_a_flat_folder_with_a_table(touch, be
     assert [file for (file,) in find_files(data / "train", table.ids, HEP2, whole=True)] == files
 
 
-def test_a_class_folder_counts_before_the_table_beside_it(touch):
+def test_a_class_folder_counts_before_the_table_next_to_it(touch):
     data = touch("train/Golgi/1.png", "train/odd/2.png")
     (data / "train.csv").write_text("Image ID,Image class\n1,NuMem\n2,NuMem\n")
     assert "folder odd is not one of the classes" in message_of(read_samples, data, "train", HEP2)
