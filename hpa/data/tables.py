@@ -171,7 +171,8 @@ def read_training_table(path: Path, task: Task) -> SampleTable:
         if not named:
             fault = "is empty; give at least one class number"
         elif wrong:
-            fault = f"holds {first_of([repr(shown(name)) for name in wrong], 10)}; {_describe_classes(task)}"
+            unknown = first_of([f"'{shown(name)}'" for name in wrong], 10)
+            fault = f"holds {unknown}; {_describe_classes(task)}"
         elif task.kind.exclusive and len(numbers) > 1:
             fault = f"names {len(numbers)} classes; this task has one a sample"
         else:

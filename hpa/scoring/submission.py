@@ -139,7 +139,7 @@ def _read(path: Path, expected: list[str], source: Path, class_count: int) -> tu
         if not named:
             faults.append(f"{where}: Predicted is empty; give at least one class number")
         elif wrong:
-            listed = first_of([repr(shown(name)) for name in wrong], 10)
+            listed = first_of([f"'{shown(name)}'" for name in wrong], 10)
             faults.append(f"{where}: Predicted holds {listed}; class numbers are 0 to {class_count - 1}")
         elif len(set(named)) < len(named):
             faults.append(f"{where}: Predicted '{shown(text)}' names a class twice; name it once")
