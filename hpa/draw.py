@@ -23,10 +23,12 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the data set to write")
     what.add_argument("--contact-sheet", type=Path, metavar="FILE.png", help="picture of all classes to write")
     parser.add_argument("--task", choices=SIZES, default=HPA.name, help="fields of many cells, or single HEp-2 cells")
-    number = {"type": command.positive_integer, "metavar": "N"}
-    parser.add_argument("--train", **number, default=600, help="training images")
-    parser.add_argument("--validation", **number, help=f"validation images, for {HEP2.name} alone; 200 if not given")
-    parser.add_argument("--test", **number, default=200, help="test images")
+    for name, default, of_what in (
+        ("--train", 600, "training images"),
+        ("--validation", None, f"validation images, for {HEP2.name} alone; 200 if not given"),
+        ("--test", 200, "test images"),
+    ):
+        parser.add_argument(name, type=command.positive_integer, metavar="N", default=default, help=of_what)
     sizes = ", ".join(f"{size} for {task}" for task, size in SIZES.items())
     parser.add_argument(
         "--size", type=command.positive_integer, metavar="PIXELS", help=f"side of an image; if not given {sizes}"

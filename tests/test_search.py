@@ -376,7 +376,7 @@ def test_what_is_refused_before_its_first_trial_does_not_block_a_corrected_searc
         (["--name", "cells"], "is the name of a preset or a stage already"),
         (["--name", "base"], "is the name of a preset or a stage already"),
         (["--preset", "odd", "--name", "odd"], "is the name of a preset or a stage already"),
-        (["--preset", "odd"], "dropout 0.9, activation relu) is outside what is searched; take another --preset"),
+        (["--preset", "odd"], "dropout 0.9, activation relu) is outside what is searched; choose another preset"),
         (["--preset", "uneven"], "is outside what is searched"),
         (["--preset", "report", "--loss", "smooth-l1"], "size 16 is too small for gapnet variant 0"),
         (["--preset", "nonsense"], "no preset nonsense"),
@@ -411,7 +411,7 @@ def test_one_process_at_a_time(place, trainer, capsys):
 def test_real_trials_are_taken_up_in_the_middle(place, monkeypatch, capsys):
     """The second trial is interrupted after its first epoch; a dense layer stands in for the network."""
 
-    def dense_layer(model, variant, size, channels, classes, output, *_):
+    def dense_layer(model, size, channels, classes, output, **_):
         images = keras.layers.Input((size, size, channels), dtype="uint8")
         x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(images))
         return keras.Model(images, keras.layers.Dense(classes, output)(x))

@@ -1,16 +1,19 @@
 """A search for better settings by Optuna's tree-structured Parzen estimator, on a part of the training data.
 
-Trial 0 is the setting to start from; each further one is proposed from the seed, its number and the trials before it, and
-from nothing else. Only tried settings enter the study, so a process that dies in the middle of a trial leaves nothing
-half-written: the same setting is proposed again, and its run goes on from its last epoch.
+Trial 0 is the start. Every further trial is proposed from the seed, its number and the trials before it, and from nothing
+else. Only finished trials enter the study. So if a process dies in the middle of a trial, the same settings are proposed
+again, and their run goes on from its last epoch. `Study.optimize` cannot do that: it stores a running trial, leaves it
+behind after a kill, and draws another. Optuna's own plots need pyplot, whose global state belongs to the caller.
 """
 
 import json
+import logging
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -49,8 +52,10 @@ from hpa.training.train import train
 
 Space = dict[str, BaseDistribution]
 
-# Settings of a trial that say how it was measured, not what was found; at full length they are those of the preset that the
-# search started from. A moving average over a part of a short trial would be too short there.
+logger = logging.getLogger(__name__)
+
+# Settings that say how trials are measured. They are not part of what is found: at full length the preset that the search
+# started from gives them. An exponential moving average made for a short trial would be too short there.
 OF_THE_SEARCH = (
     "stage", "intensity_range", "folds", "fold", "split_seed", "groups", "rows", "seed", "epochs", "ema_momentum",
     "precision",
@@ -59,12 +64,12 @@ PANEL_COLUMNS = 4
 
 
 def space(start: Settings, task: Task) -> Space:
-    """Return what is searched around a setting: the parameters' names and where their values come from.
+    """Return what is searched around the start: the parameters' names and where their values come from.
 
-    The optimizer's numbers are looked for within a factor of ten of those to start from. A CellNet doubles its filters
+    Learning rate and weight decay are searched within a factor of ten of the start. A CellNet doubles its filters
     from stage to stage; `middle_blocks` are those of each stage between the first and the last.
     """
-    searched = {
+    searched: Space = {
         "learning_rate": FloatDistribution(start.learning_rate / 10, start.learning_rate * 10, log=True),
         "label_smoothing": FloatDistribution(0, 0.2),
         "augmentation": CategoricalDistribution(
@@ -94,10 +99,10 @@ def space(start: Settings, task: Task) -> Space:
     return searched
 
 
-def parameters_of(settings: Settings, searched: Space) -> dict:
-    """Return the values of the searched parameters in a setting."""
+def parameters_of(settings: Settings, searched: Space) -> dict[str, Any]:
+    """Return the values of the searched parameters in some settings."""
     values = asdict(settings)
-    if settings.model == "cellnet":
+    if settings.filters and settings.blocks:  # a CellNet
         values |= {
             "stages": len(settings.filters),
             "first_filters": settings.filters[0],
@@ -108,8 +113,8 @@ def parameters_of(settings: Settings, searched: Space) -> dict:
     return {name: values[name] for name in searched}
 
 
-def with_parameters(start: Settings, parameters: dict) -> Settings:
-    """Return a setting with the searched parameters in place of its own; undoes `parameters_of`."""
+def with_parameters(start: Settings, parameters: dict[str, Any]) -> Settings:
+    """Return settings with the searched parameters instead of their own; undoes `parameters_of`."""
     values = dict(parameters)
     if start.model == "cellnet":
         stages, filters = values.pop("stages"), values.pop("first_filters")
@@ -119,11 +124,11 @@ def with_parameters(start: Settings, parameters: dict) -> Settings:
     return replace(start, **values)
 
 
-def propose(start: Settings, searched: Space, tried: Sequence[FrozenTrial]) -> dict:
-    """Return the parameters to try next: those to start from, nine drawn at random, then what promises most.
+def propose(start: Settings, searched: Space, tried: Sequence[FrozenTrial]) -> dict[str, Any]:
+    """Return the parameters to try next: first the start, then nine drawn at random, then what promises most.
 
     Args:
-        start: the setting to start from; its seed is also the search's.
+        start: the settings to start from; their seed is also the search's.
         searched: the parameters.
         tried: all trials so far.
     """
@@ -139,12 +144,12 @@ def search(start: Settings, preset: str, task: Task, data: Path, runs: Path, nam
     """Make the trials that are still missing, or find the search finished.
 
     In `<runs>/searches/<name>` are the study (study.db, SQLite), a run folder for each trial, of which the best keeps its
-    model, and trials.csv and trials.png. The best setting is a preset of the search's name. A trial's score is the
+    model, and trials.csv and trials.png. The best settings become a preset of the search's name. A trial's score is the
     validation score of its best epoch.
 
     Args:
-        start: the setting to start from, which also says what a trial learns from and for how long.
-        preset: the name of the preset that it is of.
+        start: the settings to start from, which also say what a trial learns from and for how long.
+        preset: the name of the preset that they are of.
         task: what is classified.
         data: folder of the data.
         runs: the folder of all runs.
@@ -155,7 +160,7 @@ def search(start: Settings, preset: str, task: Task, data: Path, runs: Path, nam
         The best trial.
 
     Raises:
-        BadInput: if tables or images are faulty, the setting to start from is outside what is searched, the search was
+        BadInput: if tables or images are faulty, the start is outside what is searched, the search was
             begun with other settings or data, or its study is damaged.
         Failure: if every trial fails, or another process is at work on this search.
     """
@@ -175,16 +180,16 @@ def search(start: Settings, preset: str, task: Task, data: Path, runs: Path, nam
         study = _open_study(folder / "study.db", searched)
         best = _report(study.trials, start, preset, searched, task, runs, name)
         if len(study.trials) >= trials:
-            print(f"{folder} is finished already: {len(study.trials)} trials")
+            logger.info(f"{folder} is finished already: {len(study.trials)} trials")
         for number in range(len(study.trials), trials):
             parameters = propose(start, searched, study.trials)
-            print(f"trial {number} ({number + 1} of {trials}): {_in_words(parameters)}", flush=True)
+            logger.info(f"trial {number} ({number + 1} of {trials}): {_in_words(parameters)}")
             settings = with_parameters(start, parameters)
             outcome = _outcome(settings, task, data, runs, f"searches/{name}/trial-{number}")
             study.add_trial(create_trial(params=parameters, distributions=searched, **outcome))
             best = _report(study.trials, start, preset, searched, task, runs, name)
     if not best:
-        raise Failure(f"{folder}: all {len(study.trials)} trials failed; delete the folder and start from another --preset")
+        raise Failure(f"{folder}: all {len(study.trials)} trials failed; delete the folder and start from another preset")
     return best
 
 
@@ -196,7 +201,7 @@ def _require_within(start: Settings, searched: Space) -> None:
     except ValueError:
         within = False
     if not within:
-        raise BadInput(f"the setting to start from ({_in_words(own)}) is outside what is searched; take another --preset")
+        raise BadInput(f"the start ({_in_words(own)}) is outside what is searched; choose another preset", setting="preset")
 
 
 def _open_study(path: Path, searched: Space) -> optuna.Study:
@@ -229,7 +234,7 @@ def _require_own(trial: FrozenTrial, number: int, searched: Space) -> None:
         raise ValueError(f"trial {number} is not of this search")
 
 
-def _outcome(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> dict:
+def _outcome(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> dict[str, Any]:
     """Train a trial; return its state, score, seconds and number of weights as Optuna's `create_trial` takes them."""
     folder = runs / name / settings.stage
     begun, start = (folder / "config.json").exists(), time.perf_counter()
@@ -238,7 +243,7 @@ def _outcome(settings: Settings, task: Task, data: Path, runs: Path, name: str) 
         if not deleted:  # by `_report`, before the study was lost
             train(settings, task, data, runs, name)
     except Failure as error:
-        print(f"failed: {error}", flush=True)
+        logger.info(f"failed: {error}")
         return {"state": TrialState.FAIL, "user_attrs": {"seconds": None, "parameters": None}}
     seconds = None if begun else round(time.perf_counter() - start, 1)
     model = folder / "model.keras"
@@ -265,13 +270,13 @@ def _report(
     with written_whole(folder / "trials.csv") as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n", columns=columns)
     write_figure(folder / "trials.png", draw_trials(table, searched, f"validation {task.kind.monitor.name}"))
-    complete = [trial for trial in tried if trial.state == TrialState.COMPLETE]
-    best = max(complete, key=lambda trial: trial.value, default=None)  # the first of equals
+    scores = [-math.inf if trial.value is None else trial.value for trial in tried]
+    best = None if max(scores) == -math.inf else tried[scores.index(max(scores))]  # the first of equals
     if best:
         settings = asdict(with_parameters(start, best.params))
         found = {key: each for key, each in settings.items() if key not in OF_THE_SEARCH}
         write_json(preset_file(runs, name), {"preset": preset} | found)
-        print(f"best so far: trial {best.number} with {best.value:.4f}", flush=True)
+        logger.info(f"best so far: trial {best.number} with {best.value:.4f}")
     for trial in tried:
         if trial is not best:
             (folder / f"trial-{trial.number}" / start.stage / "model.keras").unlink(missing_ok=True)
@@ -288,7 +293,7 @@ def draw_trials(table: pd.DataFrame, searched: Space, score: str) -> Figure:
     """
     rows = math.ceil(len(searched) / PANEL_COLUMNS)
     figure = Figure(figsize=(3 * PANEL_COLUMNS, 3 + 2.2 * rows), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=(3, 2.2 * rows))
+    top, bottom = figure.subfigures(2, 1, height_ratios=(3, 2.2 * rows), squeeze=False).flat
     axes = top.subplots()
     axes.plot(table["number"], table["score"], "C0o", label="trial")
     axes.plot(table["number"], table["score"].cummax().ffill(), "C1-", drawstyle="steps-post", label="best so far")
@@ -312,7 +317,7 @@ def draw_trials(table: pd.DataFrame, searched: Space, score: str) -> Figure:
     return figure
 
 
-def _in_words(parameters: dict) -> str:
+def _in_words(parameters: dict[str, Any]) -> str:
     return ", ".join(
         f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in parameters.items()
     )
