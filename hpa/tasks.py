@@ -6,6 +6,7 @@ import difflib
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hpa.errors import BadInput, refuse
 from hpa.labels import LABELS, Labels
@@ -116,16 +117,17 @@ def read_task(path: Path) -> Task:
     return task
 
 
-def faults_of_task(found: dict) -> list[str]:
+def faults_of_task(found: dict[str, Any]) -> list[str]:
     """Return what is wrong with the fields of a task as JSON has them, all five."""
     faults = _key_faults(found) or [f"no key {key}" for key in ("name", "suffixes") if key not in found]
     if faults:
         return faults
-    return _task_faults(Task(**{key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}))
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
+    return _task_faults(Task(**values))
 
 
-def _key_faults(found: dict) -> list[str]:
-    kinds = {"name": str, "labels": str, "classes": list, "channels": list, "suffixes": list}
+def _key_faults(found: dict[str, Any]) -> list[str]:
+    kinds: dict[str, type] = {"name": str, "labels": str, "classes": list, "channels": list, "suffixes": list}
     faults = []
     for key in found.keys() - kinds.keys():
         near = difflib.get_close_matches(key, kinds, 1)
@@ -134,7 +136,7 @@ def _key_faults(found: dict) -> list[str]:
         if key not in found:
             faults.append(f"no key {key}; add it")
     for key, kind in kinds.items():
-        value = found.get(key, kind())
+        value: Any = found.get(key, kind())
         if not isinstance(value, kind) or (kind is list and not all(isinstance(each, str) for each in value)):
             faults.append(f"{key} must be a {'list of texts' if kind is list else 'text'}, found {value!r}")
     return sorted(faults)

@@ -212,7 +212,7 @@ def require_model(folder: Path) -> None:
         if not (folder / name).exists():
             fix = "restore it, or delete the folder and train it again"
             if name == "validation.npz":
-                fix = f"python -m hpa.predict --runs {folder.parents[1]} --variants {folder.parent.name} writes it"
+                fix = f"hpa predict --runs {folder.parents[1]} --variants {folder.parent.name} writes it"
             raise BadInput(f"{folder}: is finished, but {name} is missing; {fix}")
     refuse(folder, model_faults(folder))
 

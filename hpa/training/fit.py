@@ -44,7 +44,7 @@ from hpa.training.optimizers import new_optimizer
 MEASURED_ROWS = 1024
 BEST = ("model.keras", "validation.npz")  # of the best epoch
 
-Logs = Mapping[str, Any] | None  # Keras' callbacks get the means so far
+Logs = Mapping[str, Any]  # Keras gives its callbacks the means so far
 
 logger = logging.getLogger(__name__)
 
@@ -91,13 +91,14 @@ def fit(
     keras.utils.clear_session()  # layers are numbered from 0 again, so that names do not depend on earlier runs
     keras.utils.set_random_seed(settings.seed)
     done = len(read_history(folder))
-    learned = training.table.targets[training.rows]
+    targets = training.table.known_targets
+    learned = targets[training.rows]
     factors = repeat_factors(learned, settings.oversampling)
     positives, weights = None, training.weights
     if settings.positive_weights != "none":
         positives = positive_weights(learned, factors, settings.positive_weights).tolist()
     if settings.class_weights != "none":
-        of_rows = class_weights(learned, factors, settings.class_weights)[training.table.targets.argmax(axis=1)]
+        of_rows = class_weights(learned, factors, settings.class_weights)[targets.argmax(axis=1)]
         weights = of_rows if weights is None else weights * of_rows
     steps = math.ceil(epoch_size(factors) / settings.batch_size)
     if done:
@@ -115,7 +116,7 @@ def fit(
         compile_model(model, settings, task, new_optimizer(settings, steps), positives)
     batches = training_batches(
         training.images,
-        training.table.targets,
+        targets,
         training.rows,
         settings.batch_size,
         settings.augmentation,
@@ -215,12 +216,12 @@ class Epochs(keras.callbacks.Callback):
         self.batches = evaluation_batches(validation.images, validation.rows, settings.batch_size)
         self.plateau: keras.callbacks.ReduceLROnPlateau | None = None
 
-    def on_train_begin(self, logs: Logs = None) -> None:
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         """Show the plateau schedule all epochs so far: Keras saves no callback's memory."""
         plateau = SCHEDULES[self.settings.schedule].plateau
         if plateau:
-            score = self.task.kind.monitor.best
-            watched, mode = (score, "max") if plateau == "score" else ("validation_loss", "min")
+            by_score = plateau == "score"
+            watched, mode = (self.task.kind.monitor.best, "max") if by_score else ("validation_loss", "min")
             self.plateau = keras.callbacks.ReduceLROnPlateau(watched, factor=0.1, patience=5, mode=mode)
             self.plateau.set_model(self.model)
             self.plateau.on_train_begin()
@@ -228,7 +229,7 @@ class Epochs(keras.callbacks.Callback):
             for row in read_history(self.folder).to_dict("records"):
                 self.plateau.on_epoch_end(row["epoch"] - 1, row)
 
-    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Give every dropout the random state that belongs to this epoch and start the progress bar."""
         for number, layer in enumerate(self.model.layers):
             if isinstance(layer, keras.layers.Dropout):
@@ -237,17 +238,17 @@ class Epochs(keras.callbacks.Callback):
         self.bar = tqdm(total=self.rows, unit="img", desc=f"epoch {epoch + 1}", leave=False, disable=None)
         self.start = time.perf_counter()
 
-    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
         """Advance the progress bar; stop if the loss is not finite."""
         self.bar.update(min(self.settings.batch_size, self.rows - batch * self.settings.batch_size))
         self.bar.set_postfix_str(f"loss {logs['loss']:.4f}", refresh=False)
         self._require_finite(logs["loss"], "loss")
 
-    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Validate on the whole held-out set, keep the model if it is the best, and write the epoch down."""
         rate = self.rows / (time.perf_counter() - self.start)
         self.bar.close()
-        monitor, targets = self.task.kind.monitor, self.samples.targets
+        monitor, targets = self.task.kind.monitor, self.samples.known_targets
         with averaged(self.model, self.measured):
             probabilities = self.model.predict(self.batches, verbose=0)
             loss = float(self.loss(targets, probabilities))

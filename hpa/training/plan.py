@@ -138,4 +138,4 @@ def _require_weights(weights: str | None) -> None:
         return
     require_plain(Path(weights))
     if not Path(weights).is_file():
-        raise BadInput(f"--weights {weights}: absent or a folder; name a file of weights")
+        raise BadInput(f"weights {weights}: absent or a folder; name a file of weights", "weights")
