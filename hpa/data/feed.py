@@ -1,4 +1,4 @@
-"""Batches for training and evaluation with tf.data; only CellNet's normalisation needs tensorflow itself beside it."""
+"""Batches for training and evaluation with tf.data; besides it, only `hpa.models.normalization` uses TensorFlow itself."""
 
 from collections.abc import Callable
 
@@ -41,7 +41,7 @@ def training_batches(
     A row that comes more than once in an epoch is another item each time.
 
     Args:
-        images: uint8 [n, S, S, C]: an array, a memory map or several joined.
+        images: uint8 [n, S, S, C]: an array, a memory map or several concatenated.
         targets: uint8 array [n, classes].
         rows: integer array [m], the rows to learn from.
         batch_size: rows in a batch; the last batch of an epoch may be smaller.
@@ -85,7 +85,7 @@ def training_batches(
         return (batch, truth) if weights is None else (batch, truth[:, :-1], truth[:, -1])
 
     batches = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(batches_of)
-    return made_ahead(batches, loaded)
+    return prefetched(batches, loaded)
 
 
 def evaluation_batches(images: np.ndarray | Joined, rows: np.ndarray, batch_size: int) -> tf.data.Dataset:
@@ -96,11 +96,11 @@ def evaluation_batches(images: np.ndarray | Joined, rows: np.ndarray, batch_size
         return tf.ensure_shape(batch, (None, *images.shape[1:]))
 
     batches = tf.data.Dataset.from_tensor_slices(np.asarray(rows, np.int64)).batch(batch_size)
-    return made_ahead(batches, loaded)
+    return prefetched(batches, loaded)
 
 
-def made_ahead(batches: tf.data.Dataset, make: Callable[..., object]) -> tf.data.Dataset:
-    """Return what `make` gives for each of some batches, in their order, made on every core before it is asked for."""
+def prefetched(batches: tf.data.Dataset, make: Callable[..., object]) -> tf.data.Dataset:
+    """Return what `make` gives for each batch, in order, computed on every core and prefetched."""
     # Nothing here needs tuning, and the tuner's thread has kept a training run up to 44 s after its last epoch.
     options = tf.data.Options()
     options.autotune.enabled = False

@@ -1,4 +1,4 @@
-"""The augmentations: ways to vary a uint8 image, all its channels moved alike."""
+"""The augmentations: ways to vary a uint8 image, with the same movement of all its channels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is done about classes of unequal frequency: how often a row comes in an epoch, and what its classes weigh."""
+"""Imbalanced classes: how often a row comes in an epoch, and the weights of its classes."""
 
 import numpy as np
 from numpy.random import Generator

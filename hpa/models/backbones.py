@@ -106,8 +106,8 @@ def _pretrained(family: Family, size: int, weights: str) -> keras.Model:
         try:
             return constructor(weights=IMAGENET)
         except Exception as error:  # Keras raises no narrower class for a failed download; its text names the address
-            mend = "download that file where there is internet and give its path as the weights"
-            raise BadInput(f"weights of {family.name}: {error}; {mend}") from error
+            fix = "download that file where there is internet and give its path as the weights"
+            raise BadInput(f"weights of {family.name}: {error}; {fix}") from error
     require_plain(Path(weights))
     model = constructor(weights=None)
     model.set_weights([np.full(weight.shape, np.nan) for weight in model.weights])  # Keras may pass over some silently

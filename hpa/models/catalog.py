@@ -61,7 +61,7 @@ def load(path: Path, compile: bool = False, shape: tuple[int, int, int] | None =
 
 
 def _reason(error: Exception) -> str:
-    """Return what Keras says of a file in one line, short of the configuration of a layer that it may end in."""
+    """Return what Keras says of a file in one line, without the configuration of a layer at its end."""
     line = (str(error).splitlines() or [""])[0].partition("Full object config:")[0].strip()
     return line or type(error).__name__
 

@@ -1,7 +1,7 @@
 """GapNet: three blocks of batch normalisation, convolution and max pooling, each pooled globally on its way out.
 
-The table of layers is the report's; it goes back to the kernel "GapNet-PL" (M. Haltuf, 2018). Layers from the joined
-features on carry the prefix `dense_part_`: the fine-tuning stages train one side of that border and freeze the other.
+The table of layers is the report's; it goes back to the kernel "GapNet-PL" (M. Haltuf, 2018). Layers from the concatenated
+features on carry the prefix `dense_part_`: the fine-tuning stages train one part and freeze the other.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ def gapnet_fcn(size: int, channels: int, classes: int, output: str, variant: int
     images, blocks, before_pooling = _blocks(VARIANTS[variant], size, channels, activation)
     deep = layers.Conv2D(before_pooling.shape[-1], 1, activation=activation)(blocks[-1])
     deep = layers.Resizing(*before_pooling.shape[1:3], interpolation="bilinear")(deep)
-    joined = layers.Add()([before_pooling, deep])
-    pooled = [layers.GlobalAveragePooling2D()(block) for block in (*blocks, joined)]
+    added = layers.Add()([before_pooling, deep])
+    pooled = [layers.GlobalAveragePooling2D()(block) for block in (*blocks, added)]
     return _with_head(images, pooled, VARIANTS[variant], classes, output, activation, "gapnet_fcn")
 
 

@@ -1,4 +1,7 @@
-"""The moving average of a network's weights in their place, with the batch statistics that belong to it."""
+"""The exponential moving average (EMA) of a network's weights, with batch statistics of its own.
+
+Keras' callback `SwapEMAWeights` swaps the weights too, but leaves batch normalisation with the statistics of the others.
+"""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,10 +13,10 @@ from keras import ops
 
 @contextmanager
 def averaged(model: keras.Model, batches: Iterable[np.ndarray]) -> Iterator[None]:
-    """Put the moving average of the weights, if the optimizer keeps one, in their place while the block runs.
+    """Give a network the EMA of its weights while the block runs, if its optimizer keeps one.
 
-    Batch normalisation meanwhile has the means and variances of that network on images as they are. Those that it met in
-    training are another network's, on augmented images (Izmailov et al., "Averaging Weights Leads to Wider Optima and Better
+    Batch normalisation then has the means and variances of this network on images without augmentation. Those from training
+    are of other weights, on augmented images (Izmailov et al., "Averaging Weights Leads to Wider Optima and Better
     Generalization", UAI 2018, section 3.2).
 
     Args:

@@ -4,7 +4,8 @@ At the end of epoch n the run folder gets, in this order, `model-n.keras` and `v
 far, `state-n.keras` (model, optimizer and learning rate), and `history.csv`, whose rows count the finished epochs. Then the
 two become `model.keras` and `validation.npz`, which so are of one epoch, and of one that the history has.
 A process that dies anywhere in between is taken up from the state that the history names. All randomness of an epoch
-comes from the seed and the epoch's number, so what is done again comes out the same.
+comes from the seed and the epoch's number, so what is done again comes out the same. Keras' BackupAndRestore does not know
+the history: after a kill between the two they would be of different epochs.
 """
 
 import logging
@@ -40,7 +41,7 @@ from hpa.training.averages import averaged
 from hpa.training.objective import NamedLoss
 from hpa.training.optimizers import new_optimizer
 
-# For the batch statistics of averaged weights; with twice as many HEp-2 cells the validation loss was no lower.
+# For the batch statistics of EMA weights; with twice as many HEp-2 cells the validation loss was no lower.
 MEASURED_ROWS = 1024
 BEST = ("model.keras", "validation.npz")  # of the best epoch
 
@@ -57,7 +58,7 @@ class Rows:
         images: uint8 [n, S, S, C], memory-mapped.
         table: ids and targets of the n rows.
         rows: integer array [m], those that count.
-        weights: float32 array [n], what each row weighs in the training loss; None weighs all alike.
+        weights: float32 array [n], what each row weighs in the training loss; None for equal weights.
     """
 
     images: Joined

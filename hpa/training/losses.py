@@ -15,7 +15,7 @@ FOCUS, MARGIN = 4, 0.05
 
 
 def soft_f1(targets: KerasTensor, probabilities: KerasTensor, sample_weight: KerasTensor | None = None) -> KerasTensor:
-    """Return 1 - soft macro F1 of a batch, with probabilities in place of counts (the report's fine-tuning loss).
+    """Return 1 - soft macro F1 of a batch, with probabilities instead of counts (the report's fine-tuning loss).
 
     For each class F1 = 2 sum(p t) / (sum(p) + sum(t)) over the batch, each row counted by its weight. A class without a
     positive in the batch has no F1 there and is left out of the mean: counted as 0, as in the report's script, it would
@@ -24,7 +24,7 @@ def soft_f1(targets: KerasTensor, probabilities: KerasTensor, sample_weight: Ker
     Args:
         targets: float tensor [B, classes] of numbers in [0, 1].
         probabilities: float tensor [B, classes] in [0, 1].
-        sample_weight: float tensor [B]; None weighs all rows alike.
+        sample_weight: float tensor [B]; None for equal weights.
 
     Returns:
         A scalar in [0, 1]; 0 if the batch has no positive at all.
@@ -51,7 +51,7 @@ def binary_crossentropy(
     Args:
         targets: float tensor [B, classes] of numbers in [0, 1].
         probabilities: float tensor [B, classes] in [0, 1].
-        sample_weight: float tensor [B]; None weighs all rows alike.
+        sample_weight: float tensor [B]; None for equal weights.
         label_smoothing: share of each target that is replaced by one half.
         positive_weights: a number for each class; None for 1, which is Keras' own loss.
     """

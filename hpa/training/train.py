@@ -59,13 +59,13 @@ def train(settings: Settings, task: Task, data: Path, runs: Path, name: str, pre
             logger.info("%s is finished already: %s", folder, describe_best(folder))
             return folder
     if (made.start or settings.weights) and not (folder / "config.json").exists():
-        new_model()  # refuses a faulty model or weights before anything is written
+        new_model()  # raises for a faulty model or weights before anything is written
     images = pack_sets(partition, data, runs, task, settings.size, settings.intensity_range)
     monitor = task.kind.monitor
     with locked(folder / ".lock", wait=False), opened_run(folder, made.config, data, preset):
         write_partition(folder / "split.csv", settings, partition)
         drawn = ("loss", "validation_loss", monitor.training, *monitor.validation)
-        read_history(folder, drawn)  # refuses a damaged one
+        read_history(folder, drawn)  # raises for a damaged one
         settle(folder)
         try:
             if not is_finished(folder):
