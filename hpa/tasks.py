@@ -127,7 +127,7 @@ def faults_of_task(found: dict[str, Any]) -> list[str]:
 
 
 def _key_faults(found: dict[str, Any]) -> list[str]:
-    kinds: dict[str, type] = {"name": str, "labels": str, "classes": list, "channels": list, "suffixes": list}
+    kinds: dict[str, type[Any]] = {"name": str, "labels": str, "classes": list, "channels": list, "suffixes": list}
     faults = []
     for key in found.keys() - kinds.keys():
         near = difflib.get_close_matches(key, kinds, 1)
@@ -136,7 +136,7 @@ def _key_faults(found: dict[str, Any]) -> list[str]:
         if key not in found:
             faults.append(f"no key {key}; add it")
     for key, kind in kinds.items():
-        value: Any = found.get(key, kind())
+        value = found.get(key, kind())
         if not isinstance(value, kind) or (kind is list and not all(isinstance(each, str) for each in value)):
             faults.append(f"{key} must be a {'list of texts' if kind is list else 'text'}, found {value!r}")
     return sorted(faults)
