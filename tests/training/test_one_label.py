@@ -243,14 +243,14 @@ def test_the_made_up_task_of_the_documentation(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--loss", "binary-crossentropy"], "not for tasks with one label"),
+        (["--loss", "binary-crossentropy"], "not for single-label tasks"),
         (["--fold", "1"], "validation set of its own"),
         (["--blocks", "1,1,1"], "same length"),
         (["--model", "mobilenet-v2"], "is for cellnet"),
         (["--preset", "nonsense"], "no preset nonsense; there are report, alexnet, cells"),
         (["--augmentation", "hue"], "three colour channels"),
         (["--groups", "neighbours-x"], "expected neighbours-"),
-        (["--task", "hpa", "--preset", "cells"], "not for tasks with many label"),
+        (["--task", "hpa", "--preset", "cells"], "not for multi-label tasks"),
     ],
 )
 def test_options_that_do_not_go_together(drawn_cells, tmp_path, capsys, options, message):

@@ -260,7 +260,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(drawn_data, runs, tmp_path, cap
     [
         (train, ["--variant", "1", "--size", "48"], "at least 146 pixels"),
         (train, ["--model", "parallel-kernels", "--variant", "1"], "no variants"),
-        (train, ["--fold", "5"], "--fold 5 of --folds 5"),
+        (train, ["--fold", "5"], "--fold 5: there are 5 folds, counted from 0"),
         (finetune, ["--variant", "3", "--stage", "cnn"], "no such run"),
         (finetune, ["--variant", "2", "--stage", "cnn", "--fold", "1"], "no such run"),
     ],
