@@ -67,6 +67,7 @@ def write_dataset(folder: Path, train: int, test: int, size: int = 512, seed: in
         return np.moveaxis(draw_field([int(number) for number in target.split()], size, generator), -1, 0)
 
     request = {"train": train, "test": test, "size": size, "seed": seed, "drawing": DRAWING}
+    require_folder(folder, request, (train + test) * len(HPA.channels))  # before tables that may not fit into the memory
     tables = {split: sample_table(split, rows, seed) for split, rows in zip(SPLITS, (train, test), strict=True)}
     pictures = [
         ([folder / split / f"{identifier}_{channel}.png" for channel in HPA.channels], partial(draw, split, row, target))
@@ -118,28 +119,18 @@ def check(size: int, seed: int, bytes_a_pixel: int) -> None:
     require_picture(size, bytes_a_pixel, "drawing images")
 
 
-def write_drawing(
-    folder: Path, request: dict[str, Any], pictures: Sequence[Picture], unit: str, tables: dict[str, pd.DataFrame]
-) -> None:
-    """Draw, on all cores, every picture of which a file is missing, then write the CSVs that are not there yet.
+def require_folder(folder: Path, request: dict[str, Any], images: int) -> None:
+    """Check where a drawing goes.
 
     Args:
         folder: absent, empty, or holding the same drawing, finished or not.
-        request: what is drawn, to be recorded in the folder.
-        pictures: for each of them its files, and what draws it: an image for each file, as `write_image` takes it.
-        unit: what the progress bar counts.
-        tables: each under its file's name.
+        request: what is drawn.
+        images: how many files that are.
 
     Raises:
         BadInput: if the folder holds anything but what was asked for.
-        Failure: if the images do not fit onto the disk, or another process draws there.
+        Failure: if the images do not fit onto the disk.
     """
-
-    def draw(picture: Picture) -> None:
-        files, images = picture
-        for path, image in zip(files, images(), strict=True):
-            write_image(path, image)
-
     record = folder / RECORD
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"{folder}: is a file; name a folder")
@@ -149,13 +140,35 @@ def write_drawing(
             raise BadInput(f"{folder}: holds cells drawn with {found}, not with {request}; delete it or name another folder")
     elif folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
         raise BadInput(f"{folder}: is not empty and holds no drawn cells; name another folder, nothing here was touched")
-    else:  # before anything is recorded, or a smaller drawing would be refused
-        images = sum(len(files) for files, _ in pictures)
+    else:
         each = max(FILE_BYTES, int(FILE_BYTES_A_PIXEL * request["size"] ** 2))
         require_disk(folder, images * each, f"{images} images of {request['size']} pixels")
+
+
+def write_drawing(
+    folder: Path, request: dict[str, Any], pictures: Sequence[Picture], unit: str, tables: dict[str, pd.DataFrame]
+) -> None:
+    """Draw, on all cores, every picture of which a file is missing, then write the CSVs that are not there yet.
+
+    Args:
+        folder: as `require_folder` checks it.
+        request: what is drawn, to be recorded in the folder.
+        pictures: for each of them its files, and what draws it: an image for each file, as `write_image` takes it.
+        unit: what the progress bar counts.
+        tables: each under its file's name.
+
+    Raises:
+        Failure: if another process draws there.
+    """
+
+    def draw(picture: Picture) -> None:
+        files, images = picture
+        for path, image in zip(files, images(), strict=True):
+            write_image(path, image)
+
     with locked(folder / ".lock", wait=False):
-        if not record.exists():
-            write_json(record, request)
+        if not (folder / RECORD).exists():
+            write_json(folder / RECORD, request)
         missing = [each for each in pictures if not all(path.exists() for path in each[0])]
         for _ in map_in_threads(draw, missing, "drawing", unit=unit):
             pass

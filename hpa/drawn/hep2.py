@@ -16,7 +16,7 @@ from numpy.random import Generator, default_rng
 
 from hpa.data.pictures import captioned, write_sheet
 from hpa.drawn.cells import DIRECTIONS, Cell, Field, blurred, dots, field_of, filled, noise
-from hpa.drawn.fields import check, photons, write_drawing
+from hpa.drawn.fields import check, photons, require_folder, write_drawing
 from hpa.drawn.patterns import endoplasmic_reticulum, golgi_apparatus, nuclear_membrane
 from hpa.errors import BadInput
 from hpa.files import cores
@@ -53,6 +53,7 @@ def write_cells(folder: Path, train: int, validation: int, test: int, size: int 
         raise BadInput(f"cannot draw {wanted} cells; each set needs at least {len(HEP2.classes)}, one of each class")
     folder = Path(folder)
     request = {"task": HEP2.name, **cells, "size": size, "seed": seed, "drawing": DRAWING}
+    require_folder(folder, request, sum(cells.values()))  # before a table that may not fit into the memory
     table = cell_table(cells, seed)
     pictures = []
     for specimen, rows in table.groupby("specimen"):
