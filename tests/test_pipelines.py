@@ -276,7 +276,7 @@ def test_the_competition_as_a_winner_does_it(paper, tmp_path):
         f"thresholds {chosen} --rule best",
         f"ensemble --data {data} {chosen} --weights equal --shift 0.34 --out {entry}",
         f"submit {entry} --data {data} --check-only",
-        f"submit {entry} --data {data} -m hpa, winner, variants 2, 2 fold(s), 8 view(s)",
+        f"submit {entry} --data {data} -m hpa, winner, variants 2, 2 fold(s), tta 8",
     ]
 
     (data / "external.csv").unlink()

@@ -10,7 +10,8 @@ import numpy as np
 from hpa.data.images import Sample
 from hpa.data.layout import describe_unread, find_files, list_ids
 from hpa.errors import BadInput
-from hpa.inference.predict import BATCH, common_task, load_run, predict_files
+from hpa.inference import predict
+from hpa.inference.predict import BATCH, common_task, predict_files
 from hpa.runs.folder import read_settings, read_task_of
 from hpa.scoring.blend import validation_thresholds
 from hpa.scoring.evaluation import write_prediction_table
@@ -85,7 +86,7 @@ def _predict_arrays(folder: Path, images: Sequence[np.ndarray], task: Task, tta:
                 f"received {image.dtype} {list(image.shape)}"
             )
     ranges = settings.intensity_range or (None,) * channels
-    model = load_run(folder)
+    model = predict.load_run(folder)
     probabilities = np.empty((len(images), len(task.classes)), np.float32)
     for start in range(0, len(images), BATCH):
         batch = [

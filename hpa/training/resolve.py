@@ -66,11 +66,6 @@ RULES = (
     _of_network("activation", "model {model} has its own; leave it out"),
     _of_network("weights", "model {model} starts from new ones; leave them out, or choose {networks}"),
     _of_network("progressive_resizing", "model {model} is built for one size of image; leave it out, or choose {networks}"),
-    Rule(
-        ("fold",),
-        lambda settings, task: settings.folds is not None,
-        "the data has a validation set of its own; ask for folds to split train/",
-    ),
     _of_loss("label_smoothing", "loss {loss} has none; leave it out, or choose one of {losses}"),
     _of_loss(
         "positive_weights",
@@ -184,6 +179,9 @@ def _fitting(settings: Settings, given: Mapping[str, Any], task: Task) -> Settin
             "choose the preset cells",
             setting="model",
         )
+    if settings.folds is None and settings.fold:  # a preset's too: without it, another split would be learned from
+        reason = "the data has a validation set of its own; ask for folds to split train/"
+        raise BadInput(f"fold {settings.fold}: {reason}", setting="fold")
     if settings.folds is not None and settings.fold >= settings.folds:
         raise BadInput(f"fold {settings.fold}: there are {settings.folds} folds, counted from 0", setting="fold")
     return settings
