@@ -13,7 +13,6 @@ from typing import NoReturn
 from hpa import files
 from hpa.backend import quiet_import as quiet_import
 from hpa.errors import BadInput, Failure
-from hpa.settings import STAGES
 from hpa.tasks import HPA, TASKS, Task, read_task
 from hpa.tta import AVERAGES, TTA, VIEWS
 
@@ -157,18 +156,10 @@ def add_task(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_groups(parser: argparse.ArgumentParser) -> None:
-    """Add `--groups`."""
-    parser.add_argument(
-        "--groups",
-        metavar="antibodies|neighbours-N|FILE.csv",
-        help="rows that stay on one side of the split: those of one antibody, ranges of N neighbouring ids, or a CSV with "
-        "columns Id and group; several parted by commas",
-    )
-
-
 def add_choice(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose run folders."""
+    from hpa.settings import STAGES  # here, since pydantic takes most of the time of a command's --help
+
     parser.add_argument(
         "--variants",
         type=comma_separated,
@@ -224,17 +215,6 @@ def require_output(options: argparse.Namespace, path: Path, data: Sequence[Path]
     for mark in ("config.json", "validation.npz", "store.json"):
         if (path.parent / mark).exists():
             raise BadInput(f"{option} {path}: {path.parent} holds a run or packed images; name another folder")
-
-
-def add_intensity_range(parser: argparse._ActionsContainer) -> None:
-    """Add `--intensity-range`."""
-    parser.add_argument(
-        "--intensity-range",
-        type=intensity_range,
-        metavar="LOW:HIGH,...|full",
-        help="what is black and white in 16-bit images, for all channels or for each, 8-bit for a channel of such files; "
-        "full for 0:65535; if not given, it is measured over the training set",
-    )
 
 
 def task(text: str) -> Task:

@@ -99,18 +99,6 @@ def shown(value: object, own: About) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def documentation() -> list[dict[str, str]]:
-    """Return a row for each setting: `name`, `option`, `values`, `default`, `help`, and what each preset changes it to."""
-    rows = []
-    for name in NAMES:
-        own = about(name)
-        row = {"name": name, "option": option(name) if name != "stage" else "", "values": expected(HINTS[name])}
-        row |= {"default": shown(DEFAULTS[name], own), "help": own.help}
-        row |= {preset: shown(values[name], own) if name in values else "" for preset, values in PRESETS.items()}
-        rows.append(row)
-    return rows
-
-
 class _HelpAll(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         parser.folded = ()  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ import argparse
 from collections.abc import Sequence
 
 from hpa import command
+from hpa.options import add_settings
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -24,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
         choices=("train", "test"),
         help="which images: train takes validation and external sets along; if not given, both, as far as they are there",
     )
-    command.add_intensity_range(parser)
+    add_settings(parser, ["intensity_range"], lambda _, own: f"default: {own.unset}")
     return parser
 
 

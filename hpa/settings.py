@@ -18,7 +18,6 @@ from pydantic_core.core_schema import no_info_after_validator_function
 
 from hpa.errors import BadInput
 from hpa.labels import LABELS
-from hpa.models.gapnet import VARIANTS
 from hpa.registry import AUGMENTATIONS, LOSSES, MIXINGS, NETWORKS, OPTIMIZERS, SCHEDULES, WEIGHTINGS
 
 ACTIVATIONS = ("relu", "mish")  # inside the networks, by Keras' names
@@ -176,7 +175,7 @@ class Settings:
 
     model: Annotated[str, OneOf(NETWORKS), About("the network", MAIN)] = "gapnet"
     variant: Annotated[
-        Annotated[int, Ge(0), Le(len(VARIANTS) - 1)] | None,
+        Annotated[int, Ge(0), Le(len(NETWORKS["gapnet"].variant_sizes) - 1)] | None,
         About("which of the eight GapNets, which differ in kernel, filters and dropout", MAIN, "0"),
     ] = None
     filters: Annotated[Counts | None, About("filters of each stage of a CellNet", NETWORK, metavar="N,N,...")] = None

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpa import command
+from hpa.options import add_settings
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -20,7 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--split-seed", type=command.whole_number, default=0, metavar="NUMBER", help="another seed, other folds"
     )
-    command.add_groups(parser)
+    add_settings(parser, ["groups"], lambda _, own: f"default: {own.unset}")
     parser.add_argument("--out", type=Path, default=Path("runs/split.csv"), metavar="FILE.csv", help="columns Id and fold")
     return parser
 

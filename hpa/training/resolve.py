@@ -1,8 +1,8 @@
 """The settings of a run: what a preset or the start run says, what is asked for, and whether that fits.
 
 All contradictions are refused here, for training, fine-tuning, search and the library alike. If a preset or a start run sets
-something that the network, the loss or the schedule has no use for, it is left out; if the
-caller asks for it, it is refused.
+something that the network, the loss or the schedule has no use for, it is left out. If the caller asks for it, it is
+refused.
 """
 
 import difflib
@@ -35,29 +35,29 @@ OF_THE_START = ("model", "variant", "fold")  # settings of a stage that tell whi
 
 
 class Rule(NamedTuple):
-    """Settings that only some runs have a use for; the others have the setting's default.
+    """A setting that only some runs have a use for; the others have its default.
 
     Attributes:
-        names: the settings.
-        used: whether a run has a use for them.
+        name: the setting.
+        used: whether a run has a use for it.
         reason: why another run has not, and how to fix it; a format with the settings, with `networks` and `losses`, those
             that take it, and with `schedules`, those that warm up.
     """
 
-    names: tuple[str, ...]
+    name: str
     used: Callable[[Settings, Task], bool]
     reason: str
 
 
 def _of_network(name: str, reason: str) -> Rule:
-    return Rule((name,), lambda settings, task: name in NETWORKS[settings.model].options, reason)
+    return Rule(name, lambda settings, task: name in NETWORKS[settings.model].options, reason)
 
 
 def _of_loss(name: str, reason: str) -> Rule:
     def used(settings: Settings, task: Task) -> bool:
         return any(name in LOSSES[part].options for part in parse_loss(settings.loss))
 
-    return Rule((name,), used, reason)
+    return Rule(name, used, reason)
 
 
 RULES = (
@@ -72,13 +72,13 @@ RULES = (
         "weigh the positives in {losses}, which loss {loss} is without; leave them out, or choose oversampling",
     ),
     Rule(
-        ("class_weights",),
+        "class_weights",
         lambda settings, task: task.kind.exclusive,
         "is for single-label tasks; a row with several has no class of its own (Keras' class_weight would silently "
         "take its first). Choose positive weights or oversampling",
     ),
     Rule(
-        ("warm_up",),
+        "warm_up",
         lambda settings, task: SCHEDULES[settings.schedule].warms_up,
         "is for schedule {schedules}, not {schedule}",
     ),
@@ -155,20 +155,18 @@ def _require_values(given: Mapping[str, Any], known: tuple[str, ...] = NAMES) ->
 def _fitting(settings: Settings, given: Mapping[str, Any], task: Task) -> Settings:
     """Return settings without those that the run has no use for."""
     require_loss(settings.loss, task.labels)
-    for rule in RULES:
-        for name in rule.names:
-            value = getattr(settings, name)
-            if value == DEFAULTS[name] or rule.used(settings, task):
-                continue
-            if name in given:
-                known = {
-                    "networks": " or ".join(each for each in NETWORKS if name in NETWORKS[each].options),
-                    "losses": ", ".join(each for each in LOSSES if name in LOSSES[each].options),
-                    "schedules": " or ".join(each for each in SCHEDULES if SCHEDULES[each].warms_up),
-                }
-                reason = rule.reason.format(**vars(settings), **known)
-                raise BadInput(f"{name} {value}: {reason}", setting=name)
-            settings = replace(settings, **{name: DEFAULTS[name]})
+    for name, used, reason in RULES:
+        value = getattr(settings, name)
+        if value == DEFAULTS[name] or used(settings, task):
+            continue
+        if name in given:
+            known = {
+                "networks": " or ".join(each for each in NETWORKS if name in NETWORKS[each].options),
+                "losses": ", ".join(each for each in LOSSES if name in LOSSES[each].options),
+                "schedules": " or ".join(each for each in SCHEDULES if SCHEDULES[each].warms_up),
+            }
+            raise BadInput(f"{name} {value}: {reason.format(**vars(settings), **known)}", setting=name)
+        settings = replace(settings, **{name: DEFAULTS[name]})
     options = NETWORKS[settings.model].options
     if "variant" in options and settings.variant is None:
         settings = replace(settings, variant=0)
