@@ -24,7 +24,7 @@ import pandas as pd
 from keras import ops
 from tqdm import tqdm
 
-from hpa.data.feed import evaluation_batches, training_batches
+from hpa.data.feed import Feed, evaluation_batches, training_batches
 from hpa.data.sampling import class_weights, epoch_size, positive_weights, repeat_factors
 from hpa.data.store import Joined
 from hpa.data.tables import SampleTable
@@ -115,22 +115,20 @@ def fit(
             model = new_model()
         freeze(model, settings.part)
         compile_model(model, settings, task, new_optimizer(settings, steps), positives)
-    batches = training_batches(
+    feed = Feed(
         training.images,
         targets,
         training.rows,
-        settings.batch_size,
         settings.augmentation,
         settings.mixing,
         settings.seed,
-        range(done, settings.epochs),
         factors,
         weights,
         int(settings.progressive_resizing * settings.epochs),
     )
     validation_loss = NamedLoss(settings.loss, 0.0, positives)
     model.fit(
-        batches,
+        training_batches(feed, settings.batch_size, range(done, settings.epochs)),
         initial_epoch=done,
         epochs=settings.epochs,
         steps_per_epoch=steps,

@@ -12,11 +12,12 @@ import time
 from pathlib import Path
 
 import keras
+import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from hpa.data.feed import training_batches  # noqa: E402
+from hpa.data.feed import Feed, training_batches  # noqa: E402
 from hpa.data.store import pack  # noqa: E402
 from hpa.data.tables import read_training_table  # noqa: E402
 from hpa.drawn.fields import write_dataset  # noqa: E402
@@ -41,8 +42,10 @@ def main() -> None:
         store = pack(folder / "store", folder / "data" / "train", table.ids, HPA, SETTINGS.size)
 
         def feed(augmentation: str, epochs: range):
-            rows = range(ROWS)
-            return training_batches(store.images, table.targets, rows, SETTINGS.batch_size, augmentation, "none", 0, epochs)
+            rows = np.arange(ROWS)
+            return training_batches(
+                Feed(store.images, table.targets, rows, augmentation, "none", 0), SETTINGS.batch_size, epochs
+            )
 
         model = build(SETTINGS.model, SETTINGS.size, len(HPA.channels), len(HPA.classes), variant=SETTINGS.variant)
         compile_model(model, SETTINGS, HPA, keras.optimizers.Adam(SETTINGS.learning_rate))

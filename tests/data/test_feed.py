@@ -1,8 +1,13 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from hpa.data.augment import augment
-from hpa.data.feed import evaluation_batches, training_batches
+from hpa.data.feed import Feed, evaluation_batches, training_batches
 from hpa.data.images import read_image, write_image
 
 COUNT, BITS = 60, 6
@@ -25,7 +30,7 @@ def read(dataset):
 
 
 def feed(images, epochs, batch_size=10, augmentation="report", seed=3, rows=ROWS, factors=None):
-    return read(training_batches(images, TARGETS, rows, batch_size, augmentation, "none", seed, epochs, factors))
+    return read(training_batches(Feed(images, TARGETS, rows, augmentation, "none", seed, factors), batch_size, epochs))
 
 
 def same(first, second):
@@ -35,7 +40,7 @@ def same(first, second):
 
 
 def test_types_and_shapes_are_known(images):
-    dataset = training_batches(images, TARGETS, ROWS, 10, "report", "none", 0, range(1))
+    dataset = training_batches(Feed(images, TARGETS, ROWS, "report", "none", 0), 10, range(1))
     batch, truth = dataset.element_spec
     assert (batch.dtype, batch.shape.as_list()) == ("uint8", [None, 16, 16, 4])
     assert (truth.dtype, truth.shape.as_list()) == ("float32", [None, BITS])
@@ -79,7 +84,7 @@ def test_a_feed_that_starts_later_continues_the_one_that_started_first(images):
 
 
 def test_the_same_feed_twice_is_the_same(images):
-    dataset = training_batches(images, TARGETS, ROWS, 4, "report", "none", 3, range(3))
+    dataset = training_batches(Feed(images, TARGETS, ROWS, "report", "none", 3), 4, range(3))
     first = read(dataset)
     assert same(first, read(dataset))
     assert same(first, feed(images, range(3), 4))
@@ -87,7 +92,7 @@ def test_the_same_feed_twice_is_the_same(images):
 
 def test_the_first_epochs_are_small_and_look_like_files_read_in_that_size(images, tmp_path):
     def grow(epochs):
-        return read(training_batches(images, TARGETS, ROWS, 48, "report", "none", 3, epochs, small_epochs=2))
+        return read(training_batches(Feed(images, TARGETS, ROWS, "report", "none", 3, small_epochs=2), 48, epochs))
 
     whole, plain = grow(range(4)), feed(images, range(4), 48)
     assert [batch.shape for _, batch in whole] == [(48, 12, 12, 4)] * 2 + [(48, 16, 16, 4)] * 2  # 12 is 0.72 x 16, rounded
@@ -122,9 +127,9 @@ def test_a_repeating_feed_that_starts_later_continues_the_one_that_started_first
 
 def test_weights_come_with_their_rows_and_leave_the_rest_as_it_is(images):
     weights = np.linspace(0, 1, COUNT, dtype=np.float32)
-    arguments = (images, TARGETS, ROWS, 10, "report", "none", 3, range(1), FACTORS)
-    weighted = list(training_batches(*arguments, weights))
-    assert [spec.shape.as_list() for spec in training_batches(*arguments, weights).element_spec][2] == [None]
+    dataset = training_batches(Feed(images, TARGETS, ROWS, "report", "none", 3, FACTORS, weights), 10, range(1))
+    weighted = list(dataset)
+    assert [spec.shape.as_list() for spec in dataset.element_spec][2] == [None]
     assert same(read((batch, truth) for batch, truth, _ in weighted), feed(images, range(1), factors=FACTORS))
     for _, truth, found in weighted:
         rows = (truth.numpy() @ (1 << np.arange(BITS))).astype(int)
@@ -137,7 +142,8 @@ def test_weights_are_mixed_as_targets_are(images, mixing):
     targets = np.eye(COUNT, dtype=np.uint8)  # so that a mixed target is the shares of all rows
     weights = np.linspace(0, 1, COUNT, dtype=np.float32)
     mixed = 0
-    for _, shares, found in training_batches(images, targets, ROWS, 10, "none", mixing, 3, range(3), None, weights):
+    feed = Feed(images, targets, ROWS, "none", mixing, 3, weights=weights)
+    for _, shares, found in training_batches(feed, 10, range(3)):
         assert found.numpy() == pytest.approx(shares.numpy() @ weights, abs=1e-6)
         mixed += (shares.numpy().max(axis=1) < 1).any()
     assert 0 < mixed < 15
@@ -152,7 +158,20 @@ def test_evaluation_is_in_order_and_untouched(images):
 
 def test_no_feed_has_the_thread_that_keeps_it_after_its_end(images):
     for batches in (
-        training_batches(images, TARGETS, ROWS, 10, "report", "none", 0, range(1)),
+        training_batches(Feed(images, TARGETS, ROWS, "report", "none", 0), 10, range(1)),
         evaluation_batches(images, ROWS, 10),
     ):
         assert batches.options().autotune.enabled is False
+
+
+def test_batches_are_plain_numpy_and_need_no_tensorflow(images):
+    program = "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = None; import hpa.data.feed"
+    subprocess.run(
+        [sys.executable, "-c", program], check=True, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    )
+    feed = Feed(images, TARGETS, ROWS, "report", "mix-up", 3, FACTORS, np.linspace(0, 1, COUNT, dtype=np.float32))
+    items = feed.order(2)
+    batches = [feed.load(2, items[start : start + 10]) for start in range(0, len(items), 10)]
+    for expected, batch in zip(training_batches(feed, 10, range(2, 3)), batches, strict=True):
+        assert [part.dtype.name for part in batch] == ["uint8", "float32", "float32"]
+        assert all(np.array_equal(one, other) for one, other in zip(expected, batch, strict=True))

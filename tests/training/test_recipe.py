@@ -43,14 +43,14 @@ def test_a_run_ends_when_it_stalls_and_rare_classes_are_repeated_and_weighed(dra
         options | {"preset": "cells", "weight_decay": preset_settings("cells")["weight_decay"]}
     ).items() <= config.items()
 
-    [(*_, factors, weights, small_epochs)] = fed
-    assert small_epochs == 0
+    [(feed, *_)] = fed
+    assert feed.small_epochs == 0
     classes = read_samples(drawn_cells, "train", HEP2).targets.argmax(axis=1)
     shares = np.bincount(classes, minlength=6) / len(classes)
-    assert factors == pytest.approx(np.sqrt(0.3 / shares)[classes].clip(1))
-    counts = np.bincount(classes, factors)
+    assert feed.factors == pytest.approx(np.sqrt(0.3 / shares)[classes].clip(1))
+    counts = np.bincount(classes, feed.factors)
     validated = read_samples(drawn_cells, "validation", HEP2).targets.argmax(axis=1)
-    assert weights == pytest.approx((counts.mean() / counts)[[*classes, *validated]])
+    assert feed.weights == pytest.approx((counts.mean() / counts)[[*classes, *validated]])
 
 
 @pytest.mark.parametrize(
