@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from hpa.inference.explain import Explanation
     from hpa.inference.images import Images
     from hpa.runs.entry import Entry
     from hpa.scoring.evaluation import Evaluation
@@ -224,6 +225,26 @@ class Run:
 
             found = evaluate_runs([self.folder], Path(data), None if table is None else Path(table), TTA(tta, tta_average))
             return found.evaluations[str(self.folder)]
+
+    def explain(self, images: Images, tta: int = 1, method: str = "auto") -> list[Explanation]:
+        """Return for each image where the network looked: for each class a map, float32 [S, S], that adds up to its logit.
+
+        Args:
+            images: as for `predict`.
+            tta: over how many views of an image the mean is taken, 1, 2, 4 or 8.
+            method: `"exact"`, `"grad-cam"`, or `"auto"` for exact maps if the network has them, see `hpa.inference.explain`.
+        """
+        with borrowed_keras():
+            from hpa.inference.explain import explain
+
+            return list(explain([self.folder], images, TTA(tta), method))
+
+    def embed(self, images: Images, tta: int = 1) -> np.ndarray:
+        """Return what the network pools of each image before its last layers, float32 [n, features]."""
+        with borrowed_keras():
+            from hpa.inference.embeddings import embed
+
+            return embed(self.folder, images, tta=TTA(tta)).features
 
     def _data(self, data: str | Path | None) -> Path:
         return self.data if data is None else Path(data)

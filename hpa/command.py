@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hpa import files
 from hpa.backend import quiet_import as quiet_import
@@ -184,6 +184,27 @@ def add_tta(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_run_and_images(parser: argparse.ArgumentParser, several: bool, data: bool = True) -> None:
+    """Add `--run`, one run folder or `several`, and the images that it is asked about: `--data` or `--images`."""
+    number: dict[str, Any] = {"nargs": "+"} if several else {}
+    text = "run folders; several are averaged" if several else "run folder"
+    parser.add_argument("--run", type=Path, required=True, metavar="FOLDER", help=text, **number)
+    images = parser.add_mutually_exclusive_group(required=True) if data else parser
+    if data:
+        images.add_argument(
+            "--data", type=Path, metavar="SET", help="a folder of labelled images: class folders, or a table next to it"
+        )
+    images.add_argument(
+        "--images",
+        type=Path,
+        nargs="+",
+        default=(),
+        required=not data,
+        metavar="PATH",
+        help="folders of images, and files, each of which stands for its sample",
+    )
+
+
 def tta(options: argparse.Namespace) -> TTA:
     """Return the test-time augmentation that the options ask for."""
     return TTA(options.tta, options.tta_average)
@@ -207,7 +228,11 @@ def require_output(options: argparse.Namespace, path: Path, data: Sequence[Path]
         data: further files and folders that are read, such as `hpa.data.layout.data_paths` returns.
         option: what names `path`.
     """
-    named = [getattr(options, name, None) for name in ("table", "sample_submission", "shares", "images")]
+    named = [
+        getattr(options, name, None) for name in ("table", "sample_submission", "shares", "reference", "masks", "ensemble")
+    ]
+    images = getattr(options, "images", None) or ()
+    named += [images] if isinstance(images, Path) else images
     named += [Path(group.strip()) for group in (getattr(options, "groups", None) or "").split(",") if group.strip()]
     text = _TEXT_OF_TASK.get(getattr(options, "task", HPA), HPA.name)
     named += [] if text in TASKS else [Path(text)]

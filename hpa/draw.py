@@ -33,6 +33,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--size", type=command.positive_integer, metavar="PIXELS", help=f"side of an image; if not given {sizes}"
     )
+    parser.add_argument(
+        "--single-cells",
+        action="store_true",
+        help=f"for {HPA.name}: cells of one field differ; writes label images and the classes of each cell, too",
+    )
     parser.add_argument("--seed", type=command.whole_number, default=0, help="the same seed gives the same pixels")
     return parser
 
@@ -46,6 +51,8 @@ def work(options: argparse.Namespace) -> None:
         drawing = hep2 if options.task == HEP2.name else fields
         drawing.contact_sheet(options.contact_sheet, size, options.seed)
         print(f"{options.contact_sheet}: the {len(TASKS[options.task].classes)} classes at {size} pixels")
+    elif options.task == HEP2.name and options.single_cells:
+        raise BadInput(f"--single-cells is for --task {HPA.name}; a {HEP2.name} image is one cell already")
     elif options.task == HEP2.name:
         counts = options.train, options.validation or 200, options.test
         hep2.write_cells(options.out, *counts, size, options.seed)
@@ -53,7 +60,7 @@ def work(options: argparse.Namespace) -> None:
     elif options.validation:
         raise BadInput(f"--validation is for --task {HEP2.name}; the competition has no validation set")
     else:
-        fields.write_dataset(options.out, options.train, options.test, size, options.seed)
+        fields.write_dataset(options.out, options.train, options.test, size, options.seed, options.single_cells)
         print(f"{options.out}: {options.train} training and {options.test} test fields of {size} pixels")
 
 

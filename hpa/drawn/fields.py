@@ -6,6 +6,7 @@ whose pattern shows its one to five classes. The same seed gives the same pixels
 
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,30 @@ SMALLEST = 32  # pixels; below that organelles are smaller than a pixel
 BYTES_A_PIXEL = 74  # of memory, as measured, for a field that is being drawn; a single HEp-2 cell takes less
 FILE_BYTES_A_PIXEL, FILE_BYTES = 0.7, 4096  # of disk: noise compresses badly, and no file is smaller than a block
 SPLITS = ("train", "test")
+VISIBLE = 0.25  # of a pattern's most light
 RECORD = "drawn.json"
 
 Picture = tuple[Sequence[Path], Callable[[], Iterable[np.ndarray]]]
 
 
-def write_dataset(folder: Path, train: int, test: int, size: int = 512, seed: int = 0) -> None:
+@dataclass(frozen=True)
+class Drawn:
+    """A drawn field with the answer key.
+
+    Attributes:
+        image: uint8 [size, size, 4]: red, green, blue, yellow.
+        cells: uint8 [size, size], the number of the cell at each pixel, 0 outside of cells.
+        masks: bool [classes, size, size], where each of the field's classes shows: with a `VISIBLE` part of its most light.
+        targets: uint8 [cells + 1, classes] of 0 and 1: whether the class shows in the cell of that number, 0 being outside.
+    """
+
+    image: np.ndarray
+    cells: np.ndarray
+    masks: np.ndarray
+    targets: np.ndarray
+
+
+def write_dataset(folder: Path, train: int, test: int, size: int = 512, seed: int = 0, single_cells: bool = False) -> None:
     """Write drawn cells to `folder` in the competition's layout, on all cores.
 
     `train/` and `test/` hold `<id>_<channel>.png`, 8 bit grey; `train.csv` has the columns Id and Target,
@@ -53,6 +72,8 @@ def write_dataset(folder: Path, train: int, test: int, size: int = 512, seed: in
         test: how many for testing.
         size: of the square pictures in pixels, at least 32.
         seed: 0 or more. A field's pixels depend on it, the split, the row and its classes alone.
+        single_cells: whether each cell shows some of its field's classes only. `train_masks/` and `test_masks/` then hold
+            label images `<id>.png`, and `train_cells.csv` and `test_cells.csv` the classes of each cell.
 
     Raises:
         BadInput: if the folder holds anything else, or a number is out of range.
@@ -62,21 +83,42 @@ def write_dataset(folder: Path, train: int, test: int, size: int = 512, seed: in
         raise BadInput(f"cannot draw {train} training and {test} test fields; at least one of each is needed")
     folder = Path(folder)
 
-    def draw(split: str, row: int, target: str) -> np.ndarray:
-        generator = default_rng([seed, SPLITS.index(split), 1 + row])
-        return np.moveaxis(draw_field([int(number) for number in target.split()], size, generator), -1, 0)
+    keys: dict[tuple[str, int], pd.DataFrame] = {}
 
-    request = {"train": train, "test": test, "size": size, "seed": seed, "drawing": DRAWING}
+    def draw(split: str, row: int, target: str) -> list[np.ndarray]:
+        generator = default_rng([seed, SPLITS.index(split), 1 + row])
+        classes = [int(number) for number in target.split()]
+        found = draw_with_key(classes, size, generator, single_cells)
+        if single_cells:
+            numbers = [number for number in range(1, len(found.targets)) if (found.cells == number).any()]
+            targets = [" ".join(str(classes[each]) for each in np.flatnonzero(found.targets[number])) for number in numbers]
+            keys[split, row] = pd.DataFrame({"Cell": numbers, "Target": targets})
+        return [*np.moveaxis(found.image, -1, 0), *([found.cells] if single_cells else ())]
+
+    def files(split: str, identifier: str) -> list[Path]:
+        channels = [folder / split / f"{identifier}_{channel}.png" for channel in HPA.channels]
+        return [*channels, *([folder / f"{split}_masks" / f"{identifier}.png"] if single_cells else ())]
+
+    request: dict[str, Any] = {"train": train, "test": test, "size": size, "seed": seed, "drawing": DRAWING}
+    request |= {"single_cells": True} if single_cells else {}
     require_folder(folder, request, (train + test) * len(HPA.channels))  # before tables that may not fit into the memory
     tables = {split: sample_table(split, rows, seed) for split, rows in zip(SPLITS, (train, test), strict=True)}
     pictures = [
-        ([folder / split / f"{identifier}_{channel}.png" for channel in HPA.channels], partial(draw, split, row, target))
+        (files(split, identifier), partial(draw, split, row, target))
         for split, table in tables.items()
         for row, (identifier, target) in enumerate(zip(table["Id"], table["Target"], strict=True))
     ]
     submission = tables["test"][["Id"]].assign(Predicted="0")
     written = {"test_key.csv": tables["test"], "sample_submission.csv": submission, "train.csv": tables["train"]}
     write_drawing(folder, request, pictures, "field", written)
+    for split, table in tables.items() if single_cells else ():
+        if not (folder / f"{split}_cells.csv").exists():
+            for row, (identifier, target) in enumerate(zip(table["Id"], table["Target"], strict=True)):
+                if (split, row) not in keys:  # drawn before the drawing was broken off
+                    draw(split, row, target)
+                keys[split, row].insert(0, "Id", identifier)
+            with written_whole(folder / f"{split}_cells.csv") as temporary:
+                pd.concat([keys[split, row] for row in range(len(table))]).to_csv(temporary, index=False)
 
 
 def sample_table(split: str, rows: int, seed: int) -> pd.DataFrame:
@@ -180,6 +222,11 @@ def write_drawing(
 
 def draw_field(classes: Sequence[int], size: int, generator: Generator) -> np.ndarray:
     """Draw one field of view whose protein shows `classes`. Returns uint8 [size, size, 4]: red, green, blue, yellow."""
+    return draw_with_key(classes, size, generator).image
+
+
+def draw_with_key(classes: Sequence[int], size: int, generator: Generator, single_cells: bool = False) -> Drawn:
+    """Draw one field of view whose protein shows `classes`, all in each cell, or with `single_cells` some in each."""
     field = grow_field(
         size,
         generator,
@@ -190,8 +237,14 @@ def draw_field(classes: Sequence[int], size: int, generator: Generator) -> np.nd
     )
     sigma = max(0.55, 0.0021 * size)  # the optics' point spread
     protein = np.zeros((size, size), np.float32)
-    for number in classes:
+    masks = np.zeros((len(classes), size, size), bool)
+    cells = int(field.labels.max())
+    shown = _shares(classes, cells, generator) if single_cells else np.ones((len(classes), cells + 1), np.float32)
+    for row, number in enumerate(classes):
         light = blurred(PATTERNS[number](field, generator), sigma)
+        own = light * shown[row][field.labels] if single_cells else light
+        light = own if own.max() >= VISIBLE * light.max() else light  # its cells may lie at the border and show nothing
+        masks[row] = light >= VISIBLE * light.max()
         protein += light * np.float32(generator.uniform(0.5, 1) / light.max())
     level = generator.uniform(0.65, 1, 256).astype(np.float32)  # no two cells make the same amount of it
     level[0] = 1
@@ -202,7 +255,19 @@ def draw_field(classes: Sequence[int], size: int, generator: Generator) -> np.nd
     red, blue, yellow = (
         blurred(light, sigma) for light in (red, _blue(field, generator), endoplasmic_reticulum(field, generator))
     )
-    return np.stack([_exposed(light, generator) for light in (red, protein, blue, yellow)], axis=-1)
+    image = np.stack([_exposed(light, generator) for light in (red, protein, blue, yellow)], axis=-1)
+    targets = np.array([masks[:, field.labels == cell].any(axis=1) for cell in range(cells + 1)], np.uint8)
+    return Drawn(image, field.labels, masks, targets)
+
+
+def _shares(classes: Sequence[int], cells: int, generator: Generator) -> np.ndarray:
+    """Deal out the classes of a field: float32 [classes, cells + 1], 1 where a cell shows a class; each has and is one's."""
+    shown = generator.random((len(classes), cells + 1)) < 0.5
+    shown[generator.integers(len(classes), size=cells + 1), np.arange(cells + 1)] = True
+    shown[np.arange(len(classes)), generator.integers(1, cells + 1, len(classes))] = True
+    shown[[number in (BRIDGE, SPINDLE, JUNCTIONS) for number in classes]] = True  # they are of certain cells anyway
+    shown[:, 0] = True
+    return shown.astype(np.float32)
 
 
 def _blue(field: Field, generator: Generator) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Predictions of images that are no part of a run's data: arrays, files or folders."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,11 @@ import numpy as np
 
 from hpa.data.images import Sample
 from hpa.data.layout import describe_unread, find_files, list_ids
-from hpa.errors import BadInput
+from hpa.data.tables import SampleTable, read_labelled
+from hpa.errors import BadInput, refuse
 from hpa.inference import predict
-from hpa.inference.predict import BATCH, common_task, predict_files
-from hpa.runs.folder import read_settings, read_task_of
+from hpa.inference.predict import BATCH, Form, common_task, form_of, predict_files, read_batches, require_models
+from hpa.runs.folder import read_task_of
 from hpa.scoring.blend import validation_thresholds
 from hpa.scoring.evaluation import write_prediction_table
 from hpa.scoring.predictions import Predictions
@@ -31,17 +32,67 @@ def predict_images(folder: Path, images: Images, tta: TTA = NO_TTA) -> np.ndarra
     Raises:
         BadInput: if the run has no model, or an image cannot be used.
     """
-    task = read_task_of(folder)
+    require_models(folder, [folder])
+    task, form = read_task_of(folder), form_of(folder)
+    model = predict.load_run(folder)
+    _, batches = read_images(images, task, [form])
+    found = [tta.predict(model, batch[form], task.labels) for batch in batches]
+    return np.concatenate([np.empty((0, len(task.classes)), np.float32), *found])
+
+
+def read_images(images: Images, task: Task, forms: Sequence[Form]) -> tuple[list[str], Iterator[dict[Form, np.ndarray]]]:
+    """Return the ids of some images, and their batches in each of several forms: uint8 [B, S, S, C] of its size S.
+
+    Args:
+        images: as for `hpa.api.Run.predict`. The id of an image is that of its sample, or its number if it is an array.
+        task: what is classified.
+        forms: sizes and intensity ranges.
+
+    Raises:
+        BadInput: if an image cannot be used.
+    """
     if isinstance(images, str | Path):
-        _, files = samples_of(Path(images), task)
+        ids, files = samples_of(Path(images), task)
     else:
         arrays = [each for each in images if isinstance(each, np.ndarray)]
         if len(arrays) == len(images):
-            return _predict_arrays(folder, arrays, task, tta)
+            return [str(number) for number in range(len(arrays))], _read_arrays(arrays, task, forms)
         files = [_channel_files(number, each, task) for number, each in enumerate(images)]
-    if not files:
-        return np.empty((0, len(task.classes)), np.float32)
-    return np.asarray(predict_files([folder], files, tta)[0])
+        ids = [sample[0].stem.removesuffix(task.suffixes[0]) for sample in files]
+    return ids, read_batches(files, forms, task) if files else iter(())
+
+
+def chosen_samples(task: Task, data: Path | None, images: Sequence[Path] = ()) -> tuple[SampleTable, list[list[Path]]]:
+    """Return the samples that a command names, and the channel files of each.
+
+    Args:
+        task: what is classified.
+        data: a labelled set: a folder with class folders, or with a table next to it; None to take `images`.
+        images: folders, of which all samples are taken, and files, each of which stands for its sample.
+
+    Raises:
+        BadInput: if there is none, a file is absent or ends as no channel does, or an id is there twice.
+    """
+    if data:
+        table = read_labelled(data, task)
+        return table, find_files(data, table.ids, task, whole=True)
+    found: dict[str, list[Path]] = {}
+    faults = []
+    for path in images:
+        suffixes = [suffix for suffix in sorted(task.suffixes, key=len) if path.stem.endswith(suffix)]
+        if path.is_dir():
+            ids, files = samples_of(path, task)
+        elif not path.is_file() or not suffixes:
+            faults.append(f"{path} {'ends in none of ' + ', '.join(task.suffixes) if path.is_file() else 'is absent'}")
+            continue
+        else:
+            ids = [path.stem.removesuffix(suffixes[-1])]
+            files = find_files(path.parent, ids, task)
+        for identifier, own in zip(ids, files, strict=True):
+            if found.setdefault(identifier, own) != own:
+                faults.append(f"id {identifier} is {found[identifier][0]} and {own[0]}; rename one")
+    refuse("images", faults, "images")
+    return SampleTable(np.array(list(found), str)), list(found.values())
 
 
 def samples_of(folder: Path, task: Task) -> tuple[list[str], list[list[Path]]]:
@@ -77,24 +128,23 @@ def predict_folder(folders: Sequence[Path], images: Path, out: Path, tta: TTA = 
     logger.info("%s: %d samples, the mean of %d model%s", out, len(ids), len(folders), "s" if len(folders) > 1 else "")
 
 
-def _predict_arrays(folder: Path, images: Sequence[np.ndarray], task: Task, tta: TTA) -> np.ndarray:
-    settings, channels = read_settings(folder), len(task.channels)
+def _read_arrays(images: Sequence[np.ndarray], task: Task, forms: Sequence[Form]) -> Iterator[dict[Form, np.ndarray]]:
+    channels = len(task.channels)
     for number, image in enumerate(images):
         if image.dtype not in (np.uint8, np.uint16) or image.ndim != 3 or image.shape[-1] != channels or not image.size:
             raise BadInput(
                 f"image {number}: expected uint8 or uint16 [H, W, {channels}] ({', '.join(task.channels)}), "
                 f"received {image.dtype} {list(image.shape)}"
             )
-    ranges = settings.intensity_range or (None,) * channels
-    model = predict.load_run(folder)
-    probabilities = np.empty((len(images), len(task.classes)), np.float32)
     for start in range(0, len(images), BATCH):
-        batch = [
-            Sample([Path(f"image {start + place}")] * channels, list(np.moveaxis(image, -1, 0))).image(settings.size, ranges)
+        samples = [
+            Sample([Path(f"image {start + place}")] * channels, list(np.moveaxis(image, -1, 0)))
             for place, image in enumerate(images[start : start + BATCH])
         ]
-        probabilities[start : start + len(batch)] = tta.predict(model, np.stack(batch), task.labels)
-    return probabilities
+        yield {
+            (size, ranges): np.stack([each.image(size, ranges or (None,) * channels) for each in samples])
+            for size, ranges in forms
+        }
 
 
 def _channel_files(number: int, files: Any, task: Task) -> list[Path]:

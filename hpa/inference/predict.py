@@ -63,7 +63,7 @@ def predict(folders: Sequence[Path], data: Path, runs: Path, tta: TTA = NO_TTA) 
     Raises:
         BadInput: if a run has no model, the runs are of several tasks, or a table or an image cannot be used.
     """
-    _require_models(runs, folders)
+    require_models(runs, folders)
     task = common_task(folders)
     for folder in folders:
         _predict_validation(folder, task, data, runs, tta)
@@ -73,7 +73,7 @@ def predict(folders: Sequence[Path], data: Path, runs: Path, tta: TTA = NO_TTA) 
     ids = read_ids(data, task)
     folders_of_form: dict[Form, list[Path]] = defaultdict(list)
     for folder in folders:
-        folders_of_form[_form_of(folder)].append(folder)
+        folders_of_form[form_of(folder)].append(folder)
     for (size, ranges), group in folders_of_form.items():
         store = pack(store_folder(runs, data / "test", task, size, ranges), data / "test", ids, task, size, ranges)
         with locked(runs / "stores" / ".predict.lock", wait=True):
@@ -107,13 +107,13 @@ def predict_files(folders: Sequence[Path], files: Sequence[Sequence[Path]], tta:
     Raises:
         BadInput: if a run has no model, or a file cannot be read; all such files are named.
     """
-    _require_models("runs", folders)
+    require_models("runs", folders)
     models = [load_run(folder) for folder in folders]
     task = common_task(folders)
-    forms = [_form_of(folder) for folder in folders]
+    forms = [form_of(folder) for folder in folders]
     probabilities = np.empty((len(models), len(files), models[0].output.shape[-1]), np.float32)
     start = 0
-    for batch in _batches(files, list(dict.fromkeys(forms)), task):
+    for batch in read_batches(files, list(dict.fromkeys(forms)), task):
         stop = start + len(batch[forms[0]])
         for number, (model, form) in enumerate(zip(models, forms, strict=True)):
             probabilities[number, start:stop] = tta.predict(model, batch[form], task.labels)
@@ -148,12 +148,13 @@ def common_task(folders: Sequence[Path]) -> Task:
     return tasks[first]
 
 
-def _form_of(folder: Path) -> Form:
+def form_of(folder: Path) -> Form:
+    """Return how a run reads images."""
     settings = read_settings(folder)
     return settings.size, settings.intensity_range
 
 
-def _batches(files: Sequence[Sequence[Path]], forms: Sequence[Form], task: Task) -> Iterator[dict[Form, np.ndarray]]:
+def read_batches(files: Sequence[Sequence[Path]], forms: Sequence[Form], task: Task) -> Iterator[dict[Form, np.ndarray]]:
     """Decode the samples batch by batch, on all cores: for each form uint8 [B, S, S, C] of its size S."""
     faults: list[str] = []
     eight_bits = (None,) * len(task.channels)
@@ -179,7 +180,8 @@ def _batches(files: Sequence[Sequence[Path]], forms: Sequence[Form], task: Task)
         remark(root, [sample[0].name for sample in files], facts, task, ranges or eight_bits)
 
 
-def _require_models(where: object, folders: Sequence[Path]) -> None:
+def require_models(where: object, folders: Sequence[Path]) -> None:
+    """Raise BadInput if a run has no model, or validation.npz was made by another one."""
     refuse(where, [f"{folder}: {fault}" for folder in folders for fault in model_faults(folder)])
 
 

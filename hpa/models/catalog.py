@@ -130,3 +130,16 @@ def just_in_time() -> str | bool:
     On two CPU cores the compiler made a training step of variant 0 about six times slower; a GPU is left to Keras.
     """
     return "auto" if keras.distribution.list_devices("gpu") else False
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+    """Return a network with the same weights that computes in float32, as exports and exact maps need."""
+    if all(layer.compute_dtype == "float32" for layer in model.layers if layer.weights):
+        return model
+
+    def layer_in_float32(layer: keras.Layer) -> keras.Layer:
+        return type(layer).from_config(layer.get_config() | {"dtype": "float32"})
+
+    network = keras.models.clone_model(model, clone_function=layer_in_float32)
+    network.set_weights(model.get_weights())
+    return network

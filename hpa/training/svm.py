@@ -41,9 +41,10 @@ from hpa.data.partition import pack_sets, split_digest, write_partition
 from hpa.data.splits import make_folds
 from hpa.errors import BadInput, refuse
 from hpa.files import cores, file_digest, locked
+from hpa.inference.embeddings import feature_extractor
 from hpa.inference.predict import BATCH, predict_rows
 from hpa.labels import LABELS
-from hpa.models.catalog import just_in_time, load, save
+from hpa.models.catalog import load, save
 from hpa.models.radial_basis import similarities
 from hpa.registry import DENSE_PART, NETWORKS
 from hpa.runs.folder import (
@@ -155,13 +156,10 @@ def replace_head(source: Path, data: Path, runs: Path, kernel: str) -> Path:
     fold_of_row = make_folds(training, FOLDS, settings.split_seed, settings.groups)
     refuse(data, _class_faults(targets[0], fold_of_row, task.classes))
     network = load(source / "model.keras", shape=model_shape(settings, task))
-    if features_layer not in [layer.name for layer in network.layers]:
-        raise BadInput(f"{source / 'model.keras'}: has no layer {features_layer}, so is no {own.model}; restore the file")
+    extractor = feature_extractor(network, own.model, source / "model.keras")
     images = pack_sets(partition, data, runs, task, settings.size, settings.intensity_range)
     with locked(folder / ".lock", wait=False), opened_run(folder, config, data):
         write_partition(folder / "split.csv", settings, partition)
-        extractor = keras.Model(network.input, network.get_layer(features_layer).output)
-        extractor.compile(jit_compile=just_in_time())
         features = [predict_rows(extractor, images, rows, "features") for rows in both]
         head = fit_head(features[0], targets[0], task.labels, fold_of_row, kernel, (features[1], targets[1]))
         save(with_head(extractor, head, task.labels, f"{network.name}_svm"), folder / "model.keras")

@@ -308,3 +308,34 @@ def test_numbers_out_of_range_are_refused(wrong, tmp_path):
     with pytest.raises(BadInput, match="at least"):
         drawn.write_dataset(tmp_path / "data", **{"train": 2, "test": 1, "size": 32, **wrong})
     assert not (tmp_path / "data").exists()
+
+
+def test_cells_of_a_field_differ_if_asked_for(tmp_path):
+    folder = tmp_path / "data"
+    drawn.write_dataset(folder, train=30, test=2, size=48, seed=3, single_cells=True)
+    table = pd.read_csv(folder / "train.csv", dtype=str).set_index("Id")["Target"]
+    cells = pd.read_csv(folder / "train_cells.csv", dtype=str, keep_default_na=False)
+    assert len(pd.read_csv(folder / "test_cells.csv")["Id"].unique()) == 2
+    differ = 0
+    for identifier, own in cells.groupby("Id"):
+        labels = cv2.imread(str(folder / "train_masks" / f"{identifier}.png"), cv2.IMREAD_UNCHANGED)
+        assert own["Cell"].astype(int).tolist() == [number for number in np.unique(labels) if number]
+        classes = set(" ".join(own["Target"]).split())
+        assert classes == set(table[identifier].split())  # all of the field's, and none else
+        differ += len(set(own["Target"])) > 1
+    assert differ > 10
+    (folder / "train_cells.csv").unlink()  # as if the drawing had been broken off just before
+    drawn.write_dataset(folder, train=30, test=2, size=48, seed=3, single_cells=True)
+    pd.testing.assert_frame_equal(pd.read_csv(folder / "train_cells.csv", dtype=str, keep_default_na=False), cells)
+
+
+def test_the_key_says_where_a_class_shows():
+    for seed in range(8):
+        found = drawn.draw_with_key([2, 7, 25], 96, default_rng(seed))
+        np.testing.assert_array_equal(found.image, drawn.draw_field([2, 7, 25], 96, default_rng(seed)))
+        assert found.masks.any(axis=(1, 2)).all()
+        alone = drawn.draw_with_key([21], 96, default_rng(seed), single_cells=True)
+        light = alone.image[..., 1].astype(float)
+        assert light[alone.masks[0]].mean() > 2 * light[~alone.masks[0]].mean()
+        for cell in np.unique(alone.cells):
+            assert alone.targets[cell, 0] == alone.masks[0][alone.cells == cell].any()

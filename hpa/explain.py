@@ -1,0 +1,56 @@
+"""`python -m hpa.explain --run FOLDER ... (--data SET | --images PATH ...) --out FOLDER`: where the networks looked.
+
+Writes for each image a picture and an NPZ with a map for each predicted class, and one table.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from hpa import command
+from hpa.backend import quiet_import
+from hpa.errors import BadInput
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the options."""
+    parser = command.parser(
+        "explain",
+        "Show where in an image networks looked: red speaks for a class, blue against it. For networks that end in dense "
+        "layers with ReLU the maps are exact, they add up to the logit; others have Grad-CAM.",
+    )
+    command.add_run_and_images(parser, several=True)
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to write")
+    parser.add_argument(
+        "--classes",
+        type=command.comma_separated,
+        default=(),
+        metavar="NAME,...",
+        help="what to explain, not what is predicted",
+    )
+    parser.add_argument(
+        "--method", choices=("auto", "exact", "grad-cam"), default="auto", help="auto: exact maps where there are any"
+    )
+    command.add_tta(parser)
+    return parser
+
+
+def work(options: argparse.Namespace) -> None:
+    """Write maps and pictures."""
+    if options.out.exists() and not options.out.is_dir():
+        raise BadInput(f"--out {options.out}: is a file; name a folder")
+    command.require_output(options, options.out / "explanations.csv", [options.data] if options.data else [])
+    with quiet_import():
+        from hpa.inference.explain import explain_samples
+
+    tta = command.tta(options)
+    print(explain_samples(options.run, options.data, options.images, options.out, options.classes, tta, options.method))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return command.run(build_parser(), work, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
