@@ -76,3 +76,7 @@ def refuse(where: object, faults: Sequence[str], setting: str | None = None) -> 
 
 class Failure(RuntimeError):
     """Work that could not be done although the input was good. Commands print its text and exit with 1."""
+
+
+class Busy(Failure):
+    """Another process is at work in the same folder."""

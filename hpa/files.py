@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, folders that one process at a time may write to, and the cores to do it on."""
 
+import _thread
 import contextlib
 import functools
 import hashlib
@@ -12,12 +13,16 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hpa.errors import BadInput, Failure
+from hpa.errors import BadInput, Busy
+
+if TYPE_CHECKING:
+    from filelock import LeaseCompromise
 
 logger = logging.getLogger(__name__)
 
+SILENCE = 120.0  # seconds; a process on another machine that has given no sign of life for so long counts as dead
 # `.<digest of the name>-<digest of the machine>-<process>.partial<suffix>`: as short for a name of 250 letters as for any.
 TEMPORARY = re.compile(r"\.[0-9a-f]{8}-(?P<machine>[0-9a-f]{8})-(?P<process>[0-9]+)\.partial(\.[^.]*)?")
 
@@ -149,31 +154,47 @@ def file_digest(path: Path) -> str:
 
 @contextlib.contextmanager
 def locked(path: Path, wait: bool) -> Iterator[None]:
-    """Hold the lock file `path` while the block runs; the system lets go of it if the process dies.
+    """Hold the lock file `path` while the block runs, against processes of this machine and of all that see the folder.
+
+    On one machine the system's own lock decides, which ends with its process. Some network file systems have none or ignore
+    it. So `<path>.owner` says who is at work, and its time is renewed every few seconds. An owner on another machine that
+    has not renewed it for two minutes counts as dead. One that wakes up later than that is interrupted.
 
     Raises:
-        Failure: if `wait` is false and another process holds it, or the file system has no locks.
+        Busy: if `wait` is false and another process holds it.
     """
-    from filelock import FileLock, Timeout  # here, since every command imports this module for its --help too
+    from filelock import FileLock, SoftFileLease, Timeout  # here, since every command imports this module for its --help too
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        if not wait:
-            raise Failure(f"{path.parent}: another process is at work here; wait for it or stop it") from error
-        logger.warning(f"waiting for another process that is at work in {path.parent}")
-        lock.acquire()
-    except NotImplementedError as error:
-        raise Failure(f"{path.parent}: this file system has no locks; name a folder on another disk") from error
-    try:
+    lease = SoftFileLease(
+        path.with_name(f"{path.name}.owner"),
+        lease_duration=SILENCE, heartbeat_interval=SILENCE / 24, on_compromise=_interrupt,
+    )  # fmt: skip
+    with contextlib.ExitStack() as held:
+        for lock in (FileLock(path), lease):
+            try:
+                lock.acquire(timeout=0.1, poll_interval=0.02)  # the first look may find a dead owner, the second takes over
+            except Timeout as error:
+                owner = lease.owner
+                which = f" ({owner.pid} on {owner.hostname})" if owner else ""
+                if not wait:
+                    raise Busy(f"{path.parent}: another process is at work here{which}; wait for it or stop it") from error
+                logger.warning(f"waiting for another process{which} that is at work in {path.parent}")
+                lock.acquire(poll_interval=0.5)
+            except NotImplementedError:  # the file system has no such locks
+                continue
+            held.callback(lock.release)
         yield
-    finally:
-        lock.release()
+
+
+def _interrupt(loss: "LeaseCompromise") -> None:
+    logger.error(f"{loss.lock_file}: another process has taken over, this one gave no sign of life for {SILENCE:.0f} s")
+    _thread.interrupt_main()
 
 
 def cores() -> int:
-    """Return how many processor cores this process may use."""
+    """Return how many processor cores this process may use: $HPA_CORES, or all that the system gives it."""
+    if (given := os.environ.get("HPA_CORES", "")).isdecimal() and int(given):
+        return int(given)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

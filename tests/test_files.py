@@ -1,12 +1,16 @@
+import contextlib
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from hpa.errors import BadInput, Failure
-from hpa.files import locked, read_json, require_output, write_json, written_whole
+from hpa import files
+from hpa.errors import BadInput, Busy, Failure
+from hpa.files import cores, locked, read_json, require_output, write_json, written_whole
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -112,6 +116,66 @@ def test_a_dead_process_holds_no_lock(tmp_path):
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path / ".lock")], cwd=ROOT, check=False).returncode == -9
     with locked(tmp_path / ".lock", wait=False):
         pass
+
+
+OTHER_MACHINE = "filelock/2\npid=1\nhost=node7\nmode=lease\ntoken=ab\nduration={}\nstart=1\n"
+
+
+def test_a_lock_of_another_machine_holds_while_it_gives_signs_of_life(tmp_path):
+    path = tmp_path / ".lock"
+    owner = tmp_path / ".lock.owner"
+    owner.write_text(OTHER_MACHINE.format(120.0))
+    os.utime(owner, (time.time() - 60,) * 2)  # as if a heartbeat had been late
+    with pytest.raises(Busy, match=r"another process is at work here \(1 on node7\); wait for it"), locked(path, wait=False):
+        pass
+    os.utime(owner, (time.time() - 121,) * 2)
+    with locked(path, wait=False):
+        assert f"pid={os.getpid()}\n" in owner.read_text()
+    assert not owner.exists()
+
+
+def test_a_lock_shows_signs_of_life(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "SILENCE", 0.24)
+    with locked(tmp_path / ".lock", wait=False):
+        before = (tmp_path / ".lock.owner").stat().st_mtime_ns
+        time.sleep(0.2)
+        assert (tmp_path / ".lock.owner").stat().st_mtime_ns > before
+
+
+def test_a_process_whose_lock_was_taken_over_is_interrupted(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(files, "SILENCE", 0.24)
+    with contextlib.ExitStack() as held:
+        held.enter_context(locked(tmp_path / ".lock", wait=False))
+        (tmp_path / ".lock.owner").unlink()
+        (tmp_path / ".lock.owner").write_text(OTHER_MACHINE.format(0.24))
+        with pytest.raises(KeyboardInterrupt):
+            time.sleep(5)
+    assert "another process has taken over" in caplog.text
+    assert (tmp_path / ".lock.owner").read_text() == OTHER_MACHINE.format(0.24)
+
+
+def test_a_process_of_this_machine_that_is_stopped_keeps_its_lock(tmp_path):
+    code = (
+        "import os, sys\nfrom hpa.files import locked\nfrom pathlib import Path\n"
+        "with locked(Path(sys.argv[1]), wait=False):\n    print('ready', flush=True)\n    sys.stdin.readline()\n"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    stopped = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / ".lock")], cwd=ROOT, **pipes)
+    assert stopped.stdout.readline() == "ready\n"
+    stopped.send_signal(signal.SIGSTOP)
+    os.utime(tmp_path / ".lock.owner", (0, 0))
+    with pytest.raises(Busy, match="another process is at work here"), locked(tmp_path / ".lock", wait=False):
+        pass
+    stopped.send_signal(signal.SIGCONT)
+    stopped.communicate("go\n", timeout=20)
+    assert stopped.returncode == 0
+
+
+def test_cores_are_as_given(monkeypatch):
+    monkeypatch.setenv("HPA_CORES", "3")
+    assert cores() == 3
+    monkeypatch.setenv("HPA_CORES", "0")
+    assert cores() == len(os.sched_getaffinity(0))
 
 
 def test_several_processes_may_write_one_file(tmp_path):
