@@ -26,6 +26,7 @@ COMMANDS = {
     "embed": "write a network's features of images as a table, and the most similar images",
     "thresholds": "compare rules for the thresholds and save one next to the models",
     "ensemble": "blend the models into a submission",
+    "cluster": "do a whole competition as one plan, here or on a Ray cluster",
     "submit": "check a submission and upload it to Kaggle",
 }
 

@@ -64,26 +64,35 @@ def run(parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], No
     """Parse `argv`, do the `work` and return the exit code: 0 done, 2 bad input or option, 1 anything else."""
     open_streams()
     try:
-        options = parser.parse_args(argv)
-        work(options)
-    except BadInput as error:
-        return _fail(parser, _with_option(parser, error), 2)
-    except Failure as error:
-        return _fail(parser, str(error), 1)
-    except KeyboardInterrupt:
-        return _fail(parser, "interrupted; the same command goes on where it stopped", 1)
+        work(parser.parse_args(argv))
     except BrokenPipeError:  # the reader, `head` say, has seen enough; what is still buffered has nowhere to go
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except MemoryError as error:
-        reason = f" ({error})" if str(error) else ""
-        return _fail(parser, f"the memory is full{reason}; choose smaller images or batches, or free some memory", 1)
-    except OSError as error:
-        if error.errno not in OS_ERRORS:
+    except (Exception, KeyboardInterrupt) as error:
+        told = failure(parser, error)
+        if not told:
             raise
-        code, text = OS_ERRORS[error.errno]
-        return _fail(parser, text.format(error.filename or "while writing", strerror=error.strerror), code)
+        print(f"{parser.prog}: {told[1]}", file=sys.stderr)
+        return told[0]
     return 0
+
+
+def failure(parser: argparse.ArgumentParser, error: BaseException) -> tuple[int, str] | None:
+    """Return the exit code of an error and what a user reads of it; None if it is a defect."""
+    match error:
+        case BadInput():
+            return 2, _with_option(parser, error)
+        case Failure():
+            return 1, str(error)
+        case KeyboardInterrupt():
+            return 1, "interrupted; the same command goes on where it stopped"
+        case MemoryError():
+            reason = f" ({error})" if str(error) else ""
+            return 1, f"the memory is full{reason}; choose smaller images or batches, or free some memory"
+        case OSError() if error.errno in OS_ERRORS:
+            code, text = OS_ERRORS[error.errno]
+            return code, text.format(error.filename or "while writing", strerror=error.strerror)
+    return None
 
 
 def open_streams() -> None:
@@ -107,11 +116,6 @@ def _with_option(parser: argparse.ArgumentParser, error: BadInput) -> str:
         if action.option_strings and action.dest == error.setting:
             return error.with_option(action.option_strings[-1])
     return str(error)
-
-
-def _fail(parser: argparse.ArgumentParser, text: str, code: int) -> int:
-    print(f"{parser.prog}: {text}", file=sys.stderr)
-    return code
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):

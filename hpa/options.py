@@ -99,6 +99,13 @@ def shown(value: object, own: About) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
+def as_text(name: str, value: Any) -> str:
+    """Return the value of a setting as its option takes it, so that `read` gives it back."""
+    if name == "intensity_range":
+        return ",".join("8-bit" if each is None else "{}:{}".format(*each) for each in value)
+    return shown(value, about(name))
+
+
 class _HelpAll(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         parser.folded = ()  # type: ignore[attr-defined]

@@ -1,0 +1,175 @@
+"""`python -m hpa.cluster plan|run`: a whole competition as one plan, on this machine or on a Ray cluster.
+
+    python -m hpa.cluster run --variants 0,1,2,3,4,6 --folds 5 --preset winner --tta 8 --address auto
+
+packs the images, trains and fine-tunes every variant, seed and fold, predicts the test set and writes the blend. Each task
+is a command that can be typed by hand. The same command goes on where it stopped, after a failure too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import logging
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hpa import command
+from hpa.cluster.plan import walk
+from hpa.errors import Failure
+from hpa.files import cores
+from hpa.options import add_settings, given_settings, in_presets
+from hpa.settings import NAMES, STAGES, SVM_KERNELS
+from hpa.training.presets import PRESETS
+
+if TYPE_CHECKING:
+    from hpa.cluster.competition import Competition
+    from hpa.cluster.plan import Task, Walk
+
+LISTED = ("stage", "variant", "fold", "seed")  # settings that have options of their own here, or none
+
+logger = logging.getLogger(__name__)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the options."""
+    parser = command.parser(
+        "cluster",
+        "Do a whole competition: pack, train, fine-tune, predict, blend. plan prints the tasks, what each needs and what is "
+        "finished; run does them, one after the other or on a Ray cluster. The other options are those of hpa.train.",
+    )
+    parser.allow_abbrev = False
+    add = parser.add_argument
+    add("action", choices=("plan", "run"), help="print the plan, or carry it out")
+    command.add_task(parser)
+    command.add_folders(parser)
+    add("--preset", metavar="NAME", help=f"where settings start from: {', '.join(PRESETS)}, or the name of a search")
+    add(
+        "--variants",
+        type=command.comma_separated,
+        metavar="N,N,...",
+        help="variants of the network; if not given, the report's six",
+    )
+    add("--seeds", type=_seeds, default=[0], metavar="N,N,...", help="seeds; each gives models of its own")
+    add(
+        "--stages",
+        type=command.comma_separated,
+        default=["base"],
+        metavar="base,cnn,...",
+        help=f"stages of training: the first of {','.join(STAGES)}",
+    )
+    add("--finetune-options", type=shlex.split, default=[], metavar="'OPTIONS'", help="of hpa.finetune, for every stage")
+    add("--svm", choices=SVM_KERNELS, help="give each run an SVM head at its end, too")
+    command.add_tta(parser)
+    add("--rule", metavar="RULE", help="choose thresholds by this rule of hpa.thresholds; if not given, none are chosen")
+    add(
+        "--stage", choices=("last", "all", *STAGES), default="last", help="which stage of every run is predicted and blended"
+    )
+    add("--ensemble-weights", metavar="RULE", help="--weights of hpa.ensemble")
+    for name in ("shift", "threshold", "sample-submission", "out"):
+        add(f"--{name}", metavar="VALUE", help=f"--{name} of hpa.ensemble")
+    add_settings(parser, [name for name in NAMES if name not in LISTED], in_presets, fold=True)
+    where = parser.add_argument_group("cluster")
+    add = where.add_argument
+    add("--cores-per-task", type=command.positive_integer, metavar="N", help="if not given, all cores of this machine")
+    add(
+        "--gpus-per-task",
+        type=_gpus,
+        default=0,
+        metavar="N",
+        help="GPUs of a task that trains or predicts, such as 1 or 0.25",
+    )
+    add(
+        "--memory-per-task",
+        type=command.positive_number,
+        metavar="GIB",
+        help="memory of a task; if not given, none is reserved",
+    )
+    add("--dry-run", action="store_true", help="of run: print the plan and do nothing")
+    return parser
+
+
+def work(options: argparse.Namespace) -> None:
+    """Print the plan, or carry it out."""
+    from hpa.cluster.competition import competition, finished, states
+    from hpa.cluster.plan import table
+
+    tasks = competition(_asked(options))
+    if options.action == "plan" or options.dry_run:
+        for number, task in enumerate(tasks):
+            print(f"{number}  $ {task.typed}")
+        print(f"\n{table(tasks, states(tasks))}")
+        return
+    _report(tasks, _carry_out(options, tasks, finished(tasks)))
+
+
+def _asked(options: argparse.Namespace) -> Competition:
+    from hpa.cluster.competition import Competition, Share
+
+    named = {name: getattr(options, name.replace("-", "_")) for name in ("shift", "threshold", "sample-submission", "out")}
+    named["weights"] = options.ensemble_weights
+    memory = int((options.memory_per_task or 0) * 2**30)
+    return Competition(
+        task=options.task,
+        task_text=command.text_of_task(options.task),
+        data=options.data,
+        runs=options.runs,
+        preset=options.preset,
+        settings={name: value for name, value in given_settings(options).items() if name not in LISTED},
+        variants=options.variants,
+        seeds=options.seeds,
+        stages=options.stages,
+        finetune=options.finetune_options,
+        svm=options.svm,
+        predict=[f"--tta={options.tta}", f"--tta-average={options.tta_average}"],
+        thresholds=[f"--rule={options.rule}"] if options.rule else None,
+        ensemble=[f"--{name}={value}" for name, value in named.items() if value is not None],
+        stage=options.stage,
+        share=Share(options.cores_per_task or cores(), options.gpus_per_task, memory),
+    )
+
+
+def _carry_out(options: argparse.Namespace, tasks: Sequence[Task], done: set[int]) -> Walk:
+    """Return how far the plan came."""
+    from hpa.cluster.share import Inline, do
+
+    counted = itertools.count(len(done) + 1)
+
+    def here(task: Task) -> None:
+        logger.info("\n[%d/%d] $ %s", next(counted), len(tasks), task.typed)
+        do(task)
+
+    logger.info("%d of %d tasks are finished", len(done), len(tasks))
+    *_, last = walk(tasks, Inline(), here, lambda: 1, done)
+    return last
+
+
+def _report(tasks: Sequence[Task], walked: Walk) -> None:
+    """Say what failed, and raise Failure if anything did."""
+    for _, error in sorted(walked.failed.items()):
+        if not isinstance(error, Failure):
+            raise error
+        logger.error("%s", error)
+    if walked.failed:
+        left = len(tasks) - len(walked.done) - len(walked.failed)
+        raise Failure(
+            f"{len(walked.failed)} of {len(tasks)} tasks failed, {left} that come after them were left out; fix what is "
+            "said above and run the same command again"
+        )
+
+
+def _seeds(text: str) -> list[int]:
+    return [command.whole_number(part) for part in command.comma_separated(text)]
+
+
+def _gpus(text: str) -> float:
+    number = command.positive_number(text) if text != "0" else 0
+    if number > 1 and number != int(number):
+        raise argparse.ArgumentTypeError(f"expected a whole number of GPUs or a share of one, found '{text}'")
+    return number
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return command.run(build_parser(), work, argv)

@@ -1,0 +1,210 @@
+"""The plan of a competition: pack the images, train and fine-tune the models, predict the test set, blend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from hpa import finetune
+from hpa.cluster.plan import Task
+from hpa.errors import BadInput
+from hpa.options import as_text, given_settings, option
+from hpa.registry import NETWORKS
+from hpa.runs.folder import is_finished, read_history
+from hpa.settings import STAGES, fold_name, run_name
+from hpa.tasks import Task as Classification
+from hpa.training.plan import base_run, plan, stage_run
+from hpa.training.resolve import resolve
+
+REPORT = ("0", "1", "2", "3", "4", "6")  # the variants that the report blends
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a task may take of a machine.
+
+    Attributes:
+        cores: processor cores.
+        gpus: GPUs, or a share of one, of a task that trains or predicts.
+        memory: bytes; 0 if that is not said.
+    """
+
+    cores: int = 1
+    gpus: float = 0
+    memory: int = 0
+
+
+@dataclass(frozen=True)
+class Competition:
+    """What is to be done.
+
+    Attributes:
+        task, data, runs, preset, settings: as `hpa.api.Run.train` takes them.
+        task_text: the task as `--task` names it.
+        variants: of the network; None for the report's if the network has variants.
+        seeds: of the base models. Runs of another seed than 0 have it in their names.
+        stages: those of training, from the base model on.
+        finetune: further options of `hpa.finetune`.
+        svm: kernel of the SVM head that each run gets at its end; None for no head.
+        predict, thresholds, ensemble: options of these commands; None for thresholds that are not chosen.
+        stage: which stage of each run is predicted and blended, as `hpa.ensemble` takes it.
+        share: what a task may take of a machine.
+        shards: in how many parts each set is packed, by its name, and the test set predicted.
+    """
+
+    task: Classification
+    task_text: str
+    data: Path
+    runs: Path
+    preset: str | None
+    settings: Mapping[str, Any]
+    variants: Sequence[str] | None
+    seeds: Sequence[int]
+    stages: Sequence[str]
+    finetune: Sequence[str]
+    svm: str | None
+    predict: Sequence[str]
+    thresholds: Sequence[str] | None
+    ensemble: Sequence[str]
+    stage: str
+    share: Share = field(default_factory=Share)
+    shards: Mapping[str, int] = field(default_factory=dict)
+
+
+def competition(asked: Competition) -> list[Task]:
+    """Return the plan.
+
+    Raises:
+        BadInput: if settings, tables, or run folders that are there already do not fit what is asked for; before anything is
+            written.
+    """
+    _require_stages(asked.stages)
+    model = resolve(asked.preset, asked.settings, asked.task, asked.data, asked.runs).model
+    varied = "variant" in NETWORKS[model].options
+    if strange := [each for each in asked.variants or () if not each.isdecimal()]:
+        raise BadInput(f"variants {','.join(strange)}: expected numbers separated by commas", setting="variants")
+    if asked.variants and not varied:
+        raise BadInput(f"variants {','.join(asked.variants)}: {model} has none; leave them out", setting="variants")
+    folders = ["--data", str(asked.data), "--runs", str(asked.runs)]
+    names: list[str] = []
+    tasks = _packing(asked, ["--task", asked.task_text, *folders])
+    packed = len(tasks) - 1
+    ends = []
+    for variant in asked.variants or REPORT if varied else [None]:
+        for seed in asked.seeds:
+            name = run_name(None, model, None if variant is None else int(variant), 0) + (f"-seed{seed}" if seed else "")
+            names.append(name)
+            for fold in range(asked.settings.get("folds") or 1):
+                own = {"variant": int(variant)} if variant is not None else {}
+                tasks += _training(asked, name, own | {"seed": seed, "fold": fold}, len(tasks), packed)
+                ends.append(len(tasks) - 1)
+    members = [name for each in names for name in (each, *([fold_name(each, 0, asked.svm)] if asked.svm else []))]
+    chosen = ["--runs", str(asked.runs), "--variants", ",".join(members), "--stage", asked.stage]
+    return tasks + _ending(asked, chosen, len(tasks), tuple(ends))
+
+
+def finished(tasks: Sequence[Task]) -> set[int]:
+    """Return the numbers of the trainings that are finished. What else there is takes a moment if nothing has changed."""
+    found: set[int] = set()
+    for number, task in enumerate(tasks):
+        if task.folder and is_done(task.folder) and (task.command == "train" or found.issuperset(task.after)):
+            found.add(number)
+    return found
+
+
+def states(tasks: Sequence[Task]) -> list[str]:
+    """Return in words how far each task is."""
+    done, found = finished(tasks), []
+    for number, task in enumerate(tasks):
+        epochs = len(read_history(task.folder)) if task.folder else 0
+        ready = done.issuperset(task.after)
+        state = "finished" if number in done else f"{epochs} epochs done" if epochs else "ready" if ready else "waiting"
+        found.append(state)
+    return found
+
+
+def is_done(folder: Path) -> bool:
+    """Tell whether the run in a folder has all its epochs and nothing is left of an interruption."""
+    whole = all((folder / name).exists() for name in ("model.keras", "validation.npz", "curves.png", "split.csv"))
+    left = any(next(folder.glob(f"{name}-*"), None) for name in ("state", "model", "validation"))
+    return whole and not left and is_finished(folder)
+
+
+def _require_stages(stages: Sequence[str]) -> None:
+    for before, stage in zip((None, *stages[:-1]), stages, strict=True):
+        if stage not in STAGES or STAGES[stage].start != before:
+            raise BadInput(
+                f"stages {','.join(stages)}: expected the first of {', '.join(STAGES)}, in this order, separated by commas",
+                setting="stages",
+            )
+
+
+def _packing(asked: Competition, folders: Sequence[str]) -> list[Task]:
+    size = ["--size", str(resolve(asked.preset, asked.settings, asked.task, asked.data, asked.runs).size)]
+    ranges = _as_options({name: value for name, value in asked.settings.items() if name == "intensity_range"})
+    arguments, share = (*folders, *size, *ranges), replace(asked.share, gpus=0)
+    shards = [
+        _task(f"pack {which} {part}/{parts}", "pack", (*arguments, "--set", which, "--shard", f"{part}/{parts}"), (), share)
+        for which, parts in asked.shards.items()
+        for part in range(1, parts + 1)
+        if parts > 1
+    ]
+    return [*shards, _task("pack", "pack", arguments, tuple(range(len(shards))), share)]
+
+
+def _training(asked: Competition, name: str, own: Mapping[str, Any], first: int, packed: int) -> list[Task]:
+    """Return the stages of one run, after they have been checked as `hpa.train --check-only` does."""
+    settings = {**asked.settings, **own}
+    resolved, run = base_run(asked.preset, settings, asked.task, asked.data, asked.runs, name)
+    plan(resolved, asked.task, asked.data, asked.runs, run)
+    folders = ("--data", str(asked.data), "--runs", str(asked.runs))
+    preset = ("--preset", asked.preset) if asked.preset else ()
+    base = ("--task", asked.task_text, *folders, *preset, "--name", name, *_as_options(settings))
+    tasks = [_task(f"train {run}", "train", base, (packed,), asked.share, asked.runs / run / "base")]
+    for stage in asked.stages[1:]:
+        arguments = (*folders, "--stage", stage, "--name", run, *asked.finetune)
+        given = given_settings(finetune.build_parser().parse_args(arguments))
+        if is_done(asked.runs / run / str(STAGES[stage].start)) and (asked.runs / run / stage).exists():
+            given.pop("stage")
+            stage_settings, task, _ = stage_run(stage, given, asked.runs, run)
+            plan(stage_settings, task, asked.data, asked.runs, run)
+        before = (first + len(tasks) - 1,)
+        tasks.append(_task(f"{stage} {run}", "finetune", arguments, before, asked.share, asked.runs / run / stage))
+    if asked.svm:
+        arguments = (*folders, "--name", run, "--stage", asked.stages[-1], "--kernel", asked.svm)
+        before = (first + len(tasks) - 1,)
+        tasks.append(_task(f"svm {run}", "svm", arguments, before, asked.share))
+    return tasks
+
+
+def _ending(asked: Competition, chosen: Sequence[str], first: int, before: tuple[int, ...]) -> list[Task]:
+    """Return the prediction of the test set, by parts and whole, the thresholds and the blend."""
+    data, light, parts = ("--data", str(asked.data)), replace(asked.share, gpus=0), asked.shards.get("test", 1)
+    arguments = (*data, *chosen, *asked.predict)
+    tasks = [
+        _task(f"predict {part}/{parts}", "predict", (*arguments, "--shard", f"{part}/{parts}"), before, asked.share)
+        for part in range(1, parts + 1)
+        if parts > 1
+    ]
+    whole = [_task("predict", "predict", arguments, tuple(range(first, first + len(tasks))) or before, asked.share)]
+    if asked.thresholds is not None:
+        whole.append(_task("thresholds", "thresholds", (*chosen, *asked.thresholds), (), light))
+    whole.append(_task("ensemble", "ensemble", (*data, *chosen, *asked.ensemble), (), light))
+    for task in whole:  # its options are read now: the task itself begins when all trainings are over
+        import_module(f"hpa.{task.command}").build_parser().parse_args(task.arguments)
+    for task in whole:
+        tasks.append(task if task.after else replace(task, after=(first + len(tasks) - 1,)))
+    return tasks
+
+
+def _task(
+    name: str, command: str, arguments: Sequence[str], after: tuple[int, ...], share: Share, folder: Path | None = None
+) -> Task:
+    return Task(name, command, tuple(arguments), after, share.cores, share.gpus, share.memory, folder)
+
+
+def _as_options(settings: Mapping[str, Any]) -> list[str]:
+    return [f"{option(name)}={as_text(name, value)}" for name, value in settings.items()]
