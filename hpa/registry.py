@@ -189,13 +189,36 @@ class Augmentation:
         prepare: returns the function that varies an image. It is called for each batch, so that what holds the state of its
             random numbers, as imgaug's augmenters do, is not shared among threads.
         colours: whether it is for images of three channels only: red, green and blue.
+        version: raised when the same seed gives other images than before, so that no half-trained run goes on with them.
     """
 
     prepare: Callable[[], Vary]
     colours: bool = False
+    version: int = 1
 
 
-AUGMENTATIONS: Registry[Augmentation] = Registry(
+@dataclass(frozen=True)
+class Warp:
+    """A way to vary images that is one affine map of all channels, then grey levels, then noise; quick, since it is one map.
+
+    Attributes:
+        draw: function of a generator, a count n, height and width in pixels. It returns how n images are varied, an array
+            [n] of `hpa.data.policies.DRAW`.
+        border: what moves into view: "reflect" (the mirror image, the edge pixel once), "symmetric" (twice) or "constant"
+            (black).
+        cubic: whether pixels are interpolated by cubes instead of bilinearly.
+        colours: as for `Augmentation`.
+        version: as for `Augmentation`.
+    """
+
+    draw: Callable[[np.random.Generator, int, int, int], np.ndarray]
+    border: str = "reflect"
+    cubic: bool = False
+    colours: bool = False
+    version: int = 2  # 1 was one random state an item
+
+
+AUGMENTATIONS: Registry[Augmentation | Warp] = Registry(
     "augmentation",
     {
         "report": "hpa.data.policies:REPORT",

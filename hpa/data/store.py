@@ -65,8 +65,11 @@ class Joined:
         """Return n."""
         return self.shape[0]
 
-    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        """Return the images of some rows, integers [m] from 0 to below n: uint8 [m, S, S, C]."""
+    def __getitem__(self, rows: np.ndarray | int) -> np.ndarray:
+        """Return the images of some rows, integers [m] from 0 to below n: uint8 [m, S, S, C]. That of one row is no copy."""
+        if isinstance(rows, int):
+            part = int(np.searchsorted(self._starts, rows, side="right")) - 1
+            return self._parts[part][rows - self._starts[part]]
         images = np.empty((len(rows), *self.shape[1:]), np.uint8)
         part_of_row = np.searchsorted(self._starts, rows, side="right") - 1
         for part in np.unique(part_of_row):

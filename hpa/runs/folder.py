@@ -19,6 +19,7 @@ from hpa.data.tables import SampleTable
 from hpa.errors import BadInput, refuse
 from hpa.files import file_digest, read_json, require_plain, write_json, written_whole
 from hpa.labels import LABELS
+from hpa.registry import AUGMENTATIONS
 from hpa.runs.monitor import has_stalled
 from hpa.scoring.folds import run_of
 from hpa.scoring.predictions import model_fault, read_predictions
@@ -99,6 +100,19 @@ def require_same_run(folder: Path, config: dict[str, Any]) -> None:
         )
 
 
+def require_augmentation(folder: Path, name: str) -> None:
+    """Raise BadInput if a run that is not finished began when its augmentation made other images from the same seed."""
+    if not (folder / "config.json").exists() or is_finished(folder):
+        return
+    versions = read_json(folder / "config.json").get("versions", {})
+    begun, now = versions.get("augmentation", "1"), str(AUGMENTATIONS.find(name).version)
+    if begun != now:
+        raise BadInput(
+            f"{folder}: begun by hpa {versions.get('hpa')} with version {begun} of augmentation {name}, now {now}, which "
+            "gives other images for a seed; finish it with that hpa, or delete this folder and train again"
+        )
+
+
 def require_own_name(folder: Path) -> None:
     """Raise BadInput if the name of a run ends as that of another fold, or of an SVM head, does."""
     head = _read_config(folder).get("svm")
@@ -116,6 +130,8 @@ def open_run(folder: Path, config: dict[str, Any], data: Path, preset: str | Non
     require_same_run(folder, config)
     if not (folder / "config.json").exists():
         versions = {"python": platform.python_version(), "hpa": __version__, **{name: version(name) for name in PACKAGES}}
+        if "augmentation" in config:
+            versions["augmentation"] = str(AUGMENTATIONS.find(config["augmentation"]).version)
         named = {"preset": preset} if preset else {}
         write_json(folder / "config.json", {**named, **config, "data": str(data), "versions": versions})
 

@@ -15,6 +15,7 @@ from hpa.runs.folder import (
     model_faults,
     read_settings,
     read_task_of,
+    require_augmentation,
     require_own_name,
     require_same_run,
     require_table,
@@ -119,6 +120,7 @@ def plan(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> P
     config = run_config(settings, task, partition.table, start and start / "model.keras")
     config["split_sha256"] = split_digest(settings, partition)
     require_same_run(folder, config)
+    require_augmentation(folder, settings.augmentation)
     return Plan(folder, settings, start, partition, config)
 
 
