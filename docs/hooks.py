@@ -27,8 +27,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     |---|---|
     | 1 | x \| y `x|y` |
     """
-    cells = [[re.sub(r"(`[^`]*`)|\|", lambda bar: bar[1] or r"\|", " ".join(cell.split())) for cell in line] for line in (head, *rows)]
-    texts = [f"| {' | '.join(line)} |" for line in cells]
+    cells = [[re.sub(r"(`[^`]*`)|\|", lambda bar: bar[1] or r"\|", cell) for cell in line] for line in (head, *rows)]
+    texts = [f"| {' | '.join(' '.join(cell.split()) for cell in line)} |" for line in cells]
     return "\n".join([texts[0], "|" + "---|" * len(head), *texts[1:]])
 
 

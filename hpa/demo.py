@@ -33,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--train", type=command.positive_integer, default=1200, help="drawn training fields")
     parser.add_argument("--test", type=command.positive_integer, default=400, help="drawn test fields")
     parser.add_argument("--size", type=command.positive_integer, default=80, help="side of the images in pixels")
-    parser.add_argument("--epochs", type=command.positive_integer, default=8, help="epochs of the base models")
+    parser.add_argument("--epochs", type=command.positive_integer, default=6, help="epochs of the base models")
     parser.add_argument("--shift", type=float, default=0.1, help="of the ensemble's weights")
     parser.set_defaults(data=Path("data/drawn"), runs=Path("runs/drawn"))
     return parser
