@@ -15,7 +15,8 @@ import architecture  # noqa: E402
 
 import hpa  # noqa: E402
 from hpa.__main__ import COMMANDS  # noqa: E402
-from hpa.settings import DEFAULTS, HINTS, about, expected  # noqa: E402
+from hpa.kinds import expected  # noqa: E402
+from hpa.settings import DEFAULTS, HINTS, about  # noqa: E402
 from hpa.training.presets import PRESETS  # noqa: E402
 
 

@@ -69,19 +69,6 @@ class Labels:
     calibrate: Callable[..., tuple[np.ndarray, np.ndarray, float]]
 
 
-def _accuracy_metric() -> keras.Metric:
-    from keras.metrics import CategoricalAccuracy
-
-    return CategoricalAccuracy(name="accuracy")
-
-
-def _f1_metric() -> keras.Metric:
-    """Counts are summed over the whole epoch; a mean of the batches' F1 would be another, lower number."""
-    from keras.metrics import F1Score
-
-    return F1Score(average="macro", threshold=0.5, name="f1")
-
-
 def _softmax(logits: np.ndarray) -> np.ndarray:
     from scipy.special import softmax
 
@@ -101,13 +88,13 @@ SINGLE_LABEL = Labels(
         "validation_accuracy",
         lazily("hpa.runs.monitor:single_label_scores"),
     ),
-    metric=_accuracy_metric,
+    metric=lazily("keras.metrics:CategoricalAccuracy", name="accuracy"),
     scores=Registry(
         "score",
         {
             "accuracy": "hpa.scoring.metrics:accuracy",
             "mean class accuracy": "hpa.scoring.metrics:mean_class_accuracy",
-            "macro F1": "hpa.scoring.evaluation:macro_f1_of_those_that_occur",
+            "macro F1": "hpa.scoring.metrics:macro_f1_of_those_that_occur",
         },
     ),
     rule="strongest",
@@ -130,7 +117,8 @@ MULTI_LABEL = Labels(
         "validation_f1_best",
         lazily("hpa.runs.monitor:multi_label_scores"),
     ),
-    metric=_f1_metric,
+    # Counts are summed over the whole epoch; a mean of the batches' F1 would be another, lower number.
+    metric=lazily("keras.metrics:F1Score", average="macro", threshold=0.5, name="f1"),
     scores=Registry(
         "score",
         {

@@ -20,7 +20,8 @@ from hpa.cluster.plan import walk
 from hpa.errors import Failure
 from hpa.files import cores
 from hpa.options import add_settings, given_settings, in_presets
-from hpa.settings import NAMES, STAGES, SVM_KERNELS
+from hpa.settings import NAMES
+from hpa.stages import STAGES, SVM_KERNELS
 from hpa.training.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -36,14 +37,13 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the options."""
     parser = command.parser(
         "cluster",
-        "Do a whole competition: pack, train, fine-tune, predict, blend. plan prints the tasks, what each needs and what is "
-        "finished; run does them, one after the other or on a Ray cluster. The other options are those of hpa.train.",
+        "That is: pack, train, fine-tune, predict, blend. plan prints the tasks, what each needs and what is finished; run "
+        "does them, one after the other or on a Ray cluster. The other options are those of hpa.train.",
+        "task data runs tta tta-average",
     )
     parser.allow_abbrev = False
     add = parser.add_argument
     add("action", choices=("plan", "run"), help="print the plan, or carry it out")
-    command.add_task(parser)
-    command.add_folders(parser)
     add("--preset", metavar="NAME", help=f"where settings start from: {', '.join(PRESETS)}, or the name of a search")
     add(
         "--variants",
@@ -61,7 +61,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--finetune-options", type=shlex.split, default=[], metavar="'OPTIONS'", help="of hpa.finetune, for every stage")
     add("--svm", choices=SVM_KERNELS, help="give each run an SVM head at its end, too")
-    command.add_tta(parser)
     add("--rule", metavar="RULE", help="choose thresholds by this rule of hpa.thresholds; if not given, none are chosen")
     add(
         "--stage", choices=("last", "all", *STAGES), default="last", help="which stage of every run is predicted and blended"
@@ -112,7 +111,7 @@ def _asked(options: argparse.Namespace) -> Competition:
     memory = int((options.memory_per_task or 0) * 2**30)
     return Competition(
         task=options.task,
-        task_text=command.text_of_task(options.task),
+        task_text=command.TEXT_OF_TASK[options.task],
         data=options.data,
         runs=options.runs,
         preset=options.preset,
@@ -170,6 +169,4 @@ def _gpus(text: str) -> float:
     return number
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    return command.run(build_parser(), work, argv)
+main = command.main(__name__, build_parser, work)

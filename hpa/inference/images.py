@@ -14,7 +14,7 @@ from hpa.errors import BadInput, refuse
 from hpa.inference import predict
 from hpa.inference.predict import BATCH, Form, common_task, form_of, predict_files, read_batches, require_models
 from hpa.runs.folder import read_task_of
-from hpa.scoring.blend import validation_thresholds
+from hpa.scoring.blend import thresholds_and_rows
 from hpa.scoring.evaluation import write_prediction_table
 from hpa.scoring.predictions import Predictions
 from hpa.scoring.weights import blend
@@ -122,7 +122,7 @@ def predict_folder(folders: Sequence[Path], images: Path, out: Path, tta: TTA = 
     """
     task = common_task(folders)
     ids, files = samples_of(images, task)
-    thresholds = validation_thresholds(folders, task.labels, len(task.classes), tta)
+    thresholds, _ = thresholds_and_rows(folders, task.labels, len(task.classes), tta)
     mean = blend(list(predict_files(folders, files, tta)))
     write_prediction_table(out, Predictions(np.array(ids), task.classes, mean, None, task.labels, tta), thresholds)
     logger.info("%s: %d samples, the mean of %d model%s", out, len(ids), len(folders), "s" if len(folders) > 1 else "")

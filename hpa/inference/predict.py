@@ -33,7 +33,6 @@ from hpa.runs.folder import (
     read_task_of,
     require_table,
 )
-from hpa.runs.monitor import validation_scores
 from hpa.runs.split import read_partition
 from hpa.scoring.predictions import Predictions, is_made_from, read_predictions, write_predictions
 from hpa.tasks import Task
@@ -216,7 +215,7 @@ def _predict_validation(folder: Path, task: Task, data: Path, runs: Path, tta: T
     if tta != NO_TTA and predictions.targets is not None:
         monitor = task.kind.monitor
         single = read_history(folder)[monitor.best].max()
-        mean = validation_scores(task.labels, predictions.targets, predictions.probabilities)[monitor.best]
+        mean = monitor.scores(predictions.targets, predictions.probabilities)[monitor.best]
         logger.info(
             f"{folder}: validation {monitor.name} {single:.4f} with one view, "
             f"{mean:.4f} with the mean {tta.average} of {tta.views} ({mean - single:+.4f})"

@@ -33,7 +33,7 @@ from hpa.files import file_digest, written_whole
 from hpa.models.catalog import just_in_time, load, save
 from hpa.registry import DENSE_PART, SCHEDULES
 from hpa.runs.folder import model_shape, read_history, write_history
-from hpa.runs.monitor import has_stalled, validation_scores
+from hpa.runs.monitor import has_stalled
 from hpa.scoring.predictions import Predictions, write_predictions
 from hpa.settings import Settings
 from hpa.tasks import Task
@@ -259,7 +259,7 @@ class Epochs(keras.callbacks.Callback):
                 "loss": logs["loss"],
                 monitor.training: logs[monitor.training],
                 "validation_loss": loss,
-                **validation_scores(self.task.labels, targets, probabilities),
+                **self.task.kind.monitor.scores(targets, probabilities),
             }
             history = read_history(self.folder)
             improved = not len(history) or row[monitor.best] > history[monitor.best].max()

@@ -6,7 +6,6 @@ from typing import Any
 from hpa.errors import BadInput, refuse
 from hpa.files import read_json
 from hpa.settings import DEFAULTS, NAMES, faults, today
-from hpa.tasks import Task
 
 PROCESSOR = Path("/proc/cpuinfo")
 FASTEST = "fastest"  # of a precision: the one that `fastest_precision` returns
@@ -81,11 +80,6 @@ def fastest_precision() -> str:
     """
     units = PROCESSOR.exists() and "amx_bf16" in PROCESSOR.read_text().split()
     return "mixed_bfloat16" if units else "float32"
-
-
-def preset_name(name: str | None, task: Task) -> str:
-    """Return the name of a preset; if none is given, that of the task's kind of labels."""
-    return name or task.kind.preset
 
 
 def preset_settings(name: str, runs: Path = Path("runs")) -> dict[str, Any]:

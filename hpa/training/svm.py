@@ -54,18 +54,16 @@ from hpa.runs.folder import (
     opened_run,
     read_settings,
     read_task_of,
-    require_model,
+    require_finished,
     require_own_name,
     require_same_run,
     require_table,
     run_config,
     write_history,
 )
-from hpa.runs.monitor import validation_scores
 from hpa.runs.split import read_partition
 from hpa.scoring.predictions import Predictions, write_predictions
-from hpa.settings import SVM_KERNELS, fold_name
-from hpa.training.plan import require_finished
+from hpa.stages import SVM_KERNELS, fold_name
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +145,7 @@ def replace_head(source: Path, data: Path, runs: Path, kernel: str) -> Path:
     require_same_run(folder, config)
     if is_finished(folder) and (folder / "split.csv").exists():
         read_partition(folder, settings, task, data)
-        require_model(folder)
+        require_finished(folder, predicted=True)
         logger.info("%s is finished already: %s", folder, describe_best(folder))
         return folder
     both = partition.training, partition.validation
@@ -169,7 +167,7 @@ def replace_head(source: Path, data: Path, runs: Path, kernel: str) -> Path:
         predictions = replace(predictions, model_sha256=file_digest(folder / "model.keras"))
         write_predictions(folder / "validation.npz", predictions)
         losses = [task.kind.log_loss(*each) for each in zip(logits, targets, strict=True)]
-        scores = [validation_scores(task.labels, *each) for each in zip(targets, probabilities, strict=True)]
+        scores = [task.kind.monitor.scores(*each) for each in zip(targets, probabilities, strict=True)]
         score = task.kind.monitor.training
         row = {
             "epoch": 1,
