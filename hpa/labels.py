@@ -49,8 +49,9 @@ class Labels:
         decide: function of probabilities and thresholds [classes] to the predicted classes, bool [n, classes], and how many
             rows fell back to their most probable class.
         to_logits, from_logits: functions of probabilities and of logits to each other.
-        log_loss: function of logits, and targets in [0, 1], to their mean crossentropy.
-        calibrate: function of the decision values of an SVM, and targets, to what `hpa.training.svm.calibrate` returns.
+        log_loss: function of logits, and targets of 0 and 1, to their mean crossentropy.
+        calibrate: function of the decision values of an SVM, and targets, to the scales and the offsets that turn decision
+            values into logits, float64 [classes] (see `hpa.training.svm`).
     """
 
     words: str
@@ -66,7 +67,7 @@ class Labels:
     to_logits: Callable[..., Any]
     from_logits: Callable[..., Any]
     log_loss: Callable[..., float]
-    calibrate: Callable[..., tuple[np.ndarray, np.ndarray, float]]
+    calibrate: Callable[..., tuple[np.ndarray, np.ndarray]]
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import UserDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -223,9 +224,9 @@ MIXINGS: Registry[Mixing] = Registry(
 OPTIMIZERS: Registry[Callable[..., keras.Optimizer]] = Registry(
     "optimizer",
     {
-        "adam": "hpa.training.optimizers:adam",
+        "adam": lazily("keras.optimizers:Adam"),
         "adamw": "hpa.training.optimizers:adamw",
-        "sgd": "hpa.training.optimizers:sgd",
+        "sgd": partial(lazily("keras.optimizers:SGD"), momentum=0.9),
     },
 )
 

@@ -35,17 +35,11 @@ SYNC = getattr(os, "fdatasync", os.fsync)  # Linux alone has the quicker one
 
 @dataclass(frozen=True)
 class ImageStore:
-    """Packed images on disk.
-
-    Attributes:
-        folder: where they lie.
-        ids: str array [n].
-        images: uint8 array [n, S, S, C], memory-mapped and read-only.
-    """
+    """Packed images on disk."""
 
     folder: Path
-    ids: np.ndarray
-    images: np.ndarray
+    ids: np.ndarray  # str [n]
+    images: np.ndarray  # uint8 [n, S, S, C], memory-mapped and read-only
 
 
 class Joined:
@@ -89,12 +83,9 @@ def store_folder(runs: Path, source: Path, task: Task, size: int, ranges: Ranges
 
 
 def require_room(stores: Mapping[Path, int], size: int, channels: int) -> None:
-    """Check all that packing needs besides images, before the first of some stores is packed.
+    """Check all that packing needs except images, before the first of some stores is packed.
 
-    Args:
-        stores: how many samples each has, by its folder.
-        size: side in pixels of the packed images.
-        channels: number of channels.
+    `stores` says how many samples each has, by its folder.
 
     Raises:
         BadInput: if a file stands where a store should be, or one image of this size does not fit into the memory.
@@ -160,8 +151,10 @@ def _partial(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.partial")
 
 
-def _shape(request: dict[str, Any]) -> tuple[int, int, int, int]:
-    return len(request["ids"]), request["size"], request["size"], len(request["channels"])
+def _kinds(request: dict[str, Any]) -> list[tuple[type, tuple[int, ...]]]:
+    """Return the types and shapes of images, stamps and facts."""
+    rows, size, channels = len(request["ids"]), request["size"], len(request["channels"])
+    return [(np.uint8, (rows, size, size, channels)), (np.uint64, (rows,)), (np.int32, (rows, 2 + channels))]
 
 
 def _fits(folder: Path, request: dict[str, Any], stamps: np.ndarray | None = None) -> bool:
@@ -172,10 +165,8 @@ def _fits(folder: Path, request: dict[str, Any], stamps: np.ndarray | None = Non
         images, packed, facts = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("images", "stamps", "facts"))
     except (BadInput, OSError, ValueError, EOFError):
         return False
-    rows, *_, channels = shape = _shape(request)
-    kinds = [(images, np.uint8, shape), (packed, np.uint64, (rows,)), (facts, np.int32, (rows, 2 + channels))]
-    whole = all((array.dtype, array.shape) == (dtype, expected) for array, dtype, expected in kinds)
-    return made == request and whole and (stamps is None or np.array_equal(packed, stamps))
+    found = [(array.dtype, array.shape) for array in (images, packed, facts)]
+    return made == request and found == _kinds(request) and (stamps is None or np.array_equal(packed, stamps))
 
 
 def _begin(partial: Path, request: dict[str, Any]) -> None:
@@ -184,20 +175,19 @@ def _begin(partial: Path, request: dict[str, Any]) -> None:
         return
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    rows, *_, channels = shape = _shape(request)
+    (_, shape), *others = _kinds(request)
     require_disk(partial, math.prod(shape), str(partial))
     # Images are a hole in the file at first. Plain writes will fill it, since they report a disk that is full by then;
     # writing through a memory map would kill the process instead.
     np.lib.format.open_memmap(partial / "images.npy", "w+", np.uint8, shape)
-    np.save(partial / "stamps.npy", np.zeros(rows, np.uint64))
-    np.save(partial / "facts.npy", np.zeros((rows, 2 + channels), np.int32))
+    for name, (dtype, shape) in zip(("stamps", "facts"), others, strict=True):
+        np.save(partial / f"{name}.npy", np.zeros(shape, dtype))
     write_json(partial / "store.json", request)
 
 
 def _pack_rows(partial: Path, request: dict[str, Any], source: Path, files: list[list[Path]], stamps: np.ndarray) -> None:
     images = np.load(partial / "images.npy", mmap_mode="r")
-    done = np.load(partial / "stamps.npy", mmap_mode="r+")
-    facts = np.load(partial / "facts.npy", mmap_mode="r+")
+    done, facts = (np.load(partial / name, mmap_mode="r+") for name in ("stamps.npy", "facts.npy"))
     rows = np.flatnonzero(done != stamps)
     size = request["size"]
     ranges = request["intensity_range"] or [None] * len(request["channels"])

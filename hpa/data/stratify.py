@@ -38,7 +38,7 @@ def stratified_folds(targets: np.ndarray, folds: int, seed: int, groups: np.ndar
 
     Args:
         targets: uint8 array [n, classes] of 0 and 1.
-        folds: number of folds, at least 2.
+        folds: at least 2.
         seed: at least 0; the same table and seed give the same folds.
         groups: integer array [n], the group of every row, all of whose rows go to one fold; None for single rows.
 

@@ -49,11 +49,7 @@ class Evaluated:
 def evaluate_runs(folders: Sequence[Path], data: Path, table: Path | None = None, tta: TTA = NO_TTA) -> Evaluated:
     """Predict labelled images with every run's model, blend the predictions and score all of them.
 
-    Args:
-        folders: the run folders.
-        data: folder of the images, in class folders or with a table next to it.
-        table: the table of their classes; None for the one next to `data`, or the class folders.
-        tta: test-time augmentation.
+    The images of `data` are in class folders, or their classes in `table`; None stands for the one next to `data`.
 
     Raises:
         BadInput: if the runs are of several tasks or without thresholds, or an image or label cannot be used.

@@ -96,11 +96,7 @@ def chosen_samples(task: Task, data: Path | None, images: Sequence[Path] = ()) -
 
 
 def samples_of(folder: Path, task: Task) -> tuple[list[str], list[list[Path]]]:
-    """Return the ids of all samples of a folder, sorted, and the files of each one's channels.
-
-    Raises:
-        BadInput: if there are none, or a sample lacks a file.
-    """
+    """Return the sorted ids of all samples of a folder and their channel files; raise BadInput if any lacks a file."""
     ids = list_ids(folder, task)
     if not ids:
         reason = describe_unread(folder, task) or f"no image here whose name ends in {task.suffixes[0]}.png"
@@ -109,13 +105,7 @@ def samples_of(folder: Path, task: Task) -> tuple[list[str], list[list[Path]]]:
 
 
 def predict_folder(folders: Sequence[Path], images: Path, out: Path, tta: TTA = NO_TTA) -> None:
-    """Write a table of the mean prediction of some runs for all images of a folder.
-
-    Args:
-        folders: the run folders.
-        images: folder of the images.
-        out: the CSV to write, see `write_prediction_table`.
-        tta: test-time augmentation.
+    """Write a CSV (see `write_prediction_table`) of the mean prediction of some runs for all images of a folder.
 
     Raises:
         BadInput: if a run has no model, an image cannot be used, or there are no thresholds for the mean of these runs.

@@ -69,12 +69,8 @@ def base_run(
 def stage_run(stage: str, given: Mapping[str, Any], runs: Path, name: str | None = None) -> tuple[Settings, Task, str]:
     """Return the settings, the task and the name of a fine-tune stage, as `train` and `plan` take them.
 
-    Args:
-        stage: a name in `STAGES`.
-        given: settings that override those of the stage and of the run that it starts from. Without a name, model, variant
-            and fold tell which run that is.
-        runs: the folder of all runs.
-        name: the run's name.
+    What is given overrides the settings of the stage and of the run that it starts from. Without a name, the given model,
+    variant and fold tell which run that is.
 
     Raises:
         BadInput: if there is no run to start from, or it does not fit what is given.
