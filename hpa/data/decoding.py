@@ -62,12 +62,9 @@ def read_channel(file: Path) -> np.ndarray:
     A colour file is read if only one of its channels holds anything, or all are equal. An alpha channel is ignored. Fewer
     than 8 bits are spread over 8.
 
-    Returns:
-        uint8 or uint16 array [H, W], with the numbers that the file holds.
-
-    Raises:
-        BadInput: if the file is truncated, damaged, absent, no file, too large for the memory, in true colour, of other
-            numbers than 8 or 16 bits, of another format or codec, or holds more than one image.
+    Returns uint8 or uint16 [H, W], with the numbers that the file holds, and raises BadInput if the file is truncated,
+    damaged, absent, no file, too large for the memory, in true colour, of other numbers than 8 or 16 bits, of another format
+    or codec, or holds more than one image.
     """
     try:
         data = _read(file)
@@ -144,9 +141,8 @@ def _decode_jpeg(name: str, data: bytes) -> np.ndarray:
 def decode_jpeg(data: bytes) -> np.ndarray:
     """Return a JPEG as uint8 [H, W] or, if it has colours, [H, W, 3]: blue, green, red.
 
-    Raises:
-        ValueError: if libjpeg has a warning, or zeros stand where no image has them. The code recovers after a hole, often
-            with the right number of pixels, so libjpeg may not notice.
+    Raises ValueError if libjpeg has a warning, or zeros stand where no image has them. The code recovers after a hole, often
+    with the right number of pixels, so libjpeg may not notice.
     """
     if HOLE in data and not _may_have_zeros(data):
         raise ValueError("hole")

@@ -8,7 +8,7 @@ from hpa.data.images import Interval
 from hpa.data.intensity import range_of_training_set, stated_range
 from hpa.data.layout import find_files
 from hpa.data.partition import has_validation_set
-from hpa.data.store import ImageStore, pack, require_room, store_folder
+from hpa.data.store import ImageStore, pack_all
 from hpa.data.tables import has_test_set, read_ids, read_samples
 from hpa.tasks import Task
 
@@ -40,7 +40,4 @@ def pack_data(
     ranges = stated_range(intensity_range, task) if intensity_range else None
     if not intensity_range and (data / "train").is_dir():  # as training would measure it
         ranges = range_of_training_set(data, read_samples(data, "train", task).ids, task, runs)
-    folders = {name: store_folder(runs, data / name, task, size, ranges) for name in ids}
-    require_room({folder: len(ids[name]) for name, folder in folders.items()}, size, len(task.channels))
-    for name, folder in folders.items():
-        yield pack(folder, data / name, ids[name], task, size, ranges)
+    yield from pack_all(ids, data, runs, task, size, ranges)

@@ -15,7 +15,7 @@ from hpa.data.groups import copies_of_test, read_groups
 from hpa.data.intensity import Ranges
 from hpa.data.layout import EXTERNAL
 from hpa.data.splits import read_split, split_text, write_split
-from hpa.data.store import Joined, pack, require_room, store_folder
+from hpa.data.store import Joined, pack_all
 from hpa.data.stratify import stratified_folds
 from hpa.data.tables import SampleTable, read_samples
 from hpa.errors import BadInput, refuse
@@ -98,10 +98,8 @@ def _require_rows(source: Path, training: np.ndarray, validation: np.ndarray, fi
 
 def pack_sets(partition: Partition, data: Path, runs: Path, task: Task, size: int, ranges: Ranges | None) -> Joined:
     """Return the images of all rows, uint8 [n, size, size, channels], packed set by set; see `pack`."""
-    folders = {name: store_folder(runs, data / name, task, size, ranges) for name in partition.sets}
-    require_room({folder: len(partition.sets[name]) for name, folder in folders.items()}, size, len(task.channels))
-    sets = partition.sets.items()
-    return Joined([pack(folders[name], data / name, table.ids, task, size, ranges).images for name, table in sets])
+    sets = {name: table.ids for name, table in partition.sets.items()}
+    return Joined([store.images for store in pack_all(sets, data, runs, task, size, ranges)])
 
 
 def split_digest(settings: Settings, partition: Partition) -> str:

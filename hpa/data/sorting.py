@@ -19,15 +19,9 @@ def sort_images(images: Path, table: Path, out: Path, task: Task, link: bool = F
     Nothing is ever removed or overwritten. Files that are there already and equal are left, so that an interrupted sort
     goes on where it stopped and several sets can be sorted into one folder. Every file is written whole or not at all.
 
-    Args:
-        images: the flat folder.
-        table: a CSV of the classes, as `read_training_table` takes it; ids may have other leading zeros than the files.
-        out: the folder of the class folders; only classes with a sample get one.
-        task: a single-label one.
-        link: make hard links instead of copies, and symbolic ones where the file system does not allow hard links.
-
-    Returns:
-        How many samples each class has, in the order of the task, and how many files were written.
+    The table is a CSV as `read_training_table` takes it; ids may have other leading zeros than the files. Only classes with
+    a sample get a folder. A `link` is a hard link instead of a copy, and a symbolic one where the file system does not allow
+    that. Returns how many samples each class has, in the order of the task, and how many files were written.
 
     Raises:
         BadInput: before anything is written, for a multi-label task, a faulty table, a row without an image, an

@@ -10,7 +10,7 @@ import hashlib
 import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -43,20 +43,17 @@ class ImageStore:
 
 
 class Joined:
-    """Packed images of several stores one after the other, read by row as if they were one array.
+    """Packed images of several stores, uint8 [n, S, S, C], read by row as if they were one array.
 
-    Attributes:
-        shape: (n, S, S, C), with all stores' images counted in n.
+    np.concatenate would copy the memory maps, all the images of a data set, into the memory.
     """
 
     def __init__(self, parts: Sequence[np.ndarray]) -> None:
-        """Take uint8 arrays [., S, S, C] of one S and C."""
         self._parts = parts
         self._starts = np.cumsum([0, *map(len, parts)])
         self.shape = (int(self._starts[-1]), *parts[0].shape[1:])
 
     def __len__(self) -> int:
-        """Return n."""
         return self.shape[0]
 
     def __getitem__(self, rows: np.ndarray | int) -> np.ndarray:
@@ -108,13 +105,9 @@ def pack(folder: Path, source: Path, ids: np.ndarray, task: Task, size: int, ran
     on all cores; an interrupted or failed packing goes on where it stopped. Memory does not grow with the number of
     images. `remark` logs its warnings.
 
-    Args:
-        folder: the store.
-        source: the folder of the images, or of their class folders.
-        ids: the samples, in the order of the rows.
-        task: gives the channels.
-        size: side in pixels of the packed images.
-        ranges: the intensity range of 16-bit files, None for each channel of 8 bits; None if all have 8 bits.
+    The `source` is the folder of the images, or of their class folders; rows are in the order of the ids, and `size` is the
+    side of the packed images in pixels. `ranges` has the intensity range of 16-bit files for each channel, or None for 8
+    bits; None if all have 8 bits.
 
     Raises:
         BadInput: naming every sample whose files are missing or cannot be used; the others stay packed. If a file stands
@@ -145,6 +138,16 @@ def pack(folder: Path, source: Path, ids: np.ndarray, task: Task, size: int, ran
         images, facts = (np.load(folder / name, mmap_mode="r") for name in ("images.npy", "facts.npy"))
     remark(source, [sample[0].name for sample in files], facts, task, ranges or [None] * len(task.channels))
     return ImageStore(folder, np.asarray(ids), images)
+
+
+def pack_all(
+    sets: Mapping[str, np.ndarray], data: Path, runs: Path, task: Task, size: int, ranges: Ranges | None
+) -> Iterator[ImageStore]:
+    """Pack sets of a data folder, the ids of each under its name, once all of them are known to fit; see `pack`."""
+    folders = {name: store_folder(runs, data / name, task, size, ranges) for name in sets}
+    require_room({folder: len(sets[name]) for name, folder in folders.items()}, size, len(task.channels))
+    for name, folder in folders.items():
+        yield pack(folder, data / name, sets[name], task, size, ranges)
 
 
 def _partial(folder: Path) -> Path:

@@ -163,7 +163,8 @@ def read_training_table(path: Path, task: Task) -> SampleTable:
             fault = "is empty; give at least one class number"
         elif wrong:
             unknown = first_of([f"'{shown(name)}'" for name in wrong], 10)
-            fault = f"holds {unknown}; {_describe_classes(task)}"
+            names = "" if len(task.classes) > 10 else f" or {', '.join(task.classes)}"
+            fault = f"holds {unknown}; class numbers are 0 to {len(task.classes) - 1}{names}"
         elif task.kind.exclusive and len(numbers) > 1:
             fault = f"names {len(numbers)} classes; this task has one a sample"
         else:
@@ -306,11 +307,6 @@ def _describe_missing_table(folder: Path, own_table: Path, task: Task) -> str:
         return f"no such table; the class folders in {folder} are those of the task {other[0]}"
     fix = ", or name the task if the classes lie in folders or are your own" if folder.is_dir() else ""
     return f"no such table; the labels of the images in {folder} belong there{fix}"
-
-
-def _describe_classes(task: Task) -> str:
-    named = "" if len(task.classes) > 10 else f" or {', '.join(task.classes)}"
-    return f"class numbers are 0 to {len(task.classes) - 1}{named}"
 
 
 def repeated_faults(ids: pd.Series) -> list[str]:

@@ -22,19 +22,12 @@ MISTAKE_SIZE = 192
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Some runs' evaluations on the same labelled images.
+    """Some runs' evaluations on the same labelled images."""
 
-    Attributes:
-        evaluations: of each run, by its folder, and last of their blend with equal weights if they are several.
-        data: the folder of the images.
-        table: the table of their classes, if one was named.
-        files: the files of each image's channels.
-    """
-
-    evaluations: dict[str, Evaluation]
-    data: Path
-    table: Path | None
-    files: list[list[Path]]
+    evaluations: dict[str, Evaluation]  # of each run, by its folder, and last of their blend with equal weights
+    data: Path  # the folder of the images
+    table: Path | None  # of their classes, if one was named
+    files: list[list[Path]]  # of each image's channels
 
     def write(self, folder: Path) -> None:
         """Write scores, tables and pictures into a folder, see `write_evaluation`."""

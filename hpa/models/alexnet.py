@@ -73,10 +73,8 @@ def alexnet(
 def load_state_dict(model: keras.Model, path: Path) -> None:
     """Put torchvision's AlexNet weights into a network made by `alexnet`; its last layer keeps its own.
 
-    Args:
-        model: the network; nothing in it is changed unless every tensor is sound.
-        path: torchvision's `.pth` (or `.pt`), for which torch must be installed, or the same arrays by the same names
-            ("features.0.weight" to "classifier.6.bias") in an `.npz`.
+    The file is torchvision's `.pth` (or `.pt`), for which torch must be installed, or has the same arrays by the same names
+    ("features.0.weight" to "classifier.6.bias") in an `.npz`. Nothing is changed unless every tensor is sound.
 
     Raises:
         BadInput: if the file cannot be read, or tensors are missing, surplus, misshapen or not finite.

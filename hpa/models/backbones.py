@@ -23,20 +23,13 @@ IMAGENET = "imagenet"
 
 @dataclass(frozen=True)
 class Family:
-    """One network of `keras.applications`.
-
-    Attributes:
-        name: as the settings have it.
-        constructor: its function there.
-        mean, deviation: of the pixels 0 to 255 that it expects to be normalised by, for red, green and blue.
-        blue_first: whether its published weights expect the channels as blue, green, red.
-    """
+    """One network of `keras.applications`, by its name in the settings and its function there."""
 
     name: str
     constructor: Callable[..., keras.Model]
-    mean: tuple[float, ...] = (127.5, 127.5, 127.5)
+    mean: tuple[float, ...] = (127.5, 127.5, 127.5)  # of the pixels 0 to 255 that it expects, for red, green and blue
     deviation: tuple[float, ...] = (127.5, 127.5, 127.5)
-    blue_first: bool = False
+    blue_first: bool = False  # whether its published weights expect the channels as blue, green, red
 
 
 def backbone(family: Family, size: int, channels: int, classes: int, output: str, weights: str | None = None) -> keras.Model:
