@@ -155,8 +155,9 @@ def makespan(tasks: Sequence[Task], seconds: Sequence[float], places: int) -> fl
         while queue and len(running) < places:
             number = queue.take()
             heapq.heappush(running, (now + seconds[number], number))
-        now, number = heapq.heappop(running)
-        queue.finish(number)
+        now = running[0][0]
+        while running and running[0][0] == now:  # what ends at the same time is over before anything begins
+            queue.finish(heapq.heappop(running)[1])
     return now
 
 
