@@ -67,7 +67,7 @@ def borrowed_keras() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _greetings_hidden() -> Iterator[None]:
-    _require_backend(os.environ.setdefault("KERAS_BACKEND", "tensorflow"))
+    _require_backend(os.environ.setdefault("KERAS_BACKEND", backend()))
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         yield
     else:
@@ -96,9 +96,14 @@ def _configure() -> None:
         getattr(keras.config, f"set_{name}")(value)
 
 
-def _require_backend(backend: str) -> None:
-    if backend not in BACKENDS:
-        raise BadInput(f"KERAS_BACKEND is {backend}; unset it, or set it to one of {', '.join(BACKENDS)}")
-    for package in {backend, "tensorflow"}:  # which also feeds the networks of other backends
-        if importlib.util.find_spec(package) is None:
-            raise BadInput(f"KERAS_BACKEND is {backend}, and {package} is not installed; install it, or unset KERAS_BACKEND")
+def backend() -> str:
+    """Return the name of Keras' backend: what KERAS_BACKEND says, else the first that is installed."""
+    installed = (name for name in BACKENDS if importlib.util.find_spec(name))
+    return os.environ.get("KERAS_BACKEND") or next(installed, BACKENDS[0])
+
+
+def _require_backend(name: str) -> None:
+    if name not in BACKENDS:
+        raise BadInput(f"KERAS_BACKEND is {name}; unset it, or set it to one of {', '.join(BACKENDS)}")
+    if importlib.util.find_spec(name) is None:
+        raise BadInput(f"KERAS_BACKEND is {name}, and {name} is not installed; install it, or unset KERAS_BACKEND")

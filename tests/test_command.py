@@ -114,7 +114,8 @@ def test_bad_options_are_refused(read, texts):
 
 
 def task_of(*options):
-    parser = command.parser("thing", "Does a thing.", "task")
+    parser = command.parser("thing", "Does a thing.")
+    command.add_task(parser)
     return parser.parse_args(map(str, options)).task
 
 
@@ -262,7 +263,8 @@ def test_a_crash_while_tensorflow_is_loaded_is_told():
 
 
 def test_a_bad_option_is_one_line(capsys):
-    parser = command.parser("thing", "Does a thing.", "task")
+    parser = command.parser("thing", "Does a thing.")
+    command.add_task(parser)
     with pytest.raises(SystemExit):
         parser.parse_args(["--task", "hep3"])
     assert len(capsys.readouterr().err.splitlines()) == 1

@@ -1,33 +1,32 @@
-"""Batches for training and evaluation: plain functions of NumPy, and datasets of tf.data that call them on every core."""
+"""Batches for training and evaluation: plain functions of NumPy, called on every core by tf.data or by threads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import cv2
 import numpy as np
 
-from hpa.data.augment import aligned, augment, by_fours
+from hpa.backend import backend
+from hpa.data.augment import augment
+from hpa.data.images import resized
 from hpa.data.mixing import mix
 from hpa.data.sampling import epoch_items
 from hpa.data.store import Joined
 from hpa.files import cores
 
-if TYPE_CHECKING:
-    import tensorflow as tf
+Batches = Iterable[tuple[Any, ...]]  # of arrays, or of TensorFlow's tensors
 
 SMALL = 0.72  # of the side, and so half of the pixels
 
 
-def smaller(images: np.ndarray) -> np.ndarray:
-    """Return images, uint8 [B, S, S, C], at `SMALL` of their side."""
-    side = round(SMALL * images.shape[1])
-    small = aligned((len(images), side, side, images.shape[-1]))
-    for image, out in zip(images, small, strict=True):
-        by_fours(lambda part, dst: cv2.resize(part, (side, side), dst=dst, interpolation=cv2.INTER_AREA), image, out)
-    return small
+def smaller(image: np.ndarray) -> np.ndarray:
+    """Return an image, uint8 [S, S, C], at `SMALL` of its side."""
+    return np.dstack([resized(channel, round(SMALL * len(image))) for channel in cv2.split(image)])
 
 
 @dataclass(frozen=True)
@@ -59,10 +58,6 @@ class Feed:
     weights: np.ndarray | None = None
     small_epochs: int = 0
 
-    def __post_init__(self) -> None:
-        """Keep OpenCV from sharing each image out among threads, as several already make batches."""
-        cv2.setNumThreads(1)
-
     def order(self, epoch: int) -> np.ndarray:
         """Return the items of an epoch in their order, int64 [epoch_size(factors)].
 
@@ -75,9 +70,9 @@ class Feed:
     def load(self, epoch: int, items: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return the batch of some items: images uint8 [B, S, S, C], targets float32 [B, classes], if any weights [B]."""
         chosen = items % len(self.images)
-        varied = augment(self.images, items, self.augmentation, self.seed, epoch, chosen)
+        varied = augment(self.images[chosen], items, self.augmentation, self.seed, epoch)
         if epoch < self.small_epochs:
-            varied = smaller(varied)
+            varied = np.stack([smaller(image) for image in varied])
         truth = self.targets[chosen].astype(np.float32)
         if self.weights is not None:  # mixed as one more column of the targets
             truth = np.column_stack([truth, self.weights[chosen].astype(np.float32)])
@@ -85,46 +80,72 @@ class Feed:
         return (varied, truth) if self.weights is None else (varied, truth[:, :-1], truth[:, -1])
 
 
-def training_batches(feed: Feed, batch_size: int, epochs: range) -> tf.data.Dataset:
+def training_batches(feed: Feed, batch_size: int, epochs: range) -> Batches:
     """Return the batches of some epochs, one epoch after the other, as `feed` orders and loads them.
 
     Returns:
-        A dataset of `ceil(epoch_size(factors) / batch_size)` batches an epoch, the last of which may be smaller.
+        See `prefetched`; `ceil(epoch_size(factors) / batch_size)` batches an epoch, the last of which may be smaller.
     """
-    import tensorflow as tf
-
     side = None if feed.small_epochs else feed.images.shape[1]
-    shapes = [(None, side, side, feed.images.shape[-1]), (None, feed.targets.shape[1]), (None,)]
-    types = [tf.uint8, tf.float32] if feed.weights is None else [tf.uint8, tf.float32, tf.float32]
+    parts = [("uint8", (side, side, feed.images.shape[-1])), ("float32", (feed.targets.shape[1],)), ("float32", ())]
 
-    def batches_of(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = tf.data.Dataset.from_tensor_slices(tf.numpy_function(feed.order, [epoch], tf.int64))
-        return order.batch(batch_size).map(lambda items: (epoch, items))
+    def items() -> Iterator[tuple[int, np.ndarray]]:
+        for epoch in epochs:
+            order = feed.order(epoch)
+            for start in range(0, len(order), batch_size):
+                yield epoch, order[start : start + batch_size]
+
+    return prefetched(items, feed.load, parts[: 2 if feed.weights is None else 3])
+
+
+def evaluation_batches(images: np.ndarray | Joined, rows: np.ndarray, batch_size: int) -> Batches:
+    """Return the rows' images in their order and untouched, each batch a tuple of one uint8 array [B, S, S, C]."""
+    rows = np.asarray(rows, np.int64)
+    items = [(0, rows[start : start + batch_size]) for start in range(0, len(rows), batch_size)]
+    return prefetched(lambda: iter(items), lambda _, chosen: (images[chosen],), [("uint8", images.shape[1:])])
+
+
+def prefetched(
+    items: Callable[[], Iterator[tuple[int, np.ndarray]]],
+    load: Callable[[int, np.ndarray], tuple[np.ndarray, ...]],
+    parts: Sequence[tuple[str, tuple[int | None, ...]]],
+) -> Batches:
+    """Return what `load` gives for each epoch and its items, in order, computed on every core and prefetched.
+
+    Args:
+        items: a function that returns the iterator over epochs and items.
+        load: returns a batch.
+        parts: dtype and shape, without the first axis, of each part of a batch.
+
+    Returns:
+        Under TensorFlow a `tf.data.Dataset`, elsewhere a generator of NumPy arrays, which can be gone through once.
+    """
+    if backend() != "tensorflow":
+        return _in_threads(items(), load)
+    import tensorflow as tf
 
     def loaded(epoch: tf.Tensor, items: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        batch = tf.numpy_function(feed.load, [epoch, items], types)
-        return tuple(tf.ensure_shape(part, shape) for part, shape in zip(batch, shapes, strict=False))
-
-    return prefetched(tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(batches_of), loaded)
-
-
-def evaluation_batches(images: np.ndarray | Joined, rows: np.ndarray, batch_size: int) -> tf.data.Dataset:
-    """Return the rows' images in their order and untouched: a dataset of uint8 batches [B, S, S, C]."""
-    import tensorflow as tf
-
-    def loaded(chosen: tf.Tensor) -> tf.Tensor:
-        batch = tf.numpy_function(lambda chosen: images[chosen], [chosen], tf.uint8)
-        return tf.ensure_shape(batch, (None, *images.shape[1:]))
-
-    batches = tf.data.Dataset.from_tensor_slices(np.asarray(rows, np.int64)).batch(batch_size)
-    return prefetched(batches, loaded)
-
-
-def prefetched(batches: tf.data.Dataset, make: Callable[..., object]) -> tf.data.Dataset:
-    """Return what `make` gives for each batch, in order, computed on every core and prefetched."""
-    import tensorflow as tf
+        batch = tf.numpy_function(load, [epoch, items], [tf.as_dtype(dtype) for dtype, _ in parts])
+        return tuple(tf.ensure_shape(part, (None, *shape)) for part, (_, shape) in zip(batch, parts, strict=True))
 
     # Nothing here needs tuning, and the tuner's thread has kept a training run up to 44 s after its last epoch.
     options = tf.data.Options()
     options.autotune.enabled = False
-    return batches.map(make, num_parallel_calls=cores()).prefetch(2).with_options(options)
+    specs = (tf.TensorSpec((), tf.int64), tf.TensorSpec((None,), tf.int64))
+    batches = tf.data.Dataset.from_generator(items, output_signature=specs)
+    return batches.map(loaded, num_parallel_calls=cores()).prefetch(2).with_options(options)
+
+
+def _in_threads(
+    items: Iterator[tuple[int, np.ndarray]], load: Callable[[int, np.ndarray], tuple[np.ndarray, ...]]
+) -> Iterator[tuple[np.ndarray, ...]]:
+    pool, pending = ThreadPoolExecutor(cores()), deque[Future[tuple[np.ndarray, ...]]]()
+    try:
+        for each in items:
+            pending.append(pool.submit(load, *each))
+            if len(pending) > cores() + 2:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -11,9 +11,9 @@ import pandas as pd
 
 from hpa.errors import BadInput, refuse
 from hpa.files import file_digest, require_plain, written_whole
+from hpa.hardware import jit_compile
 from hpa.inference.images import Images, chosen_samples, read_images
 from hpa.inference.predict import form_of, load_run
-from hpa.models.catalog import just_in_time
 from hpa.registry import NETWORKS
 from hpa.runs.folder import read_settings, read_task_of
 from hpa.tta import NO_TTA, TTA
@@ -55,7 +55,7 @@ def feature_extractor(network: keras.Model, model: str, path: Path) -> keras.Mod
     if layer not in [each.name for each in network.layers]:
         raise BadInput(f"{path}: has no layer {layer}, so is no {model}; restore the file")
     extractor = keras.Model(network.input, network.get_layer(layer).output)
-    extractor.compile(jit_compile=just_in_time())
+    extractor.compile(jit_compile=jit_compile())
     return extractor
 
 

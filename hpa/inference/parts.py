@@ -10,8 +10,9 @@ import numpy as np
 from keras import layers
 
 from hpa.errors import BadInput
+from hpa.hardware import jit_compile
 from hpa.inference.predict import load_run
-from hpa.models.catalog import in_float32, just_in_time
+from hpa.models.catalog import in_float32
 from hpa.registry import NETWORKS
 from hpa.runs.folder import read_settings
 
@@ -104,7 +105,7 @@ def cut(network: keras.Model, model: str, size: int, path: Path) -> Parts:
         maps, pools, dense = [images[-1].output], (), None
     places = _places(network, size)
     to_maps = keras.Model(network.input, maps)
-    to_maps.compile(jit_compile=just_in_time())
+    to_maps.compile(jit_compile=jit_compile())
     head = keras.Model(maps, last.input)
     return Parts(to_maps, head, tuple(places[id(each)] for each in maps), pools, dense, all(map(_is_linear, head.layers)))
 

@@ -19,8 +19,9 @@ def averaged(model: keras.Model, batches: Iterable[np.ndarray]) -> Iterator[None
     are of other weights, on augmented images (Izmailov et al., "Averaging Weights Leads to Wider Optima and Better
     Generalization", UAI 2018, section 3.2).
 
-    The model is compiled. The batches are uint8 arrays [B, S, S, C] of images that it learns from; the more they are, the
-    truer the statistics.
+    Args:
+        model: a compiled model.
+        batches: uint8 arrays [B, S, S, C] of images that the model learns from; the more they are, the truer the statistics.
     """
     if not model.optimizer.use_ema:
         yield
@@ -28,6 +29,8 @@ def averaged(model: keras.Model, batches: Iterable[np.ndarray]) -> Iterator[None
     before = [ops.convert_to_numpy(variable) for variable in model.variables]
     try:
         model.optimizer.finalize_variable_values(model.trainable_variables)
+        for variable in model.trainable_variables:  # under JAX it shares the average's buffer, which a prediction frees
+            variable.assign(ops.convert_to_numpy(variable).copy())
         _measure(model, batches)
         yield
     finally:

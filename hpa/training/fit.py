@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,11 @@ from hpa.data.store import Joined
 from hpa.data.tables import SampleTable
 from hpa.errors import BadInput, Failure
 from hpa.files import file_digest, written_whole
-from hpa.models.catalog import just_in_time, load, save
+from hpa.hardware import announce, jit_compile
+from hpa.models.catalog import load, save
 from hpa.registry import DENSE_PART, SCHEDULES
 from hpa.runs.folder import model_shape, read_history, write_history
-from hpa.runs.monitor import has_stalled
+from hpa.runs.monitor import has_stalled, validation_scores
 from hpa.scoring.predictions import Predictions, write_predictions
 from hpa.settings import Settings
 from hpa.tasks import Task
@@ -43,7 +45,6 @@ from hpa.training.optimizers import new_optimizer
 
 # For the batch statistics of EMA weights; with twice as many HEp-2 cells the validation loss was no lower.
 MEASURED_ROWS = 1024
-MEASURED_BATCH = 64  # rows at least: batches of 16 took nearly twice as long, and their variances are of fewer rows
 BEST = ("model.keras", "validation.npz")  # of the best epoch
 
 Logs = Mapping[str, Any]  # Keras gives its callbacks the means so far
@@ -116,6 +117,7 @@ def fit(
             model = new_model()
         freeze(model, settings.part)
         compile_model(model, settings, task, new_optimizer(settings, steps), positives)
+    announce(settings.precision)
     feed = Feed(
         training.images,
         targets,
@@ -191,7 +193,7 @@ def compile_model(
         optimizer=optimizer,
         loss=NamedLoss(settings.loss, settings.label_smoothing, positives),
         metrics=[task.kind.metric()],
-        jit_compile=just_in_time(),
+        jit_compile=jit_compile(),
     )
 
 
@@ -211,9 +213,10 @@ class Epochs(keras.callbacks.Callback):
         super().__init__()
         self.folder, self.settings, self.task, self.rows, self.loss = folder, settings, task, rows, loss
         measured = np.random.default_rng(settings.seed).permutation(training.rows)[:MEASURED_ROWS]
-        self.measured = evaluation_batches(training.images, measured, max(settings.batch_size, MEASURED_BATCH))
+        self.measured = partial(evaluation_batches, training.images, measured, settings.batch_size)
         self.samples = validation.table.at(validation.rows)
-        self.batches = evaluation_batches(validation.images, validation.rows, settings.batch_size)
+        self.batches = partial(evaluation_batches, validation.images, validation.rows, settings.batch_size)
+        self.steps = math.ceil(len(validation.rows) / settings.batch_size)
         self.plateau: keras.callbacks.ReduceLROnPlateau | None = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
@@ -249,8 +252,8 @@ class Epochs(keras.callbacks.Callback):
         rate = self.rows / (time.perf_counter() - self.start)
         self.bar.close()
         monitor, targets = self.task.kind.monitor, self.samples.known_targets
-        with averaged(self.model, self.measured):
-            probabilities = self.model.predict(self.batches, verbose=0)
+        with averaged(self.model, (images for (images,) in self.measured())):
+            probabilities = self.model.predict(self.batches(), verbose=0, steps=self.steps)
             loss = float(self.loss(targets, probabilities))
             self._require_finite(loss, "validation loss")
             row = {
@@ -259,7 +262,7 @@ class Epochs(keras.callbacks.Callback):
                 "loss": logs["loss"],
                 monitor.training: logs[monitor.training],
                 "validation_loss": loss,
-                **self.task.kind.monitor.scores(targets, probabilities),
+                **validation_scores(self.task.labels, targets, probabilities),
             }
             history = read_history(self.folder)
             improved = not len(history) or row[monitor.best] > history[monitor.best].max()

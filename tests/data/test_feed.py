@@ -44,7 +44,7 @@ def test_types_and_shapes_are_known(images):
     batch, truth = dataset.element_spec
     assert (batch.dtype, batch.shape.as_list()) == ("uint8", [None, 16, 16, 4])
     assert (truth.dtype, truth.shape.as_list()) == ("float32", [None, BITS])
-    evaluation = evaluation_batches(images, ROWS, 10).element_spec
+    [evaluation] = evaluation_batches(images, ROWS, 10).element_spec
     assert (evaluation.dtype, evaluation.shape.as_list()) == ("uint8", [None, 16, 16, 4])
 
 
@@ -151,7 +151,7 @@ def test_weights_are_mixed_as_targets_are(images, mixing):
 
 def test_evaluation_is_in_order_and_untouched(images):
     rows = ROWS[::-1]
-    batches = [batch.numpy() for batch in evaluation_batches(images, rows, 10)]
+    batches = [batch.numpy() for (batch,) in evaluation_batches(images, rows, 10)]
     assert [len(batch) for batch in batches] == [10] * 4 + [8]
     assert np.array_equal(np.concatenate(batches), images[rows])
 
