@@ -186,11 +186,11 @@ def _arrow(start: tuple[float, float, float, float], end: tuple[float, float, fl
     if rows == 1:
         middle = (y1 + y2) / 2
         path = f"M{x1:.0f} {y1:.0f} C{x1:.0f} {middle:.0f} {x2:.0f} {middle:.0f} {x2:.0f} {y2 - 1:.0f}"
-    elif rows:  # around the boxes between them
+    elif rows:  # below the start's row, which may have a box on that side, and around the boxes between them
         left = x2 <= WIDTH / 2
-        x1, x2 = (box[0] + box[2] * (not left) for box in (start, end))
-        y1, y2 = (box[1] + box[3] / 2 for box in (start, end))
-        path = f"M{x1:.0f} {y1:.0f} H{MARGIN / 3 if left else WIDTH - MARGIN / 3:.0f} V{y2:.0f} H{x2:.0f}"
+        x1, x2 = start[0] + start[2] * (0.1 if left else 0.9), end[0] + end[2] * (not left)
+        side, y2 = MARGIN / 3 if left else WIDTH - MARGIN / 3, end[1] + end[3] / 2
+        path = f"M{x1:.0f} {y1:.0f} v{GAP / 4:.0f} H{side:.0f} V{y2:.0f} H{x2:.0f}"
     else:
         right = start[0] < end[0]
         y = start[1] + start[3] / 2

@@ -15,20 +15,21 @@ import architecture  # noqa: E402
 
 import hpa  # noqa: E402
 from hpa.__main__ import COMMANDS  # noqa: E402
-from hpa.settings import DEFAULTS, HINTS, about, expected  # noqa: E402
+from hpa.kinds import expected  # noqa: E402
+from hpa.settings import DEFAULTS, HINTS, about  # noqa: E402
 from hpa.training.presets import PRESETS  # noqa: E402
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    r"""Return a table in Markdown.
+    r"""Return a table in Markdown; a bar in code needs no escape, and would show it.
 
-    >>> print(table(["a", "b"], [["1", "x | y"]]))
+    >>> print(table(["a", "b"], [["1", "x | y `x|y`"]]))
     | a | b |
     |---|---|
-    | 1 | x \| y |
+    | 1 | x \| y `x|y` |
     """
-    lines = [head, *rows]
-    texts = ["| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in line) + " |" for line in lines]
+    cells = [[re.sub(r"(`[^`]*`)|\|", lambda bar: bar[1] or r"\|", cell) for cell in line] for line in (head, *rows)]
+    texts = [f"| {' | '.join(' '.join(cell.split()) for cell in line)} |" for line in cells]
     return "\n".join([texts[0], "|" + "---|" * len(head), *texts[1:]])
 
 

@@ -19,7 +19,7 @@ COMMANDS = {
     "devices": "show what networks run on here, and why a GPU is not used",
     "train": "train a base model",
     "finetune": "fine-tune a model from the stage before, with one part frozen",
-    "svm": "replace a trained network's dense head by a support vector machine (SVM)",
+    "svm": "replace a finished run's dense head by a support vector machine (SVM)",
     "search": "search for better settings with Optuna on a part of the data",
     "predict": "predict the test set, or a folder, with all chosen models in one pass",
     "evaluate": "score models on labelled images, with pictures of their mistakes",

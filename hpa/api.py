@@ -22,9 +22,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpa.backend import borrowed_keras
+from hpa.data.tables import has_test_set
 from hpa.errors import BadInput
-from hpa.settings import STAGES, Settings
+from hpa.runs.entry import make_entry
+from hpa.runs.folder import best_score, data_of, read_history, read_settings, read_task_of
+from hpa.settings import Settings
+from hpa.stages import STAGES
 from hpa.tasks import HPA, Task
+from hpa.training.plan import base_run, stage_run
 from hpa.tta import TTA
 
 if TYPE_CHECKING:
@@ -77,23 +82,16 @@ class Run:
             BadInput: if a setting, a table or an image cannot be used, or the run folder was made with other settings.
             Failure: if training diverges, or another process trains the same run.
         """
-        from hpa.training.plan import base_run
-        from hpa.training.presets import preset_name
-
         data, runs = Path(data), Path(runs)
         resolved, name = base_run(preset, settings, task, data, runs, name)
         with borrowed_keras():
             from hpa.training.train import train
 
-            return cls(train(resolved, task, data, runs, name, preset_name(preset, task)))
+            return cls(train(resolved, task, data, runs, name, preset or task.kind.preset))
 
     @classmethod
     def load(cls, folder: str | Path) -> Run:
-        """Open a run folder, such as `"runs/4/dnn2"`.
-
-        Raises:
-            BadInput: if there is no run, or its config.json is damaged.
-        """
+        """Open a run folder, such as `"runs/4/dnn2"`; BadInput if there is no run, or its config.json is damaged."""
         run = cls(Path(folder))
         _ = run.task, run.settings
         return run
@@ -106,36 +104,26 @@ class Run:
     @property
     def task(self) -> Task:
         """What is classified."""
-        from hpa.runs.folder import read_task_of
-
         return read_task_of(self.folder)
 
     @property
     def settings(self) -> Settings:
         """What the run was made with."""
-        from hpa.runs.folder import read_settings
-
         return read_settings(self.folder)
 
     @property
     def data(self) -> Path:
         """The folder of the data that the run was trained with, as its config.json names it."""
-        from hpa.runs.folder import data_of
-
         return data_of(self.folder)
 
     @property
     def history(self) -> pd.DataFrame:
         """Losses and scores, a row for each finished epoch."""
-        from hpa.runs.folder import read_history
-
         return read_history(self.folder)
 
     @property
     def score(self) -> float:
         """The validation score of the best epoch: macro F1 if the task is multi-label, accuracy if it is single-label."""
-        from hpa.runs.folder import best_score
-
         return best_score(self.folder)
 
     @cached_property
@@ -163,31 +151,27 @@ class Run:
         Raises:
             BadInput, Failure: as `train`.
         """
-        from hpa.training.plan import stage_run
-
         own = self.settings.stage
-        following = [each.name for each in STAGES.values() if each.start == own]
-        if stage not in following:
-            expected = f"expected {', '.join(following)}" if following else "it is the last stage"
+        following = ", ".join(each.name for each in STAGES.values() if each.start == own)
+        if stage not in following.split(", "):
+            expected = f"expected {following}" if following else "it is the last stage"
             raise BadInput(f"stage {stage}: does not follow on {own}; {expected}", setting="stage")
         runs = self.folder.parent.parent
         resolved, task, name = stage_run(stage, settings, runs, self.name)
         with borrowed_keras():
             from hpa.training.train import train
 
-            return Run(train(resolved, task, self._data(data), runs, name))
+            return Run(train(resolved, task, Path(data or self.data), runs, name))
 
     def with_svm(self, kernel: str = "rbf", data: str | Path | None = None) -> Run:
-        """Replace the network's dense head by a support vector machine (SVM), and return the new run.
+        """Replace the network's dense head by a support vector machine (SVM), `"rbf"` or `"linear"`, and return the new run.
 
-        Args:
-            kernel: `"rbf"` or `"linear"`.
-            data: folder of the data; None for the one that this run was trained with.
+        The folder of the `data` is by default the one that this run was trained with.
         """
         with borrowed_keras():
             from hpa.training.svm import replace_head
 
-            return Run(replace_head(self.folder, self._data(data), self.folder.parent.parent, kernel))
+            return Run(replace_head(self.folder, Path(data or self.data), self.folder.parent.parent, kernel))
 
     def predict(self, images: Images, tta: int = 1, tta_average: str = "probabilities") -> np.ndarray:
         """Return the probabilities of all classes, float32 [n, classes].
@@ -217,13 +201,13 @@ class Run:
         Args:
             data: a folder of images, in class folders or with a table next to it.
             table: the CSV of their classes; None for the one next to `data`, or the class folders.
-            tta: as for `predict`.
-            tta_average: as for `predict`.
+            tta: as for `predict`, like the next one.
+            tta_average: see there.
         """
         with borrowed_keras():
             from hpa.inference.evaluate import evaluate_runs
 
-            found = evaluate_runs([self.folder], Path(data), None if table is None else Path(table), TTA(tta, tta_average))
+            found = evaluate_runs([self.folder], Path(data), _path(table), TTA(tta, tta_average))
             return found.evaluations[str(self.folder)]
 
     def explain(self, images: Images, tta: int = 1, method: str = "auto") -> list[Explanation]:
@@ -245,9 +229,6 @@ class Run:
             from hpa.inference.embeddings import embed
 
             return embed(self.folder, images, tta=TTA(tta)).features
-
-    def _data(self, data: str | Path | None) -> Path:
-        return self.data if data is None else Path(data)
 
 
 def blend(
@@ -275,40 +256,28 @@ def blend(
     Raises:
         BadInput: if the members do not fit each other or the test set, or no member's F1 is above the shift.
     """
-    from hpa.data.tables import has_test_set
-    from hpa.runs.entry import make_entry
-    from hpa.runs.folder import data_of
-
     folders = [each.folder if isinstance(each, Run) else Path(each) for each in members]
     if not folders:
         raise BadInput("members: there are none; name at least one run or folder", setting="members")
     trained = [folder for folder in folders if (folder / "config.json").exists()]
-    if data is None:
-        data = data_of(trained[0]) if trained else "data"
+    data = Path(data or (data_of(trained[0]) if trained else "data"))
     missing = [folder for folder in trained if not (folder / "test.npz").exists()]
-    if missing and has_test_set(Path(data)):
+    if missing and has_test_set(data):
         with borrowed_keras():
             from hpa.inference.predict import predict_as_validated
 
-            predict_as_validated(missing, Path(data))
-    return make_entry(
-        folders,
-        Path(data),
-        sample_submission=None if sample_submission is None else Path(sample_submission),
-        weights=weights,
-        shift=shift,
-        threshold=threshold,
-    )
+            predict_as_validated(missing, data)
+    return make_entry(folders, data, None, _path(sample_submission), weights, shift, threshold)
+
+
+def _path(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given)
 
 
 def load_model(path: str | Path) -> keras.Model:
     """Return a saved network: uint8 [n, S, S, C] to probabilities, float32 [n, classes].
 
-    Args:
-        path: a run folder, or a `.keras` file in one.
-
-    Raises:
-        BadInput: if there is none, or it is damaged.
+    `path` is a run folder, or a `.keras` file in one. BadInput is raised if there is none, or it is damaged.
     """
     with borrowed_keras():
         from hpa.models.catalog import load

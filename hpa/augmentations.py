@@ -1,7 +1,6 @@
 """`python -m hpa.augmentations --out FILE.png`: a picture of every augmentation, a labelled row each."""
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from hpa import command
@@ -9,9 +8,7 @@ from hpa import command
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the options."""
-    parser = command.parser("augmentations", "Write a picture of every augmentation of the first training sample.")
-    command.add_folders(parser, runs=False)
-    command.add_task(parser)
+    parser = command.parser("augmentations", shared="data task")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="the picture to write")
     parser.add_argument("--size", type=command.positive_integer, default=128, help="side of an image in pixels")
     parser.add_argument("--seed", type=command.whole_number, default=0, help="seed of the variations")
@@ -27,10 +24,4 @@ def work(options: argparse.Namespace) -> None:
     print(write_overview_of(options.out, options.data, options.task, options.size, options.seed))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    return command.run(build_parser(), work, argv)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+main = command.main(__name__, build_parser, work)

@@ -2,22 +2,26 @@
 
 import argparse
 import errno
-import math
 import os
 import re
 import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hpa import files
+from hpa.__main__ import COMMANDS
 from hpa.backend import quiet_import as quiet_import
 from hpa.errors import BadInput, Failure
+from hpa.kinds import Count, Positive, Seed, expected, is_within, kind
+from hpa.stages import STAGES
 from hpa.tasks import HPA, TASKS, Task, read_task
 from hpa.tta import AVERAGES, TTA, VIEWS
 
-# What the user wrote for each task that an option has named, for a command that says how to go on.
-_TEXT_OF_TASK: dict[Task, str] = {}
+if TYPE_CHECKING:
+    from hpa.settings import Settings
+
+TEXT_OF_TASK: dict[Task, str] = {}  # what the user wrote for a task, for a command that says how to go on
 
 
 class _Parser(argparse.ArgumentParser):
@@ -29,16 +33,13 @@ class _Parser(argparse.ArgumentParser):
 
     folded: Collection[str] = ()
 
-    def format_help(self) -> str:
-        """Return the help without the folded groups."""
-        kept = self._actions, self._action_groups
-        self._action_groups = [group for group in kept[1] if group.title not in self.folded]
-        hidden = [action for group in kept[1] if group.title in self.folded for action in group._group_actions]
-        self._actions = [action for action in kept[0] if action not in hidden]
-        try:
-            return super().format_help()
-        finally:
-            self._actions, self._action_groups = kept
+    def print_help(self, file: Any = None) -> None:
+        """Print the help without the folded groups."""
+        for action in (
+            action for group in self._action_groups if group.title in self.folded for action in group._group_actions
+        ):
+            action.help = argparse.SUPPRESS
+        super().print_help(file)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message}\n")
@@ -58,6 +59,18 @@ OS_ERRORS = {
     errno.ENAMETOOLONG: (2, "{}: the name is too long for the file system; choose a shorter one"),
     errno.ELOOP: (2, "{}: is a link that leads back to itself; delete it or name another"),
 }
+
+
+def main(
+    module: str, build_parser: Callable[[], argparse.ArgumentParser], work: Callable[[argparse.Namespace], None]
+) -> Callable[..., int]:
+    """Return the `main` of a command: it takes the arguments, by default those of the process, and returns the exit code.
+
+    It is run at once if the command's module is the program, as in `python -m hpa.train`.
+    """
+    if module == "__main__":
+        raise SystemExit(run(build_parser(), work, None))
+    return lambda argv=None: run(build_parser(), work, argv)
 
 
 def run(parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], None], argv: Sequence[str] | None) -> int:
@@ -123,69 +136,18 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         return action.help if action.default is None else super()._get_help_string(action)
 
 
-def parser(name: str, description: str) -> argparse.ArgumentParser:
-    """Return the parser of `hpa <name>`, or `python -m hpa.<name>`; an option's help ends with its default if it has one."""
+def parser(name: str, more: str = "", shared: str = "") -> argparse.ArgumentParser:
+    """Return the parser of `hpa <name>`, or `python -m hpa.<name>`, with some `SHARED` options, separated by spaces.
+
+    The description is that in `COMMANDS`, and `more`. An option's help ends with its default if it has one. `options.task`
+    is the `Task` itself.
+    """
+    description = f"{COMMANDS[name][0].upper()}{COMMANDS[name][1:]}. {more}" if name in COMMANDS else more
     typed = "hpa " if Path(sys.argv[0]).stem == "hpa" else "hpa."
-    return _Parser(prog=f"{typed}{name}", description=description, formatter_class=_HelpFormatter)
-
-
-def add_folders(parser: argparse.ArgumentParser, data: bool = True, runs: bool = True) -> None:
-    """Add `--data` and `--runs`."""
-    if data:
-        parser.add_argument(
-            "--data",
-            type=Path,
-            default=Path("data"),
-            metavar="FOLDER",
-            help="folder of the data: train/ with train.csv or class folders, test/, sample_submission.csv",
-        )
-    if runs:
-        parser.add_argument(
-            "--runs",
-            type=Path,
-            default=Path("runs"),
-            metavar="FOLDER",
-            help="folder of the run folders and the packed images",
-        )
-
-
-def add_task(parser: argparse.ArgumentParser) -> None:
-    """Add `--task`; `options.task` is the `Task` itself."""
-    parser.add_argument(
-        "--task",
-        type=task,
-        default=HPA.name,
-        metavar=f"{'|'.join(TASKS)}|FILE.toml",
-        help="what is classified: a known task, or a file that names classes, channels and labels",
-    )
-
-
-def add_choice(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose run folders."""
-    from hpa.settings import STAGES  # here, since pydantic takes most of the time of a command's --help
-
-    parser.add_argument(
-        "--variants",
-        type=comma_separated,
-        metavar="N,N,...",
-        help="the runs, each with all its folds, in place of all present ones",
-    )
-    parser.add_argument("--stage", choices=("last", "all", *STAGES), default="last", help="which stage of every run")
-
-
-def add_tta(parser: argparse.ArgumentParser) -> None:
-    """Add `--tta` and `--tta-average`."""
-    parser.add_argument(
-        "--tta",
-        type=int,
-        choices=VIEWS,
-        default=1,
-        help="test-time augmentation: take the mean over this many views of each image: itself, mirrored (2), quarter turns "
-        "(4), or all of them (8)",
-    )
-    parser.add_argument(
-        "--tta-average", choices=AVERAGES, default="probabilities", help="what the mean over views is taken of"
-    )
+    own = _Parser(prog=f"{typed}{name}", description=description, formatter_class=_HelpFormatter)
+    for option in shared.split():
+        own.add_argument(f"--{option}", **SHARED[option])
+    return own
 
 
 def add_run_and_images(parser: argparse.ArgumentParser, several: bool, data: bool = True) -> None:
@@ -214,31 +176,41 @@ def tta(options: argparse.Namespace) -> TTA:
     return TTA(options.tta, options.tta_average)
 
 
-def add_check_only(parser: argparse.ArgumentParser) -> None:
-    """Add `--check-only`."""
-    parser.add_argument(
-        "--check-only",
-        action="store_true",
-        help="train nothing; check settings, tables and run folders as training would before its first epoch",
-    )
+def chosen_folders(options: argparse.Namespace, named: str) -> list[Path]:
+    """Return the folders that the option `named` names, or else the run folders that `--variants` and `--stage` choose."""
+    from hpa.runs.folder import run_folders
+
+    folders: list[Path] | None = getattr(options, named)
+    if folders and (options.variants or options.stage != "last"):
+        raise BadInput(f"--{named} names the folders itself; leave out --variants and --stage")
+    return folders or run_folders(options.runs, options.variants, options.stage)
+
+
+def train(options: argparse.Namespace, settings: "Settings", task: Task, name: str, preset: str | None = None) -> None:
+    """Train a run, or only check it if the option `--check-only` is given; see `hpa.training.train.train`."""
+    run = settings, task, options.data, options.runs, name
+    if options.check_only:
+        from hpa.training.plan import plan
+
+        print(f"{plan(*run).folder}: settings and tables fit")
+        return
+    with quiet_import():
+        from hpa.training.train import train
+
+    train(*run, preset)
 
 
 def require_output(options: argparse.Namespace, path: Path, data: Sequence[Path] = (), option: str = "--out") -> None:
-    """Raise BadInput if writing the file `path` would replace something that a command reads.
+    """Raise BadInput if writing the file `path`, which an `option` names, would replace something that a command reads.
 
-    Args:
-        options: of the command; the files that some of them name are inputs.
-        path: the file to write.
-        data: further files and folders that are read, such as `hpa.data.layout.data_paths` returns.
-        option: what names `path`.
+    That is what some `options` name, and `data`, such as `hpa.data.layout.data_paths` returns.
     """
-    named = [
-        getattr(options, name, None) for name in ("table", "sample_submission", "shares", "reference", "masks", "ensemble")
-    ]
+    inputs = ("table", "sample_submission", "shares", "reference", "masks", "ensemble")
+    named = [getattr(options, name, None) for name in inputs]
     images = getattr(options, "images", None) or ()
     named += [images] if isinstance(images, Path) else images
     named += [Path(group.strip()) for group in (getattr(options, "groups", None) or "").split(",") if group.strip()]
-    text = _TEXT_OF_TASK.get(getattr(options, "task", HPA), HPA.name)
+    text = TEXT_OF_TASK.get(getattr(options, "task", HPA), HPA.name)
     named += [] if text in TASKS else [Path(text)]
     files.require_output(path, [*data, *filter(None, named)], option)
     for mark in ("config.json", "validation.npz", "store.json"):
@@ -252,69 +224,79 @@ def task(text: str) -> Task:
         found = TASKS[text] if text in TASKS else read_task(Path(text))
     except BadInput as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-    _TEXT_OF_TASK[found] = text
+    TEXT_OF_TASK[found] = text
     return found
 
 
-def text_of_task(task: Task) -> str:
-    """Return what was given as `--task`: the name of a known task, or the file as the user wrote it."""
-    return _TEXT_OF_TASK[task]
+def number(hint: Any) -> Callable[[str], Any]:
+    """Return the reader of an option that is a number, one of the types of `hpa.kinds`."""
+
+    def read(text: str) -> Any:
+        value = as_number(kind(hint)[0], text)
+        if isinstance(value, str) or not is_within(value, hint):
+            raise argparse.ArgumentTypeError(f"expected {expected(hint)}, found '{text[:40]}'")
+        return value
+
+    return read
 
 
-def run_name(text: str) -> str:
-    """Read an option that names a run's folder."""
-    if text in ("stores", "presets", "searches") or not text.replace("-", "").replace("_", "").isalnum():
-        raise argparse.ArgumentTypeError(f"expected letters, digits, - and _, found '{text}'")
-    return text
+def as_number(base: type, text: str) -> Any:
+    """Return a text as a number of a type, or as it is if it is none."""
+    if base is int:
+        return int(text) if re.fullmatch("-?[0-9]{1,10}", text) else text
+    try:
+        return base(text)
+    except ValueError:
+        return text
 
 
-def intensity_range(text: str) -> tuple[tuple[int, int] | None, ...]:
-    """Read an option such as `100:4095`, `0:4095,8-bit` or `full`."""
-    return tuple(_interval(part.strip()) for part in text.split(","))
-
-
-def _interval(text: str) -> tuple[int, int] | None:
-    if text == "8-bit":
-        return None
-    found = re.fullmatch("([0-9]{1,5}):([0-9]{1,5})", "0:65535" if text == "full" else text)
-    low, high = (int(each) for each in found.groups()) if found else (0, 0)
-    if not low < high < 2**16:
-        raise argparse.ArgumentTypeError(f"expected LOW:HIGH with 0 <= LOW < HIGH <= 65535, full or 8-bit, found '{text}'")
-    return low, high
-
-
-def positive_number(text: str) -> float:
-    """Read an option that is a number above 0."""
-    number = _number(text)
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, found '{text}'")
-    return number
-
-
-def whole_number(text: str) -> int:
-    """Read an option such as a seed: 0 to 2^32 - 1, which is as far as NumPy's seeds go."""
-    if not (text.isascii() and text.isdecimal() and int(text) < 2**32):
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {2**32 - 1}, found '{text}'")
-    return int(text)
-
-
-def positive_integer(text: str) -> int:
-    """Read an option that counts something: 1 to 2^31 - 1, so that what is reckoned with it stays within number formats."""
-    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and 1 <= int(text) < 2**31):
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {2**31 - 1}, found '{text[:40]}'")
-    return int(text)
+positive_integer, whole_number, positive_number = number(Count), number(Seed), number(Positive)
 
 
 def comma_separated(text: str) -> list[str]:
     """Read an option such as `0,1,2`."""
     parts = [part.strip() for part in text.split(",")]
     if "" in parts or len(set(parts)) != len(parts):
-        raise argparse.ArgumentTypeError(f"expected distinct names parted by commas, found '{text}'")
+        raise argparse.ArgumentTypeError(f"expected distinct names separated by commas, found '{text}'")
     return parts
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
+# Options that several commands have.
+SHARED: dict[str, dict[str, Any]] = {
+    "task": {
+        "type": task,
+        "default": HPA.name,
+        "metavar": f"{'|'.join(TASKS)}|FILE.toml",
+        "help": "what is classified: a known task, or a file that names classes, channels and labels",
+    },
+    "data": {
+        "type": Path,
+        "default": Path("data"),
+        "metavar": "FOLDER",
+        "help": "folder of the data: train/ with train.csv or class folders, test/, sample_submission.csv",
+    },
+    "runs": {
+        "type": Path,
+        "default": Path("runs"),
+        "metavar": "FOLDER",
+        "help": "folder of the run folders and the packed images",
+    },
+    "variants": {
+        "type": comma_separated,
+        "metavar": "N,N,...",
+        "help": "the runs, each with all its folds, instead of all that are there",
+    },
+    "stage": {"choices": ("last", "all", *STAGES), "default": "last", "help": "which stage of every run"},
+    "tta": {
+        "type": int,
+        "choices": VIEWS,
+        "default": 1,
+        "help": "test-time augmentation: take the mean over this many views of each image: itself, mirrored (2), quarter "
+        "turns (4), or all of them (8)",
+    },
+    "tta-average": {"choices": AVERAGES, "default": "probabilities", "help": "what the mean over views is taken of"},
+    "check-only": {
+        "action": "store_true",
+        "help": "train nothing; check settings, tables and run folders as training would before its first epoch",
+    },
+}

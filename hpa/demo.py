@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hpa import command
 from hpa.errors import BadInput, Failure
-from hpa.registry import require_size
+from hpa.registry import require_network
 from hpa.tasks import HPA
 
 # The options that name a member, and those that only its training takes. A blend gains if its members make different
@@ -27,13 +27,12 @@ MEMBERS: Sequence[tuple[list[str], list[str]]] = (
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the options."""
-    parser = command.parser("demo", "Draw, pack, train, fine-tune, predict, blend and check, on drawn cells.")
-    command.add_folders(parser)
+    parser = command.parser("demo", shared="data runs")
     parser.add_argument("--out", type=Path, default=Path("submissions/drawn.csv"), metavar="FILE.csv", help="the submission")
     parser.add_argument("--train", type=command.positive_integer, default=1200, help="drawn training fields")
     parser.add_argument("--test", type=command.positive_integer, default=400, help="drawn test fields")
     parser.add_argument("--size", type=command.positive_integer, default=80, help="side of the images in pixels")
-    parser.add_argument("--epochs", type=command.positive_integer, default=8, help="epochs of the base models")
+    parser.add_argument("--epochs", type=command.positive_integer, default=6, help="epochs of the base models")
     parser.add_argument("--shift", type=float, default=0.1, help="of the ensemble's weights")
     parser.set_defaults(data=Path("data/drawn"), runs=Path("runs/drawn"))
     return parser
@@ -42,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
 def work(options: argparse.Namespace) -> None:
     """Run the commands, then score what they wrote against the answer key."""
     start = time.perf_counter()
-    require_size("gapnet", 0, options.size)  # CellNet takes smaller images
+    require_network("gapnet", 0, options.size)  # CellNet takes smaller images
     check_names(options)
     for name, arguments in commands(options):
         print(f"\n$ python -m hpa.{name} {shlex.join(arguments)}", flush=True)
@@ -129,10 +128,4 @@ def print_scores(options: argparse.Namespace) -> None:
     print(f"the blend is {abs(blend - scores[best]):.4f} {side} its best member, {best}")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    return command.run(build_parser(), work, argv)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+main = command.main(__name__, build_parser, work)

@@ -1,40 +1,34 @@
-"""Fetch public images of the Human Protein Atlas by a table of their ids: `python -m hpa.download --table FILE.csv`.
+"""`python -m hpa.download --table FILE.csv`: download public images of the Human Protein Atlas by a table of their ids.
 
 Their ids are `<antibody>_<plate>_<well>_<field>`. Writes grey PNGs in the competition's layout to `external/`, the labels of
 those that are there to `external.csv`, and what failed to `external-failed.csv`. Run again, it goes on: what is there and
-agrees with its checksum is not fetched again.
+agrees with its checksum is not downloaded again.
 """
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from hpa import command
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of `python -m hpa.download`."""
-    parser = command.parser("download", "Fetch public images of the Human Protein Atlas by a table of their ids.")
-    parser.add_argument(
-        "--table", type=Path, required=True, metavar="FILE.csv", help="columns Id and Target, such as HPAv18RBGY_wodpl.csv"
-    )
-    parser.add_argument(
-        "--data", type=Path, default=Path("data"), metavar="FOLDER", help="folder of the data, which gets external/"
-    )
-    parser.add_argument(
-        "--base-url", default="http://v18.proteinatlas.org/images", metavar="URL", help="where the antibodies' folders lie"
-    )
-    parser.add_argument(
-        "--rate", type=command.positive_number, default=4.0, metavar="NUMBER", help="requests a second, at most"
-    )
-    parser.add_argument(
-        "--size", type=command.positive_integer, default=512, metavar="PIXELS", help="side to which larger images are shrunk"
-    )
+    """Return the options."""
+    parser = command.parser("download", "They are named by a table of their ids.")
+    add = parser.add_argument
+    columns = "columns Id and Target, such as HPAv18RBGY_wodpl.csv"
+    add("--table", type=Path, required=True, metavar="FILE.csv", help=columns)
+    folder = "folder of the data, which gets external/"
+    add("--data", type=Path, default=Path("data"), metavar="FOLDER", help=folder)
+    address = "http://v18.proteinatlas.org/images"
+    add("--base-url", default=address, metavar="URL", help="where the antibodies' folders are")
+    add("--rate", type=command.positive_number, default=4.0, metavar="NUMBER", help="requests a second, at most")
+    side = "side to which larger images are shrunk"
+    add("--size", type=command.positive_integer, default=512, metavar="PIXELS", help=side)
     return parser
 
 
 def work(options: argparse.Namespace) -> None:
-    """Fetch the images and say how many there are."""
+    """Download the images and say how many there are."""
     from hpa.data.download import download
     from hpa.data.tables import read_training_table
     from hpa.errors import Failure
@@ -47,16 +41,8 @@ def work(options: argparse.Namespace) -> None:
     failed = download(table, options.data, options.base_url, options.rate, options.size)
     print(f"{options.data / 'external'}: {len(table) - len(failed)} of {len(table)} samples are there")
     if failed:
-        raise Failure(
-            f"{len(failed)} samples failed; {options.data / 'external-failed.csv'} has the reasons, "
-            "and the same command tries them again"
-        )
+        reasons = options.data / "external-failed.csv"
+        raise Failure(f"{len(failed)} samples failed; {reasons} has the reasons, and the same command tries them again")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code."""
-    return command.run(build_parser(), work, argv)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+main = command.main(__name__, build_parser, work)

@@ -6,7 +6,6 @@ For example `python -m hpa.draw --out data --train 600 --test 200 --size 128`,
 """
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from hpa import command
@@ -17,28 +16,21 @@ SIZES = {HPA.name: 512, HEP2.name: 78}  # those of the real images
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of this command's options."""
-    parser = command.parser("draw", "Draw cells in the layout of a task's real data, or a picture of its classes.")
+    """Return the options."""
+    parser = command.parser("draw")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the data set to write")
     what.add_argument("--contact-sheet", type=Path, metavar="FILE.png", help="picture of all classes to write")
-    parser.add_argument("--task", choices=SIZES, default=HPA.name, help="fields of many cells, or single HEp-2 cells")
-    for name, default, of_what in (
-        ("--train", 600, "training images"),
-        ("--validation", None, f"validation images, for {HEP2.name} alone; 200 if not given"),
-        ("--test", 200, "test images"),
-    ):
-        parser.add_argument(name, type=command.positive_integer, metavar="N", default=default, help=of_what)
+    add, count = parser.add_argument, command.positive_integer
+    add("--task", choices=SIZES, default=HPA.name, help="fields of many cells, or single HEp-2 cells")
+    add("--train", type=count, metavar="N", default=600, help="training images")
+    add("--validation", type=count, metavar="N", help=f"validation images, for {HEP2.name} alone; 200 if not given")
+    add("--test", type=count, metavar="N", default=200, help="test images")
     sizes = ", ".join(f"{size} for {task}" for task, size in SIZES.items())
-    parser.add_argument(
-        "--size", type=command.positive_integer, metavar="PIXELS", help=f"side of an image; if not given {sizes}"
-    )
-    parser.add_argument(
-        "--single-cells",
-        action="store_true",
-        help=f"for {HPA.name}: cells of one field differ; writes label images and the classes of each cell, too",
-    )
-    parser.add_argument("--seed", type=command.whole_number, default=0, help="the same seed gives the same pixels")
+    add("--size", type=count, metavar="PIXELS", help=f"side of an image; if not given {sizes}")
+    help = f"for {HPA.name}: cells of one field differ; writes label images and the classes of each cell, too"
+    add("--single-cells", action="store_true", help=help)
+    add("--seed", type=command.whole_number, default=0, help="the same seed gives the same pixels")
     return parser
 
 
@@ -64,10 +56,4 @@ def work(options: argparse.Namespace) -> None:
         print(f"{options.out}: {options.train} training and {options.test} test fields of {size} pixels")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    return command.run(build_parser(), work, argv)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+main = command.main(__name__, build_parser, work)

@@ -1,7 +1,6 @@
 """`python -m hpa.embed --run FOLDER (--data SET | --images PATH ...) --out FILE`: a network's features, as a table."""
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from hpa import command
@@ -11,9 +10,7 @@ from hpa.errors import BadInput
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the options."""
-    parser = command.parser(
-        "embed", "Write the features that a trained network has of images: what it pools before its last layers."
-    )
+    parser = command.parser("embed", "Features are what a network pools before its last layers.", "tta tta-average")
     command.add_run_and_images(parser, several=False)
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE.npz|.parquet|.h5ad", help="the table to write; the name says how"
@@ -30,7 +27,6 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="look for neighbours in these features, such as those of the training set, written before as .npz",
     )
-    command.add_tta(parser)
     return parser
 
 
@@ -50,10 +46,4 @@ def work(options: argparse.Namespace) -> None:
     print(embed_samples(options.run, options.data, options.images, options.out, options.neighbours, options.reference, tta))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    return command.run(build_parser(), work, argv)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+main = command.main(__name__, build_parser, work)

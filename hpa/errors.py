@@ -1,7 +1,8 @@
 """The two exceptions a user meets: what is wrong, where, and how to fix it."""
 
+import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 SHOWN = 10
 LONGEST_LINE = 1000  # letters; a damaged table may hold a field of megabytes
@@ -12,16 +13,17 @@ class BadInput(ValueError):
 
     Attributes:
         setting: the setting, argument or option that is at fault, such as "label_smoothing"; None if it is not one of them.
+        faults: each fault by itself, if the text lists several.
     """
 
-    def __init__(self, text: str, setting: str | None = None) -> None:
+    def __init__(self, text: str, setting: str | None = None, faults: Sequence[str] = ()) -> None:
         """Take what was expected, what was received and how to fix it; only both ends of a very long line are kept.
 
         The text names settings by their plain names. If it begins with the one at fault, as "fold 7: ...", a command puts
         its option there: "--fold 7: ...".
         """
         super().__init__("\n".join(map(_shortened, text.split("\n"))))
-        self.setting = setting
+        self.setting, self.faults = setting, faults
 
     def with_option(self, option: str) -> str:
         """Return the text as a command prints it, with the name of the option that sets the setting at its beginning.
@@ -56,22 +58,27 @@ def first_of(texts: Sequence[str], most: int = 3) -> str:
     return ", ".join(texts[:most]) + (", ..." if len(texts) > most else "")
 
 
+def closest(name: str, known: Collection[str], otherwise: str) -> str:
+    """Return a hint for a message about an unknown name: the known name like it, or all of them.
+
+    >>> closest("epoch", ["epochs", "size"], "they are"), closest("x", ["epochs", "size"], "they are")
+    ('is epochs meant?', 'they are epochs, size')
+    """
+    near = difflib.get_close_matches(name, known, 1)
+    return f"is {near[0]} meant?" if near else f"{otherwise} {', '.join(known)}"
+
+
 def refuse(where: object, faults: Sequence[str], setting: str | None = None) -> None:
     """Raise `BadInput` if there are `faults`: the first ten, a line each, and how many there are in all.
 
-    Args:
-        where: the file, folder or setting that they were found in.
-        faults: a line each, without a newline.
-        setting: as for `BadInput`.
+    They were found in the file, folder or setting `where`. The `setting` is as for `BadInput`.
     """
-    if not faults:
-        return
     if len(faults) == 1:
-        raise BadInput(f"{where}: {faults[0]}", setting)
-    lines = [f"{where}: {len(faults)} faults", *(f"  {fault}" for fault in faults[:SHOWN])]
-    if len(faults) > SHOWN:
-        lines.append(f"  ... and {len(faults) - SHOWN} more")
-    raise BadInput("\n".join(lines), setting)
+        raise BadInput(f"{where}: {faults[0]}", setting, faults)
+    if faults:
+        lines = [f"{where}: {len(faults)} faults", *(f"  {fault}" for fault in faults[:SHOWN])]
+        lines += [f"  ... and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
+        raise BadInput("\n".join(lines), setting, faults)
 
 
 class Failure(RuntimeError):

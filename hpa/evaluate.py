@@ -1,13 +1,12 @@
-"""Score trained models on a labelled folder, whether class folders or a flat folder with a table.
+"""Score trained models on a labelled folder: class folders, or a flat folder with a table.
 
     python -m hpa.evaluate --run runs/hep2/base --data data/test
 
 Several runs are blended with equal weights. Writes the scores, the scores of every class, the predictions with their
-probabilities, the confusion matrix (for many labels the F1 of every class) and the worst mistakes as pictures.
+probabilities, the confusion matrix (for multi-label samples the F1 of every class) and pictures of the worst mistakes.
 """
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from hpa import command
@@ -17,24 +16,20 @@ from hpa.files import read_json
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of `python -m hpa.evaluate`."""
-    parser = command.parser("evaluate", "Score trained models on a labelled folder.")
+    """Return the options."""
+    parser = command.parser("evaluate", shared="tta tta-average")
     add = parser.add_argument
     add("--run", type=Path, nargs="+", required=True, metavar="FOLDER", help="run folders; several are blended")
     add("--data", type=Path, required=True, metavar="FOLDER", help="the images, in class folders or with a table")
-    add("--table", type=Path, metavar="FILE.csv", help="the classes, in place of class folders or the CSV beside --data")
-    add(
-        "--out",
-        type=Path,
-        metavar="FOLDER",
-        help="where to write; for one run <run>/evaluation-<name of --data> if not given",
-    )
-    command.add_tta(parser)
+    help = "the classes, instead of class folders or the CSV next to --data"
+    add("--table", type=Path, metavar="FILE.csv", help=help)
+    help = "where to write; for one run <run>/evaluation-<name of --data> if not given"
+    add("--out", type=Path, metavar="FOLDER", help=help)
     return parser
 
 
 def work(options: argparse.Namespace) -> None:
-    """Predict the labelled images with every run's model, blend, write and print what came of it."""
+    """Predict the labelled images with every run's model, blend, write and print the scores."""
     twice = [str(folder) for folder in dict.fromkeys(options.run) if options.run.count(folder) > 1]
     refuse("--run", [f"{folder} is named twice; once is enough" for folder in twice])
     if options.out is None and len(options.run) > 1:
@@ -60,10 +55,4 @@ def work(options: argparse.Namespace) -> None:
     print(f"\n{len(found.files)} images; wrote {out}")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code."""
-    return command.run(build_parser(), work, argv)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+main = command.main(__name__, build_parser, work)

@@ -4,7 +4,6 @@ Writes for each image a picture and an NPZ with a map for each predicted class, 
 """
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from hpa import command
@@ -16,8 +15,9 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the options."""
     parser = command.parser(
         "explain",
-        "Show where in an image networks looked: red speaks for a class, blue against it. For networks that end in dense "
-        "layers with ReLU the maps are exact, they add up to the logit; others have Grad-CAM.",
+        "Red speaks for a class, blue against it. For networks that end in dense layers with ReLU the maps are exact, they "
+        "add up to the logit; others have Grad-CAM.",
+        "tta tta-average",
     )
     command.add_run_and_images(parser, several=True)
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to write")
@@ -31,7 +31,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--method", choices=("auto", "exact", "grad-cam"), default="auto", help="auto: exact maps where there are any"
     )
-    command.add_tta(parser)
     return parser
 
 
@@ -47,10 +46,4 @@ def work(options: argparse.Namespace) -> None:
     print(explain_samples(options.run, options.data, options.images, options.out, options.classes, tta, options.method))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    return command.run(build_parser(), work, argv)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+main = command.main(__name__, build_parser, work)

@@ -31,10 +31,10 @@ TEMPORARY = re.compile(r"\.[0-9a-f]{8}-(?P<machine>[0-9a-f]{8})-(?P<process>[0-9
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary name in the folder of `path`; rename it to `path` once the block has ended well.
 
-    A crash or a full disk inside the block leaves whatever stood at `path` untouched. The temporary name is this process's
-    own, so several processes may write the same file: the last one wins. It keeps the suffix. A link is followed and stays
-    a link; a device or a pipe, such as /dev/null, is written to and never replaced. What killed processes of this machine
-    have left in the folder is deleted.
+    A crash or a full disk inside the block leaves what was at `path` untouched. The temporary name, with the same suffix, is
+    this process's own: if several processes write the same file, the last one wins. A link is followed and stays a link; a
+    device or a pipe, such as /dev/null, is written to and never replaced. What killed processes of this computer have left
+    in the folder is deleted.
 
     Raises:
         BadInput: if `path` is a folder, or a link that leads back to itself.
@@ -92,12 +92,9 @@ def _digits(text: str) -> str:
 
 
 def require_output(path: Path, inputs: Iterable[Path], option: str = "--out") -> None:
-    """Raise BadInput if writing the file `path` would replace one of the `inputs`, or a file in a folder of them.
+    """Raise BadInput if writing the file `path`, which an `option` names, would replace one of the `inputs`.
 
-    Args:
-        path: the file to write; it need not exist.
-        inputs: files and folders that are read; those that are absent count too.
-        option: what names `path`, for the message.
+    These are files and folders with all in them that a command reads; absent ones count too.
     """
     real = Path(os.path.realpath(path))
     for source in inputs:
@@ -115,11 +112,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in `path`.
-
-    Raises:
-        BadInput: if the file is absent, is no plain file, is not a JSON object or has a key twice.
-    """
+    """Return the JSON object in `path`; BadInput if it is absent, no plain file, not a JSON object or has a key twice."""
     require_plain(path)
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_without_repeated_keys)

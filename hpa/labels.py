@@ -49,8 +49,9 @@ class Labels:
         decide: function of probabilities and thresholds [classes] to the predicted classes, bool [n, classes], and how many
             rows fell back to their most probable class.
         to_logits, from_logits: functions of probabilities and of logits to each other.
-        log_loss: function of logits, and targets in [0, 1], to their mean crossentropy.
-        calibrate: function of the decision values of an SVM, and targets, to what `hpa.training.svm.calibrate` returns.
+        log_loss: function of logits, and targets of 0 and 1, to their mean crossentropy.
+        calibrate: function of the decision values of an SVM, and targets, to the scales and the offsets that turn decision
+            values into logits, float64 [classes] (see `hpa.training.svm`).
     """
 
     words: str
@@ -66,20 +67,7 @@ class Labels:
     to_logits: Callable[..., Any]
     from_logits: Callable[..., Any]
     log_loss: Callable[..., float]
-    calibrate: Callable[..., tuple[np.ndarray, np.ndarray, float]]
-
-
-def _accuracy_metric() -> keras.Metric:
-    from keras.metrics import CategoricalAccuracy
-
-    return CategoricalAccuracy(name="accuracy")
-
-
-def _f1_metric() -> keras.Metric:
-    """Counts are summed over the whole epoch; a mean of the batches' F1 would be another, lower number."""
-    from keras.metrics import F1Score
-
-    return F1Score(average="macro", threshold=0.5, name="f1")
+    calibrate: Callable[..., tuple[np.ndarray, np.ndarray]]
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
@@ -101,13 +89,13 @@ SINGLE_LABEL = Labels(
         "validation_accuracy",
         lazily("hpa.runs.monitor:single_label_scores"),
     ),
-    metric=_accuracy_metric,
+    metric=lazily("keras.metrics:CategoricalAccuracy", name="accuracy"),
     scores=Registry(
         "score",
         {
             "accuracy": "hpa.scoring.metrics:accuracy",
             "mean class accuracy": "hpa.scoring.metrics:mean_class_accuracy",
-            "macro F1": "hpa.scoring.evaluation:macro_f1_of_those_that_occur",
+            "macro F1": "hpa.scoring.metrics:macro_f1_of_those_that_occur",
         },
     ),
     rule="strongest",
@@ -130,7 +118,8 @@ MULTI_LABEL = Labels(
         "validation_f1_best",
         lazily("hpa.runs.monitor:multi_label_scores"),
     ),
-    metric=_f1_metric,
+    # Counts are summed over the whole epoch; a mean of the batches' F1 would be another, lower number.
+    metric=lazily("keras.metrics:F1Score", average="macro", threshold=0.5, name="f1"),
     scores=Registry(
         "score",
         {

@@ -1,13 +1,14 @@
 """Options that come from the settings' own definitions: type, check, help and what each preset gives."""
 
 import argparse
-import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, get_args
 
 from hpa import command
-from hpa.settings import DEFAULTS, HINTS, MAIN, NAMES, STAGES, About, OneOf, about, expected, faults, kind
+from hpa.kinds import OneOf, expected, kind
+from hpa.settings import DEFAULTS, HINTS, MAIN, NAMES, About, about, faults
+from hpa.stages import STAGES
 from hpa.training.presets import PRESETS
 
 
@@ -16,11 +17,8 @@ def add_settings(
 ) -> None:
     """Add an option for each setting, under the heading of its group.
 
-    Args:
-        parser: of the command.
-        names: the settings.
-        default: returns in words what a setting is without its option.
-        fold: whether `--help` shows only the most used ones, and `--help-all` the rest, too.
+    `default` returns in words what a setting is without its option. If `fold` is true, `--help` shows only the most used
+    ones, and `--help-all` all of them.
     """
     groups: dict[str, argparse._ActionsContainer] = {MAIN: parser}
     for name in names:
@@ -50,32 +48,26 @@ def option(name: str) -> str:
 
 
 def read(name: str, text: str) -> object:
-    """Return the value of a setting from an option's text.
-
-    Raises:
-        argparse.ArgumentTypeError: if it is not one that the setting may have.
-    """
+    """Return the value of a setting from an option's text; argparse.ArgumentTypeError if the setting may not have it."""
     base, _ = kind(HINTS[name])
+    words = expected(HINTS[name])
     value: object
     if name == "intensity_range":
-        value = command.intensity_range(text)
+        words = "LOW:HIGH with 0 <= LOW < HIGH <= 65535, full or 8-bit, or several of them separated by commas"
+        value = tuple(_interval(part.strip()) for part in text.split(","))
     elif get_args(base):
-        value = tuple(_number(int, part.strip()) for part in text.split(","))
+        value = tuple(command.as_number(int, part.strip()) for part in text.split(","))
     else:
-        value = _number(base, text)
+        value = command.as_number(base, text)
     if faults({name: value}):
-        raise argparse.ArgumentTypeError(f"expected {expected(HINTS[name])}, received '{text[:40]}'")
+        raise argparse.ArgumentTypeError(f"expected {words}, received '{text[:40]}'")
     return value
 
 
-def _number(base: type, text: str) -> object:
-    """Return a text as a number of a type; as it is if it is none, so that the check refuses it."""
-    if base is int:
-        return int(text) if re.fullmatch("-?[0-9]{1,10}", text) else text
-    try:
-        return base(text)
-    except ValueError:
-        return text
+def _interval(text: str) -> tuple[object, ...] | None:
+    if text == "8-bit":
+        return None
+    return (0, 2**16 - 1) if text == "full" else tuple(command.as_number(int, part) for part in text.split(":"))
 
 
 def in_presets(name: str, own: About) -> str:

@@ -1,12 +1,11 @@
 """Predict with trained models, reading each image of the test set or of a folder once for all of them.
 
-`python -m hpa.predict` writes `test.npz` into the run folders, for `hpa.ensemble`; with `--tta` it also predicts
-`validation.npz` with test-time augmentation and prints what that does to the validation score. `python -m hpa.predict
+`python -m hpa.predict` writes `test.npz` into the run folders, for `hpa.ensemble`. With `--tta` it also predicts
+`validation.npz` with test-time augmentation and prints how this changes the validation score. `python -m hpa.predict
 --images FOLDER` writes one readable CSV for the images of any folder.
 """
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from hpa import command
@@ -16,15 +15,9 @@ from hpa.errors import BadInput
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the options."""
-    parser = command.parser(
-        "predict", "Predict the test set, or the images of a folder, with the models of the chosen runs."
-    )
-    command.add_folders(parser)
-    command.add_choice(parser)
-    command.add_tta(parser)
-    parser.add_argument(
-        "--images", type=Path, metavar="FOLDER", help="predict the images of this folder, in place of --data"
-    )
+    parser = command.parser("predict", shared="data runs variants stage tta tta-average")
+    help = "predict the images of this folder, instead of those in --data"
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help=help)
     parser.add_argument("--out", type=Path, metavar="FILE.csv", help="with --images: the table to write")
     return parser
 
@@ -44,17 +37,11 @@ def work(options: argparse.Namespace) -> None:
             from hpa.inference.images import predict_folder
 
         predict_folder(folders, options.images, options.out, command.tta(options))
-        return
-    with quiet_import():
-        from hpa.inference.predict import predict
+    else:
+        with quiet_import():
+            from hpa.inference.predict import predict
 
-    predict(folders, options.data, options.runs, command.tta(options))
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    return command.run(build_parser(), work, argv)
+        predict(folders, options.data, options.runs, command.tta(options))
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+main = command.main(__name__, build_parser, work)

@@ -7,10 +7,12 @@ your own calls `register`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import UserDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from hpa.errors import BadInput
 
@@ -30,20 +32,16 @@ def load(place: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
-def lazily(place: str) -> Callable[..., Any]:
-    """Return a function that loads the one at a place, "module:attribute", when it is called.
+def lazily(place: str, **named: Any) -> Callable[..., Any]:
+    """Return a function that loads the one at a place, "module:attribute", when it is called, and gives it some arguments.
 
     >>> lazily("math:sqrt")(9)
     3.0
     """
-
-    def call(*arguments: Any, **named: Any) -> Any:
-        return load(place)(*arguments, **named)
-
-    return call
+    return lambda *arguments: load(place)(*arguments, **named)
 
 
-class Registry(Mapping[str, Record], Generic[Record]):
+class Registry(UserDict[str, Record]):
     """Records by name. Names are known without loading a record.
 
     >>> numbers = Registry("number", {"pi": "math:pi"})
@@ -52,49 +50,34 @@ class Registry(Mapping[str, Record], Generic[Record]):
     (['pi', 'two'], 5.141592653589793)
     """
 
-    def __init__(self, kind: str, entries: Mapping[str, str | Record]) -> None:
+    def __init__(self, kind: str, entries: Mapping[str, Any]) -> None:
         """Take what the records are called in messages, and each record or where it is, "module:attribute"."""
+        super().__init__(entries)
         self.kind = kind
-        self._entries = dict(entries)
 
     def __getitem__(self, name: str) -> Record:
         """Return a record; KeyError if there is none, see `find`."""
-        entry = self._entries[name]
+        entry = self.data[name]
         if isinstance(entry, str):
-            entry = self._entries[name] = cast(Record, load(entry))
+            entry = self.data[name] = load(entry)
         return entry
 
-    def __iter__(self) -> Iterator[str]:
-        """Go through the names in the order of their lines."""
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-        return len(self._entries)
-
-    def __contains__(self, name: object) -> bool:
-        """Tell whether there is such a record, without loading it."""
-        return name in self._entries
-
     def find(self, name: str) -> Record:
-        """Return a record.
-
-        Raises:
-            BadInput: if there is none of that name; the text lists the names.
-        """
+        """Return a record; BadInput if there is none of that name, with the names that there are."""
         if name not in self:
             raise BadInput(f"no {self.kind} {name}; expected one of {', '.join(self)}")
         return self[name]
 
     def register(self, name: str, entry: str | Record) -> None:
-        """Add a record, or where it is, "module:attribute".
-
-        Raises:
-            ValueError: if the name is taken.
-        """
+        """Add a record, or where it is, "module:attribute"; ValueError if the name is taken."""
         if name in self:
             raise ValueError(f"Invalid `name`. Expected a new {self.kind}. Received: name={name!r}")
-        self._entries[name] = entry
+        self.data[name] = cast(Record, entry)
+
+
+def _records(module: str, *names: str) -> dict[str, str]:
+    """Return where the records of some names are: "soft-f1" is `SOFT_F1` in its module."""
+    return {name: f"{module}:{name.upper().replace('-', '_')}" for name in names}
 
 
 @dataclass(frozen=True)
@@ -130,21 +113,17 @@ class Network:
         return (*self.arguments, *(("progressive_resizing",) if self.any_size else ()))
 
 
+KERAS_NETWORKS = (
+    "mobilenet-v2", "resnet50-v2", "densenet121", "efficientnet-v2-b0", "inception-resnet-v2", "vgg16", "convnext-tiny"
+)  # fmt: skip
 NETWORKS: Registry[Network] = Registry(
     "network",
     {
-        "gapnet": "hpa.models.gapnet:GAPNET",
-        "gapnet-fcn": "hpa.models.gapnet:GAPNET_FCN",
-        "parallel-kernels": "hpa.models.parallel_kernels:PARALLEL_KERNELS",
-        "cellnet": "hpa.models.cellnet:CELLNET",
-        "alexnet": "hpa.models.alexnet:ALEXNET",
-        "mobilenet-v2": "hpa.models.backbones:MOBILENET_V2",
-        "resnet50-v2": "hpa.models.backbones:RESNET50_V2",
-        "densenet121": "hpa.models.backbones:DENSENET121",
-        "efficientnet-v2-b0": "hpa.models.backbones:EFFICIENTNET_V2_B0",
-        "inception-resnet-v2": "hpa.models.backbones:INCEPTION_RESNET_V2",
-        "vgg16": "hpa.models.backbones:VGG16",
-        "convnext-tiny": "hpa.models.backbones:CONVNEXT_TINY",
+        **_records("hpa.models.gapnet", "gapnet", "gapnet-fcn"),
+        **_records("hpa.models.parallel_kernels", "parallel-kernels"),
+        **_records("hpa.models.cellnet", "cellnet"),
+        **_records("hpa.models.alexnet", "alexnet"),
+        **_records("hpa.models.backbones", *KERAS_NETWORKS),
     },
 )
 
@@ -165,16 +144,9 @@ class Loss:
     options: tuple[str, ...] = ()
 
 
+CROSSENTROPIES = "binary-crossentropy", "categorical-crossentropy"
 LOSSES: Registry[Loss] = Registry(
-    "loss",
-    {
-        "binary-crossentropy": "hpa.training.losses:BINARY_CROSSENTROPY",
-        "categorical-crossentropy": "hpa.training.losses:CATEGORICAL_CROSSENTROPY",
-        "focal": "hpa.training.losses:FOCAL",
-        "asymmetric": "hpa.training.losses:ASYMMETRIC",
-        "soft-f1": "hpa.training.losses:SOFT_F1",
-        "smooth-l1": "hpa.training.losses:SMOOTH_L1",
-    },
+    "loss", _records("hpa.training.losses", *CROSSENTROPIES, "focal", "asymmetric", "soft-f1", "smooth-l1")
 )
 
 # Takes an image, uint8 [H, W, C], and where its random numbers come from; returns a varied one of the same shape and type.
@@ -189,13 +161,36 @@ class Augmentation:
         prepare: returns the function that varies an image. It is called for each batch, so that what holds the state of its
             random numbers, as imgaug's augmenters do, is not shared among threads.
         colours: whether it is for images of three channels only: red, green and blue.
+        version: raised when the same seed gives other images than before, so that no half-trained run goes on with them.
     """
 
     prepare: Callable[[], Vary]
     colours: bool = False
+    version: int = 1
 
 
-AUGMENTATIONS: Registry[Augmentation] = Registry(
+@dataclass(frozen=True)
+class Warp:
+    """A way to vary images that is one affine map of all channels, then grey levels, then noise; quick, since it is one map.
+
+    Attributes:
+        draw: function of a generator, a count n, height and width in pixels. It returns how n images are varied, an array
+            [n] of `hpa.data.policies.DRAW`.
+        border: what moves into view: "reflect" (the mirror image, the edge pixel once), "symmetric" (twice) or "constant"
+            (black).
+        cubic: whether pixels are interpolated by cubes instead of bilinearly.
+        colours: as for `Augmentation`.
+        version: as for `Augmentation`.
+    """
+
+    draw: Callable[[np.random.Generator, int, int, int], np.ndarray]
+    border: str = "reflect"
+    cubic: bool = False
+    colours: bool = False
+    version: int = 2  # 1 was one random state an item
+
+
+AUGMENTATIONS: Registry[Augmentation | Warp] = Registry(
     "augmentation",
     {
         "report": "hpa.data.policies:REPORT",
@@ -229,9 +224,9 @@ MIXINGS: Registry[Mixing] = Registry(
 OPTIMIZERS: Registry[Callable[..., keras.Optimizer]] = Registry(
     "optimizer",
     {
-        "adam": "hpa.training.optimizers:adam",
+        "adam": lazily("keras.optimizers:Adam"),
         "adamw": "hpa.training.optimizers:adamw",
-        "sgd": "hpa.training.optimizers:sgd",
+        "sgd": partial(lazily("keras.optimizers:SGD"), momentum=0.9),
     },
 )
 
@@ -243,16 +238,11 @@ class Schedule:
     Attributes:
         end: share of the rate that a fall as a cosine leaves at the last step; 1 for no fall.
         plateau: "loss" or "score" if the rate falls to a tenth each time that this one of the validation set no longer
-            improves; None for no such fall.
+            improves; None for no such fall: then the rate may rise in the first epochs.
     """
 
     end: float = 1.0
     plateau: str | None = None
-
-    @property
-    def warms_up(self) -> bool:
-        """Whether the rate may rise in the first epochs."""
-        return self.plateau is None
 
 
 SCHEDULES: Registry[Schedule] = Registry(
@@ -269,19 +259,13 @@ SCHEDULES: Registry[Schedule] = Registry(
 WEIGHTINGS: Registry[float] = Registry("weighting", {"none": 0.0, "square-root": 0.5, "inverse-frequency": 1.0})
 
 
-def require_size(model: str, variant: int | None, size: int) -> None:
-    """Raise BadInput if images of `size` pixels are too small for a network."""
+def require_network(model: str, variant: int | None, size: int, channels: int | None = None) -> None:
+    """Raise BadInput if a network does not take images of `size` pixels, or so many channels."""
     network = NETWORKS.find(model)
     smallest = network.smallest_size if variant is None else network.variant_sizes[variant]
     if size < smallest:
         named = model if variant is None else f"{model} variant {variant}"
         raise BadInput(f"size {size} is too small for {named}, whose convolutions need at least {smallest} pixels")
-
-
-def require_network(model: str, variant: int | None, size: int, channels: int) -> None:
-    """Raise BadInput if a network does not take images of `size` pixels and so many channels."""
-    require_size(model, variant, size)
-    allowed = NETWORKS[model].channels
-    if allowed and channels not in allowed:
-        listed = " or ".join(map(str, allowed))
+    if channels and network.channels and channels not in network.channels:
+        listed = " or ".join(map(str, network.channels))
         raise BadInput(f"{model} takes images of {listed} channels, not {channels}; choose another network", "model")

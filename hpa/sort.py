@@ -1,11 +1,10 @@
 """`python -m hpa.sort`: sort a flat folder of images into class folders by a table of classes.
 
 For example `python -m hpa.sort --images cells --table gt_training.csv --out data/train`. Files keep their names and stay
-where they are: what is made are copies or, with --link, links. The same command goes on where it was stopped.
+where they are: copies or, with --link, links are made. The same command goes on where it stopped.
 """
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from hpa import command
@@ -13,18 +12,15 @@ from hpa.tasks import HEP2
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of this command's options."""
-    parser = command.parser("sort", "Sort a flat folder of images into class folders by a table of classes.")
-    parser.add_argument("--images", type=Path, required=True, metavar="FOLDER", help="the flat folder")
-    parser.add_argument(
-        "--table", type=Path, required=True, metavar="FILE.csv", help="columns Image ID and Image class, or Id and Target"
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder of the class folders")
-    command.add_task(parser)
+    """Return the options."""
+    parser = command.parser("sort", shared="task")
     parser.set_defaults(task=HEP2.name)
-    parser.add_argument(
-        "--link", action="store_true", help="make hard links, or symbolic ones where those cannot be, in place of copies"
-    )
+    add = parser.add_argument
+    add("--images", type=Path, required=True, metavar="FOLDER", help="the flat folder")
+    columns = "columns Image ID and Image class, or Id and Target"
+    add("--table", type=Path, required=True, metavar="FILE.csv", help=columns)
+    add("--out", type=Path, required=True, metavar="FOLDER", help="folder of the class folders")
+    add("--link", action="store_true", help="make hard links, or symbolic ones where those cannot be, instead of copies")
     return parser
 
 
@@ -39,10 +35,4 @@ def work(options: argparse.Namespace) -> None:
     print(f"{options.out}: {sum(count_of.values())} samples, {written} files {'linked' if options.link else 'copied'} now")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code."""
-    return command.run(build_parser(), work, argv)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+main = command.main(__name__, build_parser, work)

@@ -1,10 +1,9 @@
-"""Share the rows of a training table out over folds, every class evenly, and write them as a CSV: `python -m hpa.split`.
+"""`python -m hpa.split`: distribute the rows of a training table over folds, every class evenly, and write them as a CSV.
 
 Prints how many rows of each class every fold gets. Needs the table only, no image.
 """
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from hpa import command
@@ -12,17 +11,14 @@ from hpa.options import add_settings
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of `python -m hpa.split`."""
-    parser = command.parser("split", "Share the rows of a table out over folds, every class evenly, and write a CSV.")
-    command.add_task(parser)
-    command.add_folders(parser, runs=False)
-    parser.add_argument("--table", type=Path, metavar="FILE.csv", help="the table, in place of the data's training set")
-    parser.add_argument("--folds", type=command.positive_integer, default=5, metavar="NUMBER", help="how many folds")
-    parser.add_argument(
-        "--split-seed", type=command.whole_number, default=0, metavar="NUMBER", help="another seed, other folds"
-    )
+    """Return the options."""
+    parser = command.parser("split", "Every class is distributed evenly.", "task data")
+    add = parser.add_argument
+    add("--table", type=Path, metavar="FILE.csv", help="the table, instead of the data's training set")
+    add("--folds", type=command.positive_integer, default=5, metavar="NUMBER", help="how many folds")
+    add("--split-seed", type=command.whole_number, default=0, metavar="NUMBER", help="another seed, other folds")
     add_settings(parser, ["groups"], lambda _, own: f"default: {own.unset}")
-    parser.add_argument("--out", type=Path, default=Path("runs/split.csv"), metavar="FILE.csv", help="columns Id and fold")
+    add("--out", type=Path, default=Path("runs/split.csv"), metavar="FILE.csv", help="columns Id and fold")
     return parser
 
 
@@ -40,10 +36,4 @@ def work(options: argparse.Namespace) -> None:
     print(f"wrote {options.out}")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code."""
-    return command.run(build_parser(), work, argv)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+main = command.main(__name__, build_parser, work)

@@ -7,7 +7,6 @@ The client is an extra (`pip install kaggle six`); it finds its credentials by i
 """
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from hpa import command
@@ -18,16 +17,15 @@ COMPETITION = "human-protein-atlas-image-classification"
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of `python -m hpa.submit`."""
-    parser = command.parser("submit", "Check a submission against the sample submission and upload it to Kaggle.")
-    parser.add_argument("file", type=Path, metavar="FILE.csv", help="the submission")
-    parser.add_argument("-m", "--message", help="what the submissions page says about this entry; needed for an upload")
-    command.add_task(parser)
-    parser.set_defaults(task=None)  # HPA's for its competition, to be named for any other
-    command.add_folders(parser, runs=False)
-    parser.add_argument("--sample-submission", type=Path, metavar="FILE", help="in place of the one in --data")
-    parser.add_argument("--competition", default=COMPETITION, help="name in Kaggle's addresses; another one needs --task")
-    parser.add_argument("--check-only", action="store_true", help="check the file and upload nothing")
+    """Return the options."""
+    parser = command.parser("submit", shared="task data")
+    parser.set_defaults(task=None)  # HPA for its own competition; for another one it must be named
+    add = parser.add_argument
+    add("file", type=Path, metavar="FILE.csv", help="the submission")
+    add("-m", "--message", help="what the submissions page says about this entry; needed for an upload")
+    add("--sample-submission", type=Path, metavar="FILE", help="instead of the one in --data")
+    add("--competition", default=COMPETITION, help="name in Kaggle's addresses; another one needs --task")
+    add("--check-only", action="store_true", help="check the file and upload nothing")
     return parser
 
 
@@ -45,13 +43,7 @@ def work(options: argparse.Namespace) -> None:
         return
     print("uploading; a dropped connection is tried again for up to six minutes", flush=True)
     reference = upload(options.file, options.message, options.competition)
-    print(f"submitted with reference {reference}; its score will stand at {page_of(options.competition)}/submissions")
+    print(f"submitted with reference {reference}; its score will be at {page_of(options.competition)}/submissions")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    return command.run(build_parser(), work, argv)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+main = command.main(__name__, build_parser, work)

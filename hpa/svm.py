@@ -1,28 +1,22 @@
 """`python -m hpa.svm --name NAME`: replace a finished run's dense head by a support vector machine (SVM)."""
 
 import argparse
-from collections.abc import Sequence
 
 from hpa import command
-from hpa.settings import STAGES, SVM_KERNELS
+from hpa.stages import STAGES, SVM_KERNELS
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the options."""
     parser = command.parser(
         "svm",
-        "Replace a finished run's dense head by a support vector machine (SVM). The result is the run "
-        "<runs>/<name>-svm-<kernel>/base. Predict, blend and evaluate it like any other run.",
+        "The result is the run <runs>/<name>-svm-<kernel>/base. Predict, blend and evaluate it like any other run.",
+        "data runs",
     )
-    command.add_folders(parser)
-    parser.add_argument("--name", type=command.run_name, required=True, help="name of the run that gives the features")
+    parser.add_argument("--name", required=True, help="name of the run that gives the features")
     parser.add_argument("--stage", choices=("last", *STAGES), default="last", help="which stage of it")
-    parser.add_argument(
-        "--kernel",
-        choices=SVM_KERNELS,
-        default="rbf",
-        help="radial basis functions (their time grows with the square of the number of rows), or linear",
-    )
+    help = "radial basis functions (their time grows with the square of the number of rows), or linear"
+    parser.add_argument("--kernel", choices=SVM_KERNELS, default="rbf", help=help)
     return parser
 
 
@@ -37,10 +31,4 @@ def work(options: argparse.Namespace) -> None:
     replace_head(source, options.data, options.runs, options.kernel)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    return command.run(build_parser(), work, argv)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+main = command.main(__name__, build_parser, work)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpa.errors import BadInput, refuse
+from hpa.errors import BadInput, closest, refuse
 from hpa.labels import LABELS, Labels
 
 
@@ -44,40 +43,16 @@ class Task:
 HPA = Task(
     name="hpa",
     classes=(
-        "Nucleoplasm",
-        "Nuclear membrane",
-        "Nucleoli",
-        "Nucleoli fibrillar center",
-        "Nuclear speckles",
-        "Nuclear bodies",
-        "Endoplasmic reticulum",
-        "Golgi apparatus",
-        "Peroxisomes",
-        "Endosomes",
-        "Lysosomes",
-        "Intermediate filaments",
-        "Actin filaments",
-        "Focal adhesion sites",
-        "Microtubules",
-        "Microtubule ends",
-        "Cytokinetic bridge",
-        "Mitotic spindle",
-        "Microtubule organizing center",
-        "Centrosome",
-        "Lipid droplets",
-        "Plasma membrane",
-        "Cell junctions",
-        "Mitochondria",
-        "Aggresome",
-        "Cytosol",
-        "Cytoplasmic bodies",
-        "Rods & rings",
+        "Nucleoplasm", "Nuclear membrane", "Nucleoli", "Nucleoli fibrillar center", "Nuclear speckles", "Nuclear bodies",
+        "Endoplasmic reticulum", "Golgi apparatus", "Peroxisomes", "Endosomes", "Lysosomes", "Intermediate filaments",
+        "Actin filaments", "Focal adhesion sites", "Microtubules", "Microtubule ends", "Cytokinetic bridge",
+        "Mitotic spindle", "Microtubule organizing center", "Centrosome", "Lipid droplets", "Plasma membrane",
+        "Cell junctions", "Mitochondria", "Aggresome", "Cytosol", "Cytoplasmic bodies", "Rods & rings",
     ),
     channels=("red", "green", "blue", "yellow"),
     suffixes=("_red", "_green", "_blue", "_yellow"),
     labels="many",
-)
-
+)  # fmt: skip
 HEP2 = Task(
     name="hep2",
     classes=("Centromere", "Golgi", "Homogeneous", "NuMem", "Nucleolar", "Speckled"),
@@ -87,6 +62,7 @@ HEP2 = Task(
 )
 
 TASKS = {task.name: task for task in (HPA, HEP2)}
+KEYS: dict[str, type[Any]] = {"name": str, "labels": str, "classes": list, "channels": list, "suffixes": list}
 
 
 def read_task(path: Path) -> Task:
@@ -105,37 +81,27 @@ def read_task(path: Path) -> Task:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: not a TOML file ({error})") from error
     refuse(path, _key_faults(found))
-    channels = tuple(found["channels"])
-    task = Task(
-        name=found.get("name", Path(path).stem),
-        classes=tuple(found["classes"]),
-        channels=channels,
-        suffixes=tuple(found.get("suffixes", (f"_{channel}" for channel in channels))),
-        labels=found["labels"],
-    )
-    refuse(path, _task_faults(task))
+    return make_task(path, {"name": Path(path).stem, "suffixes": [f"_{each}" for each in found["channels"]]} | found)
+
+
+def make_task(where: Path, values: dict[str, Any], words: str = "{}") -> Task:
+    """Return the task of some fields, as TOML or JSON has them.
+
+    Raises:
+        BadInput: naming the file `where`, and in some `words` every field that is missing, unknown or faulty.
+    """
+    faults = _key_faults(values) or [f"no key {key}" for key in KEYS if key not in values]
+    refuse(where, [words.format(fault) for fault in faults])
+    fields: dict[str, Any] = {key: tuple(each) if isinstance(each, list) else each for key, each in values.items()}
+    task = Task(**fields)
+    refuse(where, [words.format(fault) for fault in _task_faults(task)])
     return task
 
 
-def faults_of_task(found: dict[str, Any]) -> list[str]:
-    """Return what is wrong with the fields of a task as JSON has them, all five."""
-    faults = _key_faults(found) or [f"no key {key}" for key in ("name", "suffixes") if key not in found]
-    if faults:
-        return faults
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
-    return _task_faults(Task(**values))
-
-
 def _key_faults(found: dict[str, Any]) -> list[str]:
-    kinds: dict[str, type[Any]] = {"name": str, "labels": str, "classes": list, "channels": list, "suffixes": list}
-    faults = []
-    for key in found.keys() - kinds.keys():
-        near = difflib.get_close_matches(key, kinds, 1)
-        faults.append(f"unknown key {key}; {f'is {near[0]} meant?' if near else 'the keys are ' + ', '.join(kinds)}")
-    for key in ("labels", "classes", "channels"):
-        if key not in found:
-            faults.append(f"no key {key}; add it")
-    for key, kind in kinds.items():
+    faults = [f"unknown key {key}; {closest(key, KEYS, 'the keys are')}" for key in found.keys() - KEYS.keys()]
+    faults += [f"no key {key}; add it" for key in ("labels", "classes", "channels") if key not in found]
+    for key, kind in KEYS.items():
         value = found.get(key, kind())
         if not isinstance(value, kind) or (kind is list and not all(isinstance(each, str) for each in value)):
             faults.append(f"{key} must be a {'list of texts' if kind is list else 'text'}, found {value!r}")

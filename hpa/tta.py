@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from hpa.errors import BadInput
 from hpa.labels import LABELS
@@ -22,13 +22,6 @@ VIEWS = {
 EPSILON = 1e-7  # that of Keras' crossentropies
 
 
-class Network(Protocol):
-    """A compiled Keras model, or what predicts like one."""
-
-    def predict_on_batch(self, x: NDArray[np.uint8]) -> Any:
-        """Return float32 [B, classes] for images [B, S, S, C]."""
-
-
 def view(images: NDArray[np.uint8], turns: int, mirrored: bool) -> NDArray[np.uint8]:
     """Return images [B, S, S, C] turned anticlockwise by quarter turns, then mirrored left to right if asked for."""
     import numpy as np
@@ -37,22 +30,12 @@ def view(images: NDArray[np.uint8], turns: int, mirrored: bool) -> NDArray[np.ui
     return turned[:, :, ::-1] if mirrored else turned
 
 
-def mean_probabilities(outputs: NDArray[np.float32], labels: str) -> NDArray[np.float32]:
-    """Return the mean over the first axis of outputs [views, B, classes], whatever the labels."""
-    mean: NDArray[np.float32] = outputs.mean(axis=0)
-    return mean
-
-
 def mean_logits(outputs: NDArray[np.float32], labels: str) -> NDArray[np.float32]:
-    """Return the probabilities that belong to the mean of the logits, float32 [B, classes].
+    """Return the probabilities, float32 [B, classes], of the mean logits of probabilities, float32 [views, B, classes].
 
     For multi-label samples the logit is that of a sigmoid, log(p / (1 - p)). For single-label samples it is that of a
     softmax, log(p), so the result is the normalised geometric mean. Probabilities are clipped to [epsilon, 1 - epsilon], as
     in Keras' crossentropies: one view that is certain must not outvote all others.
-
-    Args:
-        outputs: float32 array [views, B, classes] of probabilities.
-        labels: a key of `hpa.labels.LABELS`.
     """
     import numpy as np
 
@@ -61,7 +44,8 @@ def mean_logits(outputs: NDArray[np.float32], labels: str) -> NDArray[np.float32
     return np.asarray(kind.from_logits(kind.to_logits(clipped).mean(axis=0)), np.float32)
 
 
-AVERAGES = {"probabilities": mean_probabilities, "logits": mean_logits}
+# Each takes outputs, float32 [views, B, classes], and labels, and returns the mean, float32 [B, classes].
+AVERAGES: dict[str, Any] = {"probabilities": lambda outputs, labels: outputs.mean(axis=0), "logits": mean_logits}
 
 
 @dataclass(frozen=True)
@@ -87,8 +71,7 @@ class TTA:
         """Check the values. Files may give them as other kinds of numbers."""
         for name, known in (("views", tuple(VIEWS)), ("average", tuple(AVERAGES))):
             if getattr(self, name) not in known:
-                expected = ", ".join(map(str, known))
-                raise BadInput(f"{name} is {getattr(self, name)!r:.100}; expected one of {expected}")
+                raise BadInput(f"{name} is {getattr(self, name)!r:.100}; expected one of {', '.join(map(str, known))}")
         object.__setattr__(self, "views", int(self.views))
         if self.views == 1:
             object.__setattr__(self, "average", "probabilities")
@@ -96,18 +79,13 @@ class TTA:
     def __str__(self) -> str:
         return f"{self.views} view(s), mean of {self.average}"
 
-    def predict(self, model: Network, images: NDArray[np.uint8], labels: str) -> NDArray[np.float32]:
-        """Return the mean of a network's outputs over the views of a batch, float32 [B, classes].
-
-        Args:
-            model: a compiled model.
-            images: uint8 array [B, S, S, C].
-            labels: a key of `hpa.labels.LABELS`.
-        """
+    def predict(self, model: Any, images: NDArray[np.uint8], labels: str) -> NDArray[np.float32]:
+        """Return a compiled model's mean over the views of images, uint8 [B, S, S, C], as float32 [B, classes]."""
         import numpy as np
 
         outputs = [model.predict_on_batch(np.ascontiguousarray(view(images, *each))) for each in VIEWS[self.views]]
-        return AVERAGES[self.average](np.stack(outputs), labels)
+        mean: NDArray[np.float32] = AVERAGES[self.average](np.stack(outputs), labels)
+        return mean
 
 
 NO_TTA = TTA()

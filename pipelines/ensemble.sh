@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Predicts the test set with the last stage of the report's six variants, all their folds together, blends them, and checks the
-# submission. Usage: ensemble.sh [DATA [RUNS [SUBMISSION.csv]]]; $VARIANTS and $SHIFT take the place of the report's choice,
+# submission. Usage: ensemble.sh [DATA [RUNS [SUBMISSION.csv]]]; $VARIANTS and $SHIFT replace the report's choice,
 # $TTA and $TTA_AVERAGE are the options of `python -m hpa.predict`, $WEIGHTS that of `python -m hpa.ensemble`; $RULE, if there is
 # one, that of `python -m hpa.thresholds`, which then chooses the thresholds.
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"

@@ -1,16 +1,20 @@
 #!/usr/bin/env bash
-# HEp-2 cells, our way: trains two networks at a time, puts a support vector machine in the place of each one's head, blends
+# HEp-2 cells, our way: trains two networks at a time, replaces the head of each by a support vector machine (SVM), blends
 # the two, and scores each and the blend on the validation and test cells.
-# Usage: hep2.sh [DATA [RUNS [PREDICTIONS.csv]]]; $SEEDS takes the place of the two seeds, $TRAIN_OPTIONS adds options.
+# Usage: hep2.sh [DATA [RUNS [PREDICTIONS.csv]]]; $SEEDS replaces the two seeds, $TRAIN_OPTIONS adds options.
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 set_up requirements.txt
 data=$(as_path "${1:-data/hep2}") runs=$(as_path "${2:-runs/hep2}") predictions=$(as_path "${3:-submissions/hep2.csv}")
 read -ra seeds <<<"${SEEDS:-0 1}"
 
+# shellcheck disable=SC2206
+training=(--task hep2 --data "$data" --runs "$runs" --progressive-resizing 0.5 ${TRAIN_OPTIONS:-})
+planned=()
+for seed in "${seeds[@]}"; do planned+=("--seed $seed --name seed$seed"); done
+check_runs train "${training[@]}"
+
 make() {
-    # shellcheck disable=SC2086
-    hpa train --task hep2 --data "$data" --runs "$runs" --seed "$1" --name "seed$1" --progressive-resizing 0.5 \
-        ${TRAIN_OPTIONS:-}
+    hpa train --seed "$1" --name "seed$1" "${training[@]}"
     hpa svm --data "$data" --runs "$runs" --name "seed$1"
 }
 
@@ -19,7 +23,7 @@ labelled() {
     while IFS= read -r line || [ -n "$line" ]; do printf '%s: %s\n' "$1" "$line"; done
 }
 
-# Networks beside each other, a core each, are done sooner than one after the other on all cores. Each has a process group,
+# Networks side by side, a core each, are done sooner than one after the other on all cores. Each has a process group,
 # which ends with this script.
 threads=$(($("$python" -c 'from hpa.files import cores; print(cores())') / ${#seeds[@]}))
 export TF_NUM_INTRAOP_THREADS=$((threads > 1 ? threads : 1)) TF_FORCE_GPU_ALLOW_GROWTH=true

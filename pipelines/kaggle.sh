@@ -37,12 +37,14 @@ if [ "$PRESET" = winner ]; then
         [ ! "$table" -nt "$copies" ] || rm -f "$copies"
     done
     [ -e "$copies" ] || hpa duplicates --data "$data" --out "$copies"
-    if [ -e "$data/external.csv" ] || compgen -G "$data/external-*/" >/dev/null; then
+    if exists "$data/external.csv" "$data"/external-*/; then
         groups+=,antibodies
         recipe+=(--external-weight 1)
     fi
     recipe+=(--groups "$groups")
 fi
+# shellcheck disable=SC2086
+[ "${#stages[@]}" = 0 ] || check_options finetune --stage cnn ${FINETUNE_OPTIONS:-}
 # shellcheck disable=SC2086
 "$BASH" "$root/pipelines/base.sh" --data "$data" --runs "$runs" "${recipe[@]}" ${TRAIN_OPTIONS:-}
 for stage in "${stages[@]}"; do

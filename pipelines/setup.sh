@@ -2,8 +2,11 @@
 # set_up REQUIREMENTS installs only when the text of that file or of requirements.txt has changed since the last time. Where
 # nvidia-smi answers, TensorFlow comes with CUDA.
 # each_run COMMAND... runs the command for each of the $VARIANTS (all eight by default) and the first $FOLDS folds (one by default),
-# after it has checked all of them with --check-only.
+# after `check_runs` has checked all of them.
+# check_runs COMMAND... runs the command with --check-only and the options of each of the `planned` runs.
+# check_options COMMAND OPTION... checks the names and values of options alone, for what has no run to start from yet.
 # evaluate_sets DATA RUNS OPTION... evaluates on validation/ and test/, as far as they are there and have labels.
+# exists PATH... tells whether any of the paths exists. (compgen -G would take a [ in a folder's name for a pattern.)
 # as_path PATH prints a path that passes for no option.
 
 if [ "${BASH_VERSINFO[0]}${BASH_VERSINFO[1]}" -lt 44 ]; then  # so written that older ones understand it; macOS has 3.2
@@ -53,29 +56,40 @@ as_path() { if [[ $1 = -* ]]; then printf './%s\n' "$1"; else printf '%s\n' "$1"
 hpa() { "$python" -m "hpa.$1" "${@:2}"; }
 
 each_run() {
-    local variant fold planned=() run failed=0
+    local variant fold planned=() run
     for variant in ${VARIANTS:-0 1 2 3 4 5 6 7}; do
         for ((fold = 0; fold < ${FOLDS:-1}; fold++)); do
             planned+=("--variant $variant --fold $fold")
         done
     done
-    if [ "${#planned[@]}" -gt 1 ]; then  # a single run checks all this itself
-        for run in "${planned[@]}"; do
-            # shellcheck disable=SC2086
-            hpa "$1" $run "${@:2}" --check-only >/dev/null || failed=$?
-        done
-        [ "$failed" = 0 ] || { echo "nothing was trained: fix what is said above and run this again" >&2; return "$failed"; }
-    fi
+    [ "${#planned[@]}" = 1 ] || check_runs "$@"  # a single run checks all this itself
     for run in "${planned[@]}"; do
         # shellcheck disable=SC2086
         hpa "$1" $run "${@:2}"
     done
 }
 
+check_runs() {
+    local run failed=0
+    for run in "${planned[@]}"; do
+        # shellcheck disable=SC2086
+        hpa "$1" $run "${@:2}" --check-only >/dev/null || failed=$?
+    done
+    [ "$failed" = 0 ] || { echo "nothing was trained: fix what is said above and run this again" >&2; return "$failed"; }
+}
+
+check_options() { "$python" -c "from hpa.$1 import build_parser; build_parser().parse_args()" "${@:2}"; }
+
+exists() {
+    local path
+    for path in "$@"; do [ ! -e "$path" ] || return 0; done
+    return 1
+}
+
 evaluate_sets() {
     local part
     for part in validation test; do
-        [ -e "$1/$part.csv" ] || compgen -G "$1/$part/*/" >/dev/null || continue
+        exists "$1/$part.csv" "$1/$part"/*/ || continue
         echo "== $part"
         hpa evaluate --data "$1/$part" --out "$2/evaluation-$part" "${@:3}"
     done

@@ -114,8 +114,7 @@ def test_bad_options_are_refused(read, texts):
 
 
 def task_of(*options):
-    parser = command.parser("thing", "Does a thing.")
-    command.add_task(parser)
+    parser = command.parser("thing", "Does a thing.", "task")
     return parser.parse_args(map(str, options)).task
 
 
@@ -263,8 +262,7 @@ def test_a_crash_while_tensorflow_is_loaded_is_told():
 
 
 def test_a_bad_option_is_one_line(capsys):
-    parser = command.parser("thing", "Does a thing.")
-    command.add_task(parser)
+    parser = command.parser("thing", "Does a thing.", "task")
     with pytest.raises(SystemExit):
         parser.parse_args(["--task", "hep3"])
     assert len(capsys.readouterr().err.splitlines()) == 1

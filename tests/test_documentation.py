@@ -176,7 +176,7 @@ def test_the_examples_of_how_to_extend():
     finally:
         for table, known in zip(tables, before, strict=True):
             for name in [name for name in table if name not in known]:
-                del table._entries[name]
+                del table.data[name]
 
 
 def test_each_dependency_is_explained():

@@ -65,7 +65,7 @@ def toys(tmp_path, monkeypatch):
         (tmp_path / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     for registry in (NETWORKS, LOSSES, AUGMENTATIONS):
-        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+        monkeypatch.setattr(registry, "data", dict(registry.data))
     NETWORKS.register("dots", "toy_network:DOTS")
     LOSSES.register("squared", "toy_loss:SQUARED")
     AUGMENTATIONS.register("upside-down", "toy_augmentation:UPSIDE_DOWN")

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -134,16 +135,51 @@ def processes_at(folder):
     return found
 
 
-@needs_venv
-def test_one_network_of_hep2_that_fails_stops_the_others(drawn_cells, tmp_path):
-    options = "--size 32 --filters 4,8 --blocks 1,1 --epochs 1000 --batch-size 16"
-    code, _, err = run("hep2.sh", drawn_cells, "runs", folder=tmp_path, SEEDS="7 x", TRAIN_OPTIONS=options)
-    assert code == 2
-    assert "seed x: hpa.train: error: argument --seed" in err
-    deadline = time.monotonic() + 10
-    while (left := processes_at(tmp_path)) and time.monotonic() < deadline:
+def waited_for(wanted, seconds):
+    """Whether `wanted()` came true in so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not (found := wanted()) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not left
+    return found
+
+
+@needs_venv
+def test_one_network_of_hep2_that_dies_stops_the_others(drawn_cells, tmp_path):
+    options = "--size 32 --filters 4,8 --blocks 1,1 --epochs 1000 --batch-size 16"
+    variables = os.environ | {"SEEDS": "7 8", "TRAIN_OPTIONS": options}
+    command = ["bash", str(ROOT / "pipelines" / "hep2.sh"), str(drawn_cells), "runs"]
+    script = subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert waited_for((tmp_path / "runs" / "seed8" / "base" / "history.csv").exists, 300)
+    for process in processes_at(tmp_path):
+        if b"seed8" in Path("/proc", process, "cmdline").read_bytes():
+            os.kill(int(process), signal.SIGKILL)
+    assert script.wait(60) == 128 + signal.SIGKILL
+    assert waited_for(lambda: not processes_at(tmp_path), 10)
+
+
+@needs_venv
+def test_hep2_checks_its_networks_before_the_first_is_trained(drawn_cells, tmp_path):
+    code, _, err = run("hep2.sh", drawn_cells, "runs", folder=tmp_path, SEEDS="7 x")
+    assert code == 2
+    assert err.startswith("hpa.train: error: argument --seed")
+    assert err.endswith("nothing was trained: fix what is said above and run this again\n")
+    assert not (tmp_path / "runs").exists()
+
+
+@needs_venv
+@pytest.mark.parametrize("script", ["all_stages.sh", "kaggle.sh"])
+def test_options_of_later_stages_are_checked_before_the_base_models(drawn_data, tmp_path, script):
+    places = ["--data", drawn_data, "--runs", "runs"] if script == "all_stages.sh" else [drawn_data, "runs", "entry.csv"]
+    variables = {"PRESET": "report", "UPLOAD": "no", "VARIANTS": "0", "FINETUNE_OPTIONS": "--rate 1"}
+    code, _, err = run(script, *places, folder=tmp_path, **variables)
+    assert (code, err) == (2, "hpa.finetune: error: unrecognized arguments: --rate 1\n")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_names_of_folders_are_no_patterns(paper, tmp_path):
+    (tmp_path / "a[b]*" / "test" / "Golgi").mkdir(parents=True)
+    asked = paper("hep2_alexnet.sh", "a[b]*", "runs", folder=tmp_path)
+    assert [line.split()[3] for line in asked if "hpa.evaluate" in line] == ["a[b]*/test"]
 
 
 @needs_venv

@@ -1,5 +1,3 @@
-import argparse
-
 import numpy as np
 import pytest
 from scipy.stats import gmean
@@ -17,8 +15,7 @@ class Corners:
 
 
 def test_the_options_are_those_of_the_tables():
-    parser = argparse.ArgumentParser()
-    command.add_tta(parser)
+    parser = command.parser("thing", "Does a thing.", "tta tta-average")
     choices = {action.dest: action.choices for action in parser._actions}
     assert set(choices["tta"]) == set(VIEWS)
     assert set(choices["tta_average"]) == set(AVERAGES)

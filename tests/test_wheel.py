@@ -1,6 +1,7 @@
 """A wheel that is built from the tree works on another machine: installed, in an empty folder, without the tree."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -53,6 +54,18 @@ def test_the_wheel_has_types_and_licence(installed):
     assert (installed / "hpa" / "py.typed").is_file()
     [metadata] = installed.glob("hpa-*.dist-info/METADATA")
     assert "License-Expression: Apache-2.0\n" in metadata.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_ten_lines_of_the_readme(installed, run, tmp_path):
+    [lines] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    small = lines.replace("size=128, epochs=10", "size=80, epochs=1, batch_size=8, rows=40")
+    small = re.sub(r'finetune\("(\w+)"', r'finetune("\1", epochs=1', small)
+    assert small.count("epochs=1") == 4
+    run(installed / "bin" / "hpa", "draw", "--out", "data", "--train", "60", "--test", "12", "--size", "80")
+    assert "(12, 28)" in run(sys.executable, "-c", small).stdout
+    assert len((tmp_path / "submissions" / "entry.csv").read_text().splitlines()) == 13
+    assert (tmp_path / "curves.png").is_file()
 
 
 @pytest.mark.slow

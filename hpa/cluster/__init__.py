@@ -13,6 +13,7 @@ import itertools
 import logging
 import shlex
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from hpa import command
@@ -20,7 +21,8 @@ from hpa.cluster.plan import walk
 from hpa.errors import Failure
 from hpa.files import cores
 from hpa.options import add_settings, given_settings, in_presets
-from hpa.settings import NAMES, STAGES, SVM_KERNELS
+from hpa.settings import NAMES
+from hpa.stages import STAGES, SVM_KERNELS
 from hpa.training.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -36,14 +38,13 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the options."""
     parser = command.parser(
         "cluster",
-        "Do a whole competition: pack, train, fine-tune, predict, blend. plan prints the tasks, what each needs and what is "
-        "finished; run does them, one after the other or on a Ray cluster. The other options are those of hpa.train.",
+        "That is: pack, train, fine-tune, predict, blend. plan prints the tasks, what each needs and what is finished; run "
+        "does them, one after the other or on a Ray cluster. The other options are those of hpa.train.",
+        "task data runs tta tta-average",
     )
     parser.allow_abbrev = False
     add = parser.add_argument
     add("action", choices=("plan", "run"), help="print the plan, or carry it out")
-    command.add_task(parser)
-    command.add_folders(parser)
     add("--preset", metavar="NAME", help=f"where settings start from: {', '.join(PRESETS)}, or the name of a search")
     add(
         "--variants",
@@ -61,7 +62,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--finetune-options", type=shlex.split, default=[], metavar="'OPTIONS'", help="of hpa.finetune, for every stage")
     add("--svm", choices=SVM_KERNELS, help="give each run an SVM head at its end, too")
-    command.add_tta(parser)
     add("--rule", metavar="RULE", help="choose thresholds by this rule of hpa.thresholds; if not given, none are chosen")
     add(
         "--stage", choices=("last", "all", *STAGES), default="last", help="which stage of every run is predicted and blended"
@@ -72,6 +72,19 @@ def build_parser() -> argparse.ArgumentParser:
     add_settings(parser, [name for name in NAMES if name not in LISTED], in_presets, fold=True)
     where = parser.add_argument_group("cluster")
     add = where.add_argument
+    add(
+        "--address",
+        default="none",
+        metavar="none|local|auto|HOST:PORT",
+        help="where the tasks run: here, one after the other; on a Ray of this machine that ends with the command; on the "
+        "Ray cluster that this machine belongs to; on the one at an address",
+    )
+    add(
+        "--workers",
+        type=command.positive_integer,
+        metavar="N",
+        help="at most so many tasks at once; if not given, all that fit",
+    )
     add("--cores-per-task", type=command.positive_integer, metavar="N", help="if not given, all cores of this machine")
     add(
         "--gpus-per-task",
@@ -101,7 +114,9 @@ def work(options: argparse.Namespace) -> None:
             print(f"{number}  $ {task.typed}")
         print(f"\n{table(tasks, states(tasks))}")
         return
-    _report(tasks, _carry_out(options, tasks, finished(tasks)))
+    done = finished(tasks)
+    logger.info("%d of %d tasks are finished", len(done), len(tasks))
+    _report(tasks, _here(tasks, done) if options.address == "none" else _on_ray(options, tasks, done))
 
 
 def _asked(options: argparse.Namespace) -> Competition:
@@ -112,7 +127,7 @@ def _asked(options: argparse.Namespace) -> Competition:
     memory = int((options.memory_per_task or 0) * 2**30)
     return Competition(
         task=options.task,
-        task_text=command.text_of_task(options.task),
+        task_text=command.TEXT_OF_TASK[options.task],
         data=options.data,
         runs=options.runs,
         preset=options.preset,
@@ -130,18 +145,44 @@ def _asked(options: argparse.Namespace) -> Competition:
     )
 
 
-def _carry_out(options: argparse.Namespace, tasks: Sequence[Task], done: set[int]) -> Walk:
-    """Return how far the plan came."""
+def _here(tasks: Sequence[Task], done: set[int]) -> Walk:
+    """Do the tasks in this process; return how far the plan came."""
     from hpa.cluster.share import Inline, do
 
     counted = itertools.count(len(done) + 1)
 
-    def here(task: Task) -> None:
+    def work(task: Task) -> None:
         logger.info("\n[%d/%d] $ %s", next(counted), len(tasks), task.typed)
         do(task)
 
-    logger.info("%d of %d tasks are finished", len(done), len(tasks))
-    *_, last = walk(tasks, Inline(), here, lambda: 1, done)
+    *_, last = walk(tasks, Inline(), work, lambda: 1, done)
+    return last
+
+
+def _on_ray(options: argparse.Namespace, tasks: Sequence[Task], done: set[int]) -> Walk:
+    """Do the tasks on a Ray cluster; return how far the plan came."""
+    from hpa.cluster.live import Screen
+    from hpa.cluster.ray import connected
+    from hpa.cluster.share import do
+
+    options.runs.mkdir(parents=True, exist_ok=True)
+    screen, executor = Screen(tasks), ThreadPoolExecutor(1000)  # a thread only waits for its task
+    with connected(options.address, {"runs": options.runs, "data": options.data}, options.workers) as cluster:
+        cluster.require_room(tasks)
+        heaviest = max(tasks, key=lambda task: (task.gpus, task.cores))
+
+        def work(task: Task) -> None:
+            cluster.call(task, do, task)
+
+        def places() -> int:
+            return cluster.places(heaviest)
+
+        try:
+            with screen.live:
+                for last in walk(tasks, executor, work, places, done, beat=1):
+                    screen.show(last, cluster.read_messages(), max(1, places() // 2))
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
     return last
 
 
@@ -170,6 +211,4 @@ def _gpus(text: str) -> float:
     return number
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    return command.run(build_parser(), work, argv)
+main = command.main(__name__, build_parser, work)

@@ -14,7 +14,7 @@ from hpa.errors import BadInput
 from hpa.options import as_text, given_settings, option
 from hpa.registry import NETWORKS
 from hpa.runs.folder import is_finished, read_history
-from hpa.settings import STAGES, fold_name, run_name
+from hpa.stages import STAGES, fold_name, run_name
 from hpa.tasks import Task as Classification
 from hpa.training.plan import base_run, plan, stage_run
 from hpa.training.resolve import resolve

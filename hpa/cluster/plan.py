@@ -125,11 +125,13 @@ def walk(
         beat: yield at least every so many seconds; None for changes only.
     """
     queue, state = Queue(tasks, [1.0] * len(tasks), done), Walk(set(done), {}, {})
-    yield state
-    while queue or state.running:
+    while True:
         while queue and len(state.running) < max(1, places()):
             number = queue.take()
             state.running[executor.submit(work, tasks[number])] = number
+        yield state
+        if not state.running:
+            return
         for future in wait(state.running, beat, FIRST_COMPLETED).done:
             number = state.running.pop(future)
             if error := future.exception():
@@ -137,7 +139,6 @@ def walk(
             else:
                 state.done.add(number)
                 queue.finish(number)
-        yield state
 
 
 def makespan(tasks: Sequence[Task], seconds: Sequence[float], places: int) -> float:
@@ -154,8 +155,9 @@ def makespan(tasks: Sequence[Task], seconds: Sequence[float], places: int) -> fl
         while queue and len(running) < places:
             number = queue.take()
             heapq.heappush(running, (now + seconds[number], number))
-        now, number = heapq.heappop(running)
-        queue.finish(number)
+        now = running[0][0]
+        while running and running[0][0] == now:  # what ends at the same time is over before anything begins
+            queue.finish(heapq.heappop(running)[1])
     return now
 
 

@@ -62,12 +62,9 @@ def read_channel(file: Path) -> np.ndarray:
     A colour file is read if only one of its channels holds anything, or all are equal. An alpha channel is ignored. Fewer
     than 8 bits are spread over 8.
 
-    Returns:
-        uint8 or uint16 array [H, W], with the numbers that the file holds.
-
-    Raises:
-        BadInput: if the file is truncated, damaged, absent, no file, too large for the memory, in true colour, of other
-            numbers than 8 or 16 bits, of another format or codec, or holds more than one image.
+    Returns uint8 or uint16 [H, W], with the numbers that the file holds, and raises BadInput if the file is truncated,
+    damaged, absent, no file, too large for the memory, in true colour, of other numbers than 8 or 16 bits, of another format
+    or codec, or holds more than one image.
     """
     try:
         data = _read(file)
@@ -104,19 +101,7 @@ def _decoder(name: str, data: bytes) -> Callable[[str, bytes], np.ndarray]:
 
 
 def _decode_png(name: str, data: bytes) -> np.ndarray:
-    pieces, frames = _png_pieces(name, data)
-    _require_fits(name, int.from_bytes(data[16:20]), int.from_bytes(data[20:24]), bytes_per_pixel=4)
-    if frames > 1:
-        raise _several(name, f"{frames} frames of an animation")
-    image = imagecodecs.png_decode(b"".join(pieces))
-    return image[..., 0] if image.ndim == 3 and image.shape[-1] == 2 else image
-
-
-def _png_pieces(name: str, data: bytes) -> tuple[list[bytes], int]:
-    """Return the pieces of a PNG that make its pixels, and how many frames it says that it has.
-
-    Of the others, such as a profile of colours, libpng prints what it does not like.
-    """
+    """Decode the pieces of a PNG that make its pixels; of others, such as a profile of colours, libpng prints complaints."""
     place, pieces, frames = len(PNG), [PNG], 1
     while data[place : place + 12] != PNG_END:
         length, kind = int.from_bytes(data[place : place + 4]), data[place + 4 : place + 8]
@@ -128,7 +113,11 @@ def _png_pieces(name: str, data: bytes) -> tuple[list[bytes], int]:
         if kind[:1].isupper():
             pieces.append(piece)
         place += length + 12
-    return [*pieces, PNG_END], frames
+    _require_fits(name, int.from_bytes(data[16:20]), int.from_bytes(data[20:24]), bytes_per_pixel=4)
+    if frames > 1:
+        raise _several(name, f"{frames} frames of an animation")
+    image = imagecodecs.png_decode(b"".join([*pieces, PNG_END]))
+    return image[..., 0] if image.ndim == 3 and image.shape[-1] == 2 else image
 
 
 def _decode_bmp(name: str, data: bytes) -> np.ndarray:
@@ -152,9 +141,8 @@ def _decode_jpeg(name: str, data: bytes) -> np.ndarray:
 def decode_jpeg(data: bytes) -> np.ndarray:
     """Return a JPEG as uint8 [H, W] or, if it has colours, [H, W, 3]: blue, green, red.
 
-    Raises:
-        ValueError: if libjpeg has a warning, or zeros stand where no image has them. The code recovers after a hole, often
-            with the right number of pixels, so libjpeg may not notice.
+    Raises ValueError if libjpeg has a warning, or zeros stand where no image has them. The code recovers after a hole, often
+    with the right number of pixels, so libjpeg may not notice.
     """
     if HOLE in data and not _may_have_zeros(data):
         raise ValueError("hole")
@@ -209,18 +197,13 @@ def _only_page(name: str, tiff: tifffile.TiffFile) -> tifffile.TiffPage:
     pages = [page for page in present if not (page.is_reduced or page.is_mask)] or [tiff.pages.first]
     [page, *others] = pages
     images = max(len(pages), int((tiff.imagej_metadata or {}).get("images", 1)))  # ImageJ has large stacks in one page
-    if others or images > 1 or page.imagedepth > 1:
-        raise _several(name, _stack_in_words(tiff) or f"{max(images, page.imagedepth)} pages")
-    return page
-
-
-def _stack_in_words(tiff: tifffile.TiffFile) -> str:
-    """Return how many channels, slices and time points a microscope's TIFF says that it holds; "" if it does not say."""
-    try:
+    if not others and images == 1 and page.imagedepth == 1:
+        return page
+    axes: dict[str, int] = {}
+    with contextlib.suppress(Exception):  # the description may hold anything
         axes = dict(zip(tiff.series[0].axes, tiff.series[0].shape, strict=True))
-    except Exception:  # the description may hold anything
-        return ""
-    return " and ".join(f"{axes[letter]} {word}" for letter, word in STACKED.items() if axes.get(letter, 1) > 1)
+    stack = " and ".join(f"{axes[letter]} {word}" for letter, word in STACKED.items() if axes.get(letter, 1) > 1)
+    raise _several(name, stack or f"{max(images, page.imagedepth)} pages")
 
 
 def _require_no_holes(page: tifffile.TiffPage) -> None:

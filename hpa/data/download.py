@@ -56,17 +56,9 @@ def download(table: SampleTable, data: Path, base_url: str, rate: float, size: i
 
     Every image is written whole and its checksum after it. Those that agree with their checksums are not fetched again. At
     the end, also of an interrupted download, `<data>/external.csv` has the rows of which all colours are there: those that
-    it had, then the table's. `<data>/external-failed.csv` has the ids that failed, with the reason.
-
-    Args:
-        table: ids and targets of the samples.
-        data: folder of the data.
-        base_url: where the folders of the antibodies lie; http or https.
-        rate: requests a second, at most.
-        size: side in pixels to which larger images are shrunk.
-
-    Returns:
-        The reason for each id that failed.
+    it had, then the table's. `<data>/external-failed.csv` has the ids that failed, with the reason, which are returned too.
+    `base_url` is where the folders of the antibodies lie, `rate` the most requests a second, and `size` the side in pixels
+    to which larger images are shrunk.
 
     Raises:
         BadInput: before anything is written, naming every id of another form; for a base that is no web address; or if
@@ -76,6 +68,7 @@ def download(table: SampleTable, data: Path, base_url: str, rate: float, size: i
     """
     paths = _paths(table.ids.tolist())
     base_url = encoded_address(base_url)
+    paths = {identifier: f"{base_url}/{path}" for identifier, path in paths.items()}
     folder, labels = data / EXTERNAL, data / f"{EXTERNAL}.csv"
     failed: dict[str, str] = {}
     if labels.exists() and not (folder / CHECKSUMS).exists():
@@ -91,7 +84,7 @@ def download(table: SampleTable, data: Path, base_url: str, rate: float, size: i
         there = _check(folder)
         try:
             with open(folder / CHECKSUMS, "a", encoding="utf-8") as checksums:
-                _fetch_all(paths, folder, base_url, rate, size, there, checksums, failed)
+                _fetch_all(paths, folder, rate, size, there, checksums, failed)
         finally:
             _write_labels(labels, table, earlier, there)
             with written_whole(data / f"{EXTERNAL}-failed.csv") as temporary:
@@ -131,29 +124,16 @@ def _check(folder: Path) -> set[str]:
     path = folder / CHECKSUMS
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     digest_of = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    found = map_in_threads(lambda name: _digest(folder / name), list(digest_of), "checking")
-    whole = {name: digest for (name, digest), now in zip(digest_of.items(), found, strict=True) if now and now == digest}
+    there = [name for name in digest_of if (folder / name).is_file()]
+    found = map_in_threads(lambda name: file_digest(folder / name), there, "checking")
+    whole = {name: now for name, now in zip(there, found, strict=True) if now == digest_of[name]}
     with written_whole(path) as temporary:
         temporary.write_text("".join(f"{digest}  {name}\n" for name, digest in whole.items()), encoding="utf-8")
     return set(whole)
 
 
-def _digest(path: Path) -> str:
-    try:
-        return file_digest(path)
-    except OSError:  # deleted since, or never whole
-        return ""
-
-
 def _fetch_all(
-    paths: dict[str, str],
-    folder: Path,
-    base_url: str,
-    rate: float,
-    size: int,
-    there: set[str],
-    checksums: TextIO,
-    failed: dict[str, str],
+    paths: dict[str, str], folder: Path, rate: float, size: int, there: set[str], checksums: TextIO, failed: dict[str, str]
 ) -> None:
     """Fetch all colours of all samples; add the names of the images to `there` and the reasons of failures to `failed`."""
     stop, writing = threading.Event(), threading.Lock()
@@ -163,10 +143,10 @@ def _fetch_all(
         for colour in HPA.channels:
             name = f"{identifier}_{colour}.png"
             if name not in there:
-                image = _fetch(f"{base_url}/{paths[identifier]}_{colour}.jpg", colour, size, server, pause, stop)
+                image = _fetch(f"{paths[identifier]}_{colour}.jpg", colour, size, server, pause, stop)
                 write_image(folder / name, image)
                 with writing:
-                    checksums.write(f"{_digest(folder / name)}  {name}\n")
+                    checksums.write(f"{file_digest(folder / name)}  {name}\n")
                     checksums.flush()
                     there.add(name)
 

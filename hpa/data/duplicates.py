@@ -47,15 +47,10 @@ BLOCK = 2048  # images that are compared with as many others at a time; bounds t
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """What images are compared by; the images themselves need not stay in memory.
+    """What images are compared by; the images themselves need not stay in memory."""
 
-    Attributes:
-        digests: bytes array [n]: BLAKE2b of the shape and all pixels.
-        thumbnails: uint8 array [n, SIDE, SIDE, C].
-    """
-
-    digests: np.ndarray
-    thumbnails: np.ndarray
+    digests: np.ndarray  # bytes [n]: BLAKE2b of the shape and all pixels
+    thumbnails: np.ndarray  # uint8 [n, SIDE, SIDE, C]
 
 
 @dataclass(frozen=True)
@@ -76,12 +71,9 @@ class Copies:
 
 
 def read_sets(data: Path, task: Task) -> dict[str, SampleTable]:
-    """Read the samples of those of the sets train, external ones, validation and test that are there.
+    """Read the samples of the sets that are there; raise BadInput if there is none, or a table is faulty.
 
     The test set may lack labels. An external set without labels, as a killed download leaves it, is ignored.
-
-    Raises:
-        BadInput: if none of them is there, or a table is faulty.
     """
     external, sets = external_sets(data), {}
     for name in ("train", *external, "validation", "test"):
@@ -96,20 +88,12 @@ def read_sets(data: Path, task: Task) -> dict[str, SampleTable]:
 
 
 def copies_table(data: Path, sets: dict[str, SampleTable], task: Task) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Find the copies within and across sets.
-
-    Args:
-        data: the folder that holds the sets.
-        sets: the samples of each (see `read_sets`).
-        task: gives channels and class names.
+    """Find the copies within and across the sets of a data folder; raise BadInput if files are missing or cannot be used.
 
     Returns:
         A frame with a row for every sample that has a copy, group by group: `Id`; `group`, from 0; `set`; `kind`, "exact"
         if another sample has the same pixels, else "near"; `label`, the class names, or "" where unknown; and `files`, the
         channels' files. And the frame of `count_pairs`.
-
-    Raises:
-        BadInput: if files are missing or cannot be used.
     """
     files = [sample for name, table in sets.items() for sample in find_files(data / name, table.ids, task, whole=True)]
     labels = [[""] * len(each) if each.targets is None else name_labels(each.targets, task) for each in sets.values()]
@@ -132,10 +116,7 @@ def copies_table(data: Path, sets: dict[str, SampleTable], task: Task) -> tuple[
 def count_pairs(copies: Copies, sets: Sequence[str], set_of_row: np.ndarray) -> pd.DataFrame:
     """Count the pairs of images that are copies of each other, not only of a third.
 
-    Args:
-        copies: of n images.
-        sets: the names of the sets.
-        set_of_row: integers [n], the set of each image, a number into `sets`.
+    `set_of_row`, integers [n], has the set of each image, a number into the names in `sets`.
 
     Returns:
         A frame with the columns `kind`, "exact" for the same pixels, else "near"; `sets`, such as "within train" or "train +
@@ -158,11 +139,7 @@ def count_pairs(copies: Copies, sets: Sequence[str], set_of_row: np.ndarray) -> 
 
 
 def label_clashes(copies: pd.DataFrame) -> dict[int, str]:
-    """Say for every group of copies whose labels differ which sample has which; unknown labels clash with none.
-
-    Args:
-        copies: a frame with the columns `Id`, `group`, `set` and `label`, such as `copies_table` returns.
-    """
+    """Say for every group of `copies_table` whose labels differ which sample has which; unknown labels clash with none."""
     labelled = copies[copies["label"] != ""]
     clashing = labelled[labelled.groupby("group")["label"].transform("nunique") > 1].groupby("group")
     return {group: ", ".join(f"{row.set} {row.Id} {row.label}" for row in rows.itertuples()) for group, rows in clashing}
@@ -174,13 +151,9 @@ def name_labels(targets: np.ndarray, task: Task) -> list[str]:
 
 
 def read_fingerprints(files: Sequence[Sequence[Path]]) -> Fingerprints:
-    """Decode every sample once, on all cores, and keep 2.3 kB a channel of it.
+    """Decode every sample, its channels' files, once, on all cores, and keep 2.3 kB a channel of it.
 
-    Args:
-        files: at least one sample, each with its channels' files.
-
-    Raises:
-        BadInput: naming every sample that cannot be read.
+    Raises BadInput naming all that cannot be read.
     """
     ranges = measure("images", files)
     thumbnails = np.empty((len(files), SIDE, SIDE, len(files[0])), np.uint8)
@@ -209,10 +182,7 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
 
 
 def find_copies(fingerprints: Fingerprints) -> Copies:
-    """Find the groups of exact and near-exact copies; a copy of a copy is in the same group.
-
-    An image of one even tone has exact copies only.
-    """
+    """Find the groups of copies; a copy of a copy is in the same group. An image of one even tone has exact copies only."""
     _, first, picture = np.unique(fingerprints.digests, return_index=True, return_inverse=True)
     near = near_pairs(fingerprints.thumbnails[first])
     graph = coo_array((np.ones(len(near), bool), near.T), (len(first), len(first)))
@@ -221,13 +191,9 @@ def find_copies(fingerprints: Fingerprints) -> Copies:
 
 
 def near_pairs(thumbnails: np.ndarray) -> np.ndarray:
-    """Compare all images with each other, but those that are in one group of more than `LARGE_GROUP` already.
+    """Compare all images with each other, except those that are in one group of more than `LARGE_GROUP` already.
 
-    Args:
-        thumbnails: uint8 array [n, SIDE, SIDE, C].
-
-    Returns:
-        int64 array [pairs, 2] of rows, the lower one first.
+    Returns int64 [pairs, 2], rows of the thumbnails with the lower one first.
     """
     rows = len(thumbnails)
     coarse = np.array([_coarse(image) for image in thumbnails])

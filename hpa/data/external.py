@@ -36,17 +36,11 @@ def read_external(data: Path, task: Task) -> dict[str, SampleTable]:
 def warn_of_tested(data: Path, ids: Mapping[str, np.ndarray], task: Task) -> None:
     """Log a warning, once a process, if ids of some sets are in the test set too: how many, and the first of them.
 
-    They are most likely the same images, which makes a score on the test set too good.
-
-    Args:
-        data: folder of the data. A test set that is absent or faulty is ignored here; its reader raises.
-        ids: the str array [n] of each set under its name.
-        task: what is classified.
+    They are most likely the same images, which makes a score on the test set too good. `ids` has those of each set under its
+    name. A test set that is absent or faulty is ignored here; its reader raises.
     """
-    if not has_test_set(data):
-        return
     try:
-        tested = read_ids(data, task)
+        tested = read_ids(data, task) if has_test_set(data) else np.array([])
     except BadInput:
         return
     for name, own in ids.items():
@@ -62,19 +56,14 @@ def warn_of_tested(data: Path, ids: Mapping[str, np.ndarray], task: Task) -> Non
 def merge(sets: dict[str, SampleTable], task: Task) -> SampleTable:
     """Return the samples of labelled sets, one after the other.
 
-    Args:
-        sets: each set under its name, `"train"` and `"external"` say.
-        task: what is classified.
-
     Raises:
         BadInput: naming every id that is in two sets, and the labels that it has there if they differ.
     """
     merged = concatenate(sets.values())
     repeated = merged.at(np.flatnonzero(pd.Series(merged.ids).duplicated(keep=False)))
+    labels_of_id = pd.Series(name_labels(repeated.known_targets, task), repeated.ids).groupby(level=0, sort=False)
     faults = []
-    for identifier, labels in pd.Series(name_labels(repeated.known_targets, task), repeated.ids).groupby(
-        level=0, sort=False
-    ):
+    for identifier, labels in labels_of_id:
         clash = f" with other labels ({'; '.join(labels)})" if len(set(labels)) > 1 else ""
         fix = "but ids are distinct over all sets; rename one, or delete it if it is the same image"
         faults.append(f"id {shown(identifier)} is in two of them{clash}, {fix}")

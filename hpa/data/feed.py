@@ -12,8 +12,7 @@ import cv2
 import numpy as np
 
 from hpa.backend import backend
-from hpa.data.augment import augment
-from hpa.data.images import resized
+from hpa.data.augment import aligned, augment, by_fours
 from hpa.data.mixing import mix
 from hpa.data.sampling import epoch_items
 from hpa.data.store import Joined
@@ -24,9 +23,13 @@ Batches = Iterable[tuple[Any, ...]]  # of arrays, or of TensorFlow's tensors
 SMALL = 0.72  # of the side, and so half of the pixels
 
 
-def smaller(image: np.ndarray) -> np.ndarray:
-    """Return an image, uint8 [S, S, C], at `SMALL` of its side."""
-    return np.dstack([resized(channel, round(SMALL * len(image))) for channel in cv2.split(image)])
+def smaller(images: np.ndarray) -> np.ndarray:
+    """Return images, uint8 [B, S, S, C], at `SMALL` of their side."""
+    side = round(SMALL * images.shape[1])
+    small = aligned((len(images), side, side, images.shape[-1]))
+    for image, out in zip(images, small, strict=True):
+        by_fours(lambda part, dst: cv2.resize(part, (side, side), dst=dst, interpolation=cv2.INTER_AREA), image, out)
+    return small
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,10 @@ class Feed:
     weights: np.ndarray | None = None
     small_epochs: int = 0
 
+    def __post_init__(self) -> None:
+        """Keep OpenCV from sharing each image out among threads, as several already make batches."""
+        cv2.setNumThreads(1)
+
     def order(self, epoch: int) -> np.ndarray:
         """Return the items of an epoch in their order, int64 [epoch_size(factors)].
 
@@ -70,9 +77,9 @@ class Feed:
     def load(self, epoch: int, items: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return the batch of some items: images uint8 [B, S, S, C], targets float32 [B, classes], if any weights [B]."""
         chosen = items % len(self.images)
-        varied = augment(self.images[chosen], items, self.augmentation, self.seed, epoch)
+        varied = augment(self.images, items, self.augmentation, self.seed, epoch, chosen)
         if epoch < self.small_epochs:
-            varied = np.stack([smaller(image) for image in varied])
+            varied = smaller(varied)
         truth = self.targets[chosen].astype(np.float32)
         if self.weights is not None:  # mixed as one more column of the targets
             truth = np.column_stack([truth, self.weights[chosen].astype(np.float32)])

@@ -14,14 +14,13 @@ from hpa.errors import BadInput, refuse, shown
 def read_groups(groups: str | None, ids: np.ndarray) -> np.ndarray | None:
     """Return the group of every row, int64 [n], or None if there are no groups.
 
-    Args:
-        groups: None, or one of these, or several separated by commas, where rows that any of them joins are together:
-            `"antibodies"`, for ids such as `<antibody>_<plate>_<well>_<field>`: the part before the first underscore;
-            `"neighbours-<n>"`, for ranges of n neighbouring ids, where ids are numbers: cells of one specimen have
-            neighbouring ids, so a split by ranges keeps most specimens on one side; or a CSV with the columns `Id` and
-            `group`, such as `hpa.duplicates` writes, where there is also a `set`: rows that it does not name are groups of
-            their own.
-        ids: str array [n].
+    Groups are one of these, or several separated by commas. Rows that any of them puts together are together.
+
+    - `"antibodies"`, for ids such as `<antibody>_<plate>_<well>_<field>`: the part before the first underscore;
+    - `"neighbours-<n>"`, where ids are numbers: ranges of n neighbouring ids. Cells of one specimen have neighbouring ids,
+      so a split by ranges keeps most specimens in one part;
+    - a CSV with the columns `Id` and `group`, and maybe `set`, such as `hpa.duplicates` writes. Rows that it does not name
+      are groups of their own.
 
     Raises:
         BadInput: if no id has an antibody, ids are not numbers where ranges are asked for, or the file cannot be read,

@@ -22,15 +22,10 @@ FULL: Interval = (0, 65535)
 
 @dataclass(frozen=True)
 class Sample:
-    """The decoded files of one sample.
-
-    Attributes:
-        files: the file of each channel.
-        channels: uint8 or uint16 array [H, W] of each, with the numbers that the file holds.
-    """
+    """The decoded files of one sample, one for each channel."""
 
     files: Sequence[Path]
-    channels: list[np.ndarray]
+    channels: list[np.ndarray]  # uint8 or uint16 [H, W], with the numbers that the file holds
 
     @property
     def facts(self) -> list[int]:
@@ -38,13 +33,10 @@ class Sample:
         return [*self.channels[0].shape, *(int(channel.max()) for channel in self.channels)]
 
     def image(self, size: int | None, ranges: Sequence[Interval | None] | None = None) -> np.ndarray:
-        """Return the channels stacked, uint8 [H, W, channels].
+        """Return the channels stacked, uint8 [H, W, channels], `resized` to a size in pixels if one is given.
 
-        Args:
-            size: side in pixels to resize to, by area averaging where the image shrinks and bilinearly where it grows; None
-                keeps the size that the files have.
-            ranges: the interval that is scaled to 0 to 255 of each channel of 16-bit files, and None for each one of 8-bit
-                files; None to take what comes, with all 16 bits scaled to 8.
+        `ranges` has for each channel the interval of 16-bit files that is scaled to 0 to 255, or None for 8-bit files.
+        Without ranges all 16 bits are scaled to 8.
 
         Raises:
             BadInput: if a file has other bits than the ranges say.
@@ -55,11 +47,7 @@ class Sample:
 
 
 def read_sample(files: Sequence[Path]) -> Sample:
-    """Decode the channel files of one sample, one grey image each.
-
-    Raises:
-        BadInput: if a file cannot be decoded or used (see `read_channel`), or the files differ in size.
-    """
+    """Decode the channel files of one sample; raise BadInput if one cannot be used (see `read_channel`) or sizes differ."""
     channels = [read_channel(file) for file in files]
     if len({channel.shape for channel in channels}) > 1:
         found = ", ".join(f"{file.name} {c.shape[1]}x{c.shape[0]}" for file, c in zip(files, channels, strict=True))
@@ -75,11 +63,7 @@ def read_image(
 
 
 def in_8_bits(file: Path, channel: np.ndarray, interval: Interval | None) -> np.ndarray:
-    """Return a channel, uint8 or uint16 [H, W], as uint8: 16 bits with the ends of their interval as 0 and 255.
-
-    Raises:
-        BadInput: if the file has 16 bits and no interval, or 8 bits and one.
-    """
+    """Return a channel, uint8 or uint16 [H, W], as uint8: 16 bits with the ends of their interval as 0 and 255."""
     if channel.dtype == np.uint8 and interval is None:
         return channel
     if interval is None:

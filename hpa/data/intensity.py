@@ -53,11 +53,7 @@ def range_of_training_set(data: Path, ids: np.ndarray, task: Task, runs: Path) -
 
 
 def stated_range(intervals: Sequence[Interval | None], task: Task) -> Ranges:
-    """Return the intensity range that a setting states: its one interval for all channels, or one for each.
-
-    Raises:
-        BadInput: if it has neither one nor as many as the task has channels.
-    """
+    """Return the intensity range that a setting states, of one interval for all channels or one for each, else BadInput."""
     channels = len(task.channels)
     if len(intervals) not in (1, channels):
         fault = f"{len(intervals)} intervals for {channels} channels; give one for all, or for each"
@@ -77,12 +73,8 @@ def first_bits(files: Sequence[Sequence[Path]]) -> Ranges | None:
 def measure(source: object, files: Sequence[Sequence[Path]]) -> Ranges | None:
     """Count the numbers of all pixels, on all cores, and return the range that all but the outermost ones lie in.
 
-    Args:
-        source: where the files are, for messages.
-        files: the channel files of each sample.
-
-    Returns:
-        For each channel the lowest and the highest number, or None for 8 bits; None if all channels have 8 bits.
+    That is for each channel the lowest and the highest number, or None for 8 bits; None if all channels have 8 bits. `files`
+    has the channel files of each sample, and messages name their `source`.
 
     Raises:
         BadInput: naming every file that cannot be used or has other bits than the first sample's.
@@ -118,12 +110,8 @@ def _robust_range(counts: np.ndarray) -> Interval:
 def remark(source: Path, names: Sequence[str], facts: np.ndarray, task: Task, ranges: Sequence[Interval | None]) -> None:
     """Log a warning, once a process, if images are not square, and one if a channel of the set is dim.
 
-    Args:
-        source: where the images are.
-        names: the first file of each sample.
-        facts: int array [n, 2 + channels]: height, width, and the brightest number of each channel.
-        task: gives the names of the channels.
-        ranges: what each channel is scaled by.
+    `names` has the first file of each sample. `facts`, int [n, 2 + channels], has height, width, and the brightest number of
+    each channel. `ranges` is what each channel is scaled by.
     """
     if not len(facts):
         return

@@ -26,11 +26,7 @@ UNDECODED = re.compile("[\udc80-\udcff]")  # how Python reads a byte of a name t
 
 
 def find_folders(folder: Path) -> list[Path]:
-    """Return the folders in a folder, by name, without hidden ones.
-
-    Raises:
-        BadInput: if the folder cannot be listed.
-    """
+    """Return the folders in a folder, by name, without hidden ones; raise BadInput if it cannot be listed."""
     return sorted(Path(entry) for entry in _listed(folder) if entry.is_dir())
 
 
@@ -57,10 +53,8 @@ def list_images(folder: Path) -> list[Path]:
     """
     files = sorted(_files_in(folder, EXTENSIONS), key=lambda file: (file.parent == folder, str(file)))
     odd = [os.fsencode(file.relative_to(folder)) for file in files if UNDECODED.search(file.name)]
-    refuse(
-        folder,
-        [f"{name.decode(errors='backslashreplace')} has a name that is not valid UTF-8; rename it" for name in sorted(odd)],
-    )
+    named = [name.decode(errors="backslashreplace") for name in sorted(odd)]
+    refuse(folder, [f"{name} has a name that is not valid UTF-8; rename it" for name in named])
     return files
 
 
@@ -75,10 +69,8 @@ def describe_unread(folder: Path, task: Task) -> str:
     images = list_images(folder)
     if images:
         ends = " or ".join(f"{suffix}.png" for suffix in task.suffixes)
-        return (
-            f"holds {len(images)} image{'s' if len(images) > 1 else ''}, such as {images[0].name}, but none ends in {ends}; "
-            f"rename them, or give the task file the right suffixes = [...]"
-        )
+        found = f"holds {len(images)} image{'s' if len(images) > 1 else ''}, such as {images[0].name}"
+        return f"{found}, but none ends in {ends}; rename them, or give the task file the right suffixes = [...]"
     others = Counter(file.suffix.lower() for file in _files_in(folder, OTHER_EXTENSIONS))
     if not others:
         return ""
@@ -94,9 +86,8 @@ def list_ids(folder: Path, task: Task) -> list[str]:
             format.
     """
     files = _files_of_stems(folder)
-    refuse(
-        folder, [_same_name(folder, files[stem]) for stem in sorted(files) if len(files[stem]) > 1 and _ids_of([stem], task)]
-    )
+    several = [stem for stem in sorted(files) if len(files[stem]) > 1 and _ids_of([stem], task)]
+    refuse(folder, [_same_name(folder, files[stem]) for stem in several])
     return _ids_of(files, task)
 
 
@@ -133,7 +124,7 @@ def find_files(folder: Path, ids: Iterable[str], task: Task, whole: bool = False
             files.append([present[stem][-1] for stem in stems])
             used.update(stems)
     if faults and not _ids_of(present, task) and (reason := describe_unread(folder, task)):
-        faults = [reason]  # which every missing file is a consequence of
+        faults = [reason]  # the cause of every missing file
     refuse(folder, faults)
     if whole and (rowless := _ids_of(present.keys() - used, task)):
         say_once(f"{folder}: samples without a row in the table are left out: {len(rowless)} ({first_of(rowless)})")
@@ -155,9 +146,8 @@ def stamp(files: Sequence[Path], made_of: object = None) -> int:
         stats = [(file.name, stat.st_size, stat.st_mtime_ns) for file in files for stat in [os.stat(file)]]
     except OSError:  # a link to nowhere, say: decoding will tell
         return 1
-    return (
-        int.from_bytes(hashlib.blake2b(repr((made_of, stats)).encode(errors="surrogateescape"), digest_size=8).digest()) | 1
-    )
+    text = repr((made_of, stats)).encode(errors="surrogateescape")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) | 1
 
 
 def _same_name(folder: Path, files: list[Path]) -> str:

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.random import Generator
 
+from hpa.data.augment import aligned
 from hpa.registry import MIXINGS
 
 Batch = tuple[np.ndarray, np.ndarray]
@@ -30,10 +31,9 @@ def mix_up(images: np.ndarray, targets: np.ndarray, generator: Generator) -> Bat
 
     partners = generator.permutation(len(images))
     shares = generator.beta(0.3, 0.3, len(images))
-    mixed = np.empty_like(images)
+    mixed = aligned(images.shape)
     for place, (partner, share) in enumerate(zip(partners, shares, strict=True)):
-        faded = cv2.addWeighted(images[place], share, images[partner], 1 - share, 0)
-        mixed[place] = faded.reshape(images.shape[1:])  # OpenCV drops the axis of a single channel
+        cv2.addWeighted(images[place], share, images[partner], 1 - share, 0, dst=mixed[place])
     return mixed, _weighted(targets, np.stack([np.arange(len(images)), partners]), np.stack([shares, 1 - shares]))
 
 
@@ -49,7 +49,8 @@ def cutmix(images: np.ndarray, targets: np.ndarray, generator: Generator) -> Bat
     centers = generator.uniform(0, side, (count, 2))
     halves = side / 2 * np.sqrt(1 - generator.beta(1, 1, (count, 1)))
     starts, ends = (np.rint(edges).clip(0, side).astype(int) for edges in (centers - halves, centers + halves))
-    mixed = images.copy()
+    mixed = aligned(images.shape)
+    mixed[:] = images
     for place, (partner, (top, left), (bottom, right)) in enumerate(zip(partners, starts, ends, strict=True)):
         mixed[place, top:bottom, left:right] = images[partner, top:bottom, left:right]
     shares = (ends - starts).prod(axis=1) / side**2
@@ -67,7 +68,8 @@ def mosaic(images: np.ndarray, targets: np.ndarray, generator: Generator) -> Bat
     count, side = images.shape[:2]
     sources = np.stack([np.arange(count), *(generator.permutation(count) for _ in range(3))])
     middles = np.rint(side * generator.uniform(0.2, 0.8, (count, 2))).astype(int)
-    mixed = images.copy()
+    mixed = aligned(images.shape)
+    mixed[:] = images
     for place, ((_, above_right, below_left, below_right), (y, x)) in enumerate(zip(sources.T, middles, strict=True)):
         mixed[place, :y, x:] = images[above_right, :y, x:]
         mixed[place, y:, :x] = images[below_left, y:, :x]

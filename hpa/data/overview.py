@@ -25,20 +25,10 @@ PICTURE_BYTES = 60, 120
 
 
 def write_overview_of(path: Path, data: Path, task: Task, size: int, seed: int) -> str:
-    """Do `write_overview` for the first training sample; what it is mixed with comes from all over the training table.
+    """Do `write_overview` for the first training sample, `size` pixels wide, and return what is shown, for people.
 
-    Args:
-        path: the PNG file to write.
-        data: folder of the data.
-        task: what is classified.
-        size: side of an image in pixels.
-        seed: the seed of the variations.
-
-    Returns:
-        What is shown and what is left out, for people.
-
-    Raises:
-        BadInput: if a table or an image cannot be used, or the picture would be too large for the memory.
+    What it is mixed with comes from all over the training table. Raises BadInput if a table or an image cannot be used, or
+    the picture would be too large for the memory.
     """
     of_picture, of_channel = OVERVIEW_BYTES
     require_picture(size, of_picture + of_channel * len(task.channels), "a picture of images")
@@ -49,10 +39,9 @@ def write_overview_of(path: Path, data: Path, task: Task, size: int, seed: int) 
     images = np.stack([read_image(each, size, ranges) for each in files])
     write_overview(path, images, table.known_targets[rows].astype(np.float32), seed)
     text = f"{path}: sample {table.ids[0]} and {VARIATIONS} variations of it by each augmentation"
-    if missing := AUGMENTATIONS.keys() - policies_for(images.shape[-1]):
-        text += (
-            f"\nleft out: {', '.join(sorted(missing))}; they need three colour channels, this task has {images.shape[-1]}"
-        )
+    channels = images.shape[-1]
+    if missing := AUGMENTATIONS.keys() - policies_for(channels):
+        text += f"\nleft out: {', '.join(sorted(missing))}; they need three colour channels, this task has {channels}"
     return text
 
 
@@ -60,15 +49,7 @@ def write_overview(path: Path, images: np.ndarray, targets: np.ndarray, seed: in
     """Write a picture with a row for every policy that the images' channels allow, and one for every mixing.
 
     A row has its name, the first image as it is, and eight variations of it; a mixing takes what it adds from the others.
-
-    Args:
-        path: the PNG file to write.
-        images: uint8 array [n, S, S, C], shown as `for_people` says.
-        targets: float32 array [n, classes].
-        seed: the seed of the variations.
-
-    Raises:
-        BadInput: if `path` has no suffix that OpenCV can write.
+    Images are uint8 [n, S, S, C], shown as `for_people` says, and targets float32 [n, classes].
     """
     items = np.arange(VARIATIONS)
 
@@ -90,7 +71,7 @@ def write_overview(path: Path, images: np.ndarray, targets: np.ndarray, seed: in
 
 
 def write_picture_of(path: Path, data: Path, task: Task, size: int, ranges: Ranges | None, policy: str, seed: int) -> str:
-    """Do `write_picture` for the first training sample, and return what is shown; arguments as for `write_overview_of`.
+    """Do `write_picture` for the first training sample, and return what is shown, for people.
 
     The intensity range of 16-bit files is measured over that sample if `ranges` is None.
     """
@@ -103,14 +84,7 @@ def write_picture_of(path: Path, data: Path, task: Task, size: int, ranges: Rang
 
 
 def write_picture(path: Path, image: np.ndarray, policy: str, seed: int) -> None:
-    """Write a picture of one image augmented sixteen ways, four a row, with the image itself at the left.
-
-    Args:
-        path: the PNG file to write.
-        image: uint8 array [S, S, C], shown as `for_people` says.
-        policy: a name in `AUGMENTATIONS`.
-        seed: the seed of the variations.
-    """
+    """Write a picture of an image, uint8 [S, S, C], augmented sixteen ways, four a row, with itself at the left."""
     varied = for_people(augment(np.repeat(image[np.newaxis], 16, axis=0), np.arange(16), policy, seed, epoch=0), image)
     left = [for_people(image, image), *[np.zeros_like(varied[0])] * 3]
     write_sheet(path, (tile for row in range(4) for tile in (left[row], *varied[4 * row :][:4])), columns=5)

@@ -29,15 +29,9 @@ def map_in_threads(
 
     Threads are enough: the libraries release the interpreter's lock while they decode, resize and read.
 
-    Args:
-        work: what is done with an item, on any thread.
-        items: what is worked on.
-        description: text of the progress bar.
-        faults: a list that gets the message of each item that raises BadInput; the result of such an item is None. Without a
-            list BadInput ends the work, as any other exception does.
-        unit: what the progress bar counts.
-        done: items that were done earlier; the progress bar starts there.
-        name: text before the message of an item, such as its id and a colon.
+    The list of `faults` gets the message of each item that raises BadInput, with its `name` before it, such as its id and a
+    colon; the result of such an item is None. Without a list BadInput ends the work, as any other exception does. The
+    progress bar counts `unit` and starts at `done`, the items that were done earlier.
     """
     if not items:
         return

@@ -15,7 +15,7 @@ from hpa.data.groups import copies_of_test, read_groups
 from hpa.data.intensity import Ranges
 from hpa.data.layout import EXTERNAL
 from hpa.data.splits import read_split, split_text, write_split
-from hpa.data.store import Joined, pack, require_room, store_folder
+from hpa.data.store import Joined, pack_all
 from hpa.data.stratify import stratified_folds
 from hpa.data.tables import SampleTable, read_samples
 from hpa.errors import BadInput, refuse
@@ -27,21 +27,13 @@ OWN = ("train", "validation")
 
 @dataclass(frozen=True)
 class Partition:
-    """Which rows of some labelled sets are for training and which for validation; rows are counted on from set to set.
+    """Which rows of some labelled sets are for training and which for validation; rows are counted on from set to set."""
 
-    Attributes:
-        sets: the samples of each set, under the name of its folder.
-        set_of_row: str array [n], the set of each row.
-        table: the samples of all sets, one set after the other.
-        training: integer array, the rows to learn from.
-        validation: integer array, the rows to validate with.
-    """
-
-    sets: dict[str, SampleTable]
-    set_of_row: np.ndarray
-    table: SampleTable
-    training: np.ndarray
-    validation: np.ndarray
+    sets: dict[str, SampleTable]  # under the names of their folders
+    set_of_row: np.ndarray  # str [n]
+    table: SampleTable  # the samples of all sets, one set after the other
+    training: np.ndarray  # integers, the rows to learn from
+    validation: np.ndarray  # integers, the rows to validate with
 
     @property
     def external(self) -> np.ndarray:
@@ -58,13 +50,8 @@ def make_partition(settings: Settings, task: Task, data: Path, split: Path | Non
     """Return the training and the validation rows of a run.
 
     Rows of a group (`settings.groups`) stay together: those of `train` in one fold, and a row whose group has a validation
-    row is not learned from. Nor are external rows that have a copy in the test set by these groups.
-
-    Args:
-        settings: give folds, fold, seed of the split, groups, rows, and whether to learn from external sets.
-        task: what is classified.
-        data: folder of the data.
-        split: a split.csv that `write_partition` wrote for this fold, whose rows are taken instead of a new partition.
+    row is not learned from. Nor are external rows that have a copy in the test set by these groups. Instead of a new
+    partition the rows of a `split` are taken, a split.csv that `write_partition` wrote for this fold.
 
     Raises:
         BadInput: if a table, the groups or the split is faulty, an id is in two sets, or no row is left to learn from or to
@@ -91,9 +78,8 @@ def make_partition(settings: Settings, task: Task, data: Path, split: Path | Non
     if settings.folds is not None:
         train = slice(len(sets["train"]))
         own = None if groups is None else groups[train]
-        held_out[train] = (
-            stratified_folds(table.known_targets[train], settings.folds, settings.split_seed, own) == settings.fold
-        )
+        fold_of_row = stratified_folds(table.known_targets[train], settings.folds, settings.split_seed, own)
+        held_out[train] = fold_of_row == settings.fold
     learned = ~held_out if groups is None else ~np.isin(groups, groups[held_out])
     external = ~np.isin(set_of_row, OWN)
     learned[external] &= ~copies_of_test(settings.groups, table.ids[external])
@@ -112,11 +98,8 @@ def _require_rows(source: Path, training: np.ndarray, validation: np.ndarray, fi
 
 def pack_sets(partition: Partition, data: Path, runs: Path, task: Task, size: int, ranges: Ranges | None) -> Joined:
     """Return the images of all rows, uint8 [n, size, size, channels], packed set by set; see `pack`."""
-    folders = {name: store_folder(runs, data / name, task, size, ranges) for name in partition.sets}
-    require_room({folder: len(partition.sets[name]) for name, folder in folders.items()}, size, len(task.channels))
-    return Joined(
-        [pack(folders[name], data / name, table.ids, task, size, ranges).images for name, table in partition.sets.items()]
-    )
+    sets = {name: table.ids for name, table in partition.sets.items()}
+    return Joined([store.images for store in pack_all(sets, data, runs, task, size, ranges)])
 
 
 def split_digest(settings: Settings, partition: Partition) -> str:

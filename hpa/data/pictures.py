@@ -36,15 +36,9 @@ def as_colour(images: np.ndarray) -> np.ndarray:
 
 
 def write_sheet(path: Path, tiles: Iterable[np.ndarray], columns: int) -> None:
-    """Write a contact sheet; its tiles are drawn after `path` is found to be writable.
+    """Write a contact sheet of so many `columns`; its tiles are drawn after `path` is found to be a picture's name.
 
-    Args:
-        path: the PNG file to write.
-        tiles: images of one height in each row, uint8 [H, W] or RGB [H, W, 3]; they fill their rows.
-        columns: tiles in a row.
-
-    Raises:
-        BadInput: if `path` has no suffix that OpenCV can write.
+    The tiles are images of one height in each row, uint8 [H, W] or RGB [H, W, 3], and fill their rows.
     """
     if not cv2.haveImageWriter(str(path)):
         raise BadInput(f"{path}: not a picture's name; let it end in .png")

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.random import SeedSequence
+from numpy.random import Generator, SeedSequence
 
-from hpa.registry import Augmentation, Vary
+from hpa.registry import Augmentation, Vary, Warp
 
 if TYPE_CHECKING:
     import imgaug.augmenters as iaa
 
-GREY_LEVELS = np.arange(256) / 255
+# How an image is varied: the affine map of its points (x, y), where whole numbers are the middles of pixels; then the
+# exponent of its values in [0, 1]; then noise: its standard deviation in grey levels, whether it is the same in all
+# channels, and where in the pool of noise it starts.
+DRAW = np.dtype([("matrix", "f8", (2, 3)), ("gamma", "f8"), ("deviation", "f8"), ("grey", "?"), ("start", "i8")])
+NOISE_STARTS = 2**18
+
+
+def drawn(linear: np.ndarray, shift: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return an array [n] of `DRAW` without noise: maps [n, 2, 2] around the image's middle, and shifts in pixels [n, 2]."""
+    centre = np.array([width - 1, height - 1]) / 2
+    draws = np.zeros(len(linear), DRAW)
+    draws["matrix"] = np.dstack([linear, shift + centre - linear @ centre])
+    draws["gamma"] = 1
+    return draws
 
 
 def report() -> iaa.Augmenter:
@@ -44,61 +56,97 @@ def report() -> iaa.Augmenter:
     )
 
 
-def alexnet() -> iaa.Augmenter:
-    """Return the second report's RandomAffine: its script turns by up to 5 degrees, and leaves the corners black."""
-    import imgaug.augmenters as iaa
-
-    return iaa.Affine(rotate=(-5, 5))
-
-
-def cells(image: np.ndarray, sequence: SeedSequence) -> np.ndarray:
+def cells(generator: Generator, count: int, height: int, width: int) -> np.ndarray:
     """Turn, mirror, scale, shift and expose a single cell, which has no natural orientation.
 
     The angle is any, the scale 0.9 to 1.12, the shift up to 4 % of the side on either axis and gamma 0.8 to 1.25, darker as
     often as brighter. Cubic interpolation keeps the grain by which cells are told apart; linear would blur what is trained
-    on and not what is predicted. One affine map for all channels at once and one table of grey levels, because this is what
-    limits a small network's training on a few cores.
+    on and not what is predicted.
     """
-    import cv2
-
-    # `random`, because `uniform` with its ranges takes half as long as the map of a small image.
-    turn, side, zoom, right, down, exposure = np.random.default_rng(sequence).random(6).tolist()
-    height, width, channels = image.shape
-    scale, mirror = 0.9 + 0.22 * zoom, 1 if side < 0.5 else -1
-    cosine, sine = scale * math.cos(2 * math.pi * turn), scale * math.sin(2 * math.pi * turn)
-    x, y = (width - 1) / 2, (height - 1) / 2  # the centre; OpenCV's coordinates are those of the middle of a pixel
-    affine = np.array(
-        [
-            [mirror * cosine, -sine, x - mirror * cosine * x + sine * y + 0.08 * (right - 0.5) * width],
-            [mirror * sine, cosine, y - mirror * sine * x - cosine * y + 0.08 * (down - 0.5) * height],
-        ]
-    )
-    # OpenCV interpolates four channels at most by cubes, and with BORDER_REFLECT_101 never comes back from an image that is
-    # one pixel high or wide.
-    parts = (np.ascontiguousarray(image[..., first : first + 4]) for first in range(0, channels, 4))
-    flags, border = cv2.INTER_CUBIC, cv2.BORDER_REFLECT
-    moved = np.dstack([cv2.warpAffine(part, affine, (width, height), flags=flags, borderMode=border) for part in parts])
-    exposed = np.rint(255 * GREY_LEVELS ** (1.25 ** (2 * exposure - 1))).astype(np.uint8)
-    return cv2.LUT(moved, exposed).reshape(image.shape)  # OpenCV drops the axis of a single channel
+    turn, side, zoom, right, down, exposure = generator.random((6, count))
+    scale, mirror = 0.9 + 0.22 * zoom, np.where(side < 0.5, 1, -1)
+    cosine, sine = scale * np.cos(2 * np.pi * turn), scale * np.sin(2 * np.pi * turn)
+    linear = np.array([[mirror * cosine, -sine], [mirror * sine, cosine]]).transpose(2, 0, 1)
+    draws = drawn(linear, 0.08 * (np.column_stack([right, down]) - 0.5) * [width, height], height, width)
+    draws["gamma"] = 1.25 ** (2 * exposure - 1)
+    return draws
 
 
-def crop(image: np.ndarray, sequence: SeedSequence) -> np.ndarray:
+def crop(generator: Generator, count: int, height: int, width: int) -> np.ndarray:
     """Cut up to 10 % off each side and stretch the rest to the old size; imgaug's own crop fails under NumPy 2.4."""
-    import cv2
-
-    height, width, _ = image.shape
-    top, bottom, left, right = np.random.default_rng(sequence).uniform(0, 0.1, 4)
-    rest = image[int(top * height) : height - int(bottom * height), int(left * width) : width - int(right * width)]
-    return cv2.resize(rest, (width, height), interpolation=cv2.INTER_LINEAR).reshape(image.shape)
+    before, after = generator.uniform(0, 0.1, (2, count, 2))
+    stretch = 1 / (1 - before - after)
+    return drawn(stretch[..., np.newaxis] * np.eye(2), stretch * (after - before) / 2 * [width, height], height, width)
 
 
-def _by_imgaug(build: Callable[[], iaa.Augmenter] | str, colours: bool = False, **arguments: object) -> Augmentation:
-    """Return an augmentation by an imgaug augmenter: what `build` returns, or the class of that name."""
+def by_imgaug(build: Callable[[], iaa.Augmenter]) -> Callable[[Generator, int, int, int], np.ndarray]:
+    """Return the `draw` of a `Warp` with the parameters that an imgaug augmenter draws.
+
+    `build` returns flips, affine maps and Gaussian noise, one of them or a sequence that ends in the noise. The formulas are
+    those of imgaug 0.5: it turns, scales, shears and shifts in this order, and shears by the hyperbolic tangent.
+    """
+
+    def draw(generator: Generator, count: int, height: int, width: int) -> np.ndarray:
+        import imgaug.augmenters as iaa
+        from imgaug.random import RNG
+
+        random, size = RNG(generator), np.array([width, height])
+        augmenter = build()  # anew, since its parameters remember what they drew before
+        linear, shift, noise = np.tile(np.eye(2), (count, 1, 1)), np.zeros((count, 2)), {}
+        for each in augmenter if isinstance(augmenter, iaa.Sequential) else [augmenter]:
+            if isinstance(each, iaa.Fliplr | iaa.Flipud):
+                axis = int(isinstance(each, iaa.Flipud))
+                mirror = np.where(each.p.draw_samples((count,), random) >= 0.5, -1, 1)
+                linear[:, axis] *= mirror[:, np.newaxis]
+                shift[:, axis] *= mirror
+            elif isinstance(each, iaa.Affine):
+                samples = each._draw_samples(count, random)
+                turn, (right, down) = np.radians(samples.rotate), np.tanh(np.radians(samples.shear))
+                turns = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]).transpose(2, 0, 1)
+                scales = np.column_stack(samples.scale)[..., np.newaxis]
+                ones = np.ones(count)
+                moved = np.array([[ones, -right], [down, ones]]).transpose(2, 0, 1) @ (scales * turns)
+                linear = moved @ linear
+                shift = (moved @ shift[..., np.newaxis])[..., 0] + np.column_stack(samples.translate) * (
+                    size if samples.translate_mode == "percent" else 1
+                )
+            elif isinstance(each, iaa.AdditiveGaussianNoise):
+                noise["deviation"] = each.value.scale.draw_samples((count,), random)
+                noise["grey"] = each.per_channel.draw_samples((count,), random) <= 0.5
+            else:
+                raise TypeError(f"{type(each).__name__} is no flip, affine map or Gaussian noise")
+        draws = drawn(linear, shift, height, width)
+        for name, values in noise.items():
+            draws[name] = values
+        draws["start"] = generator.integers(NOISE_STARTS, size=count)
+        return draws
+
+    return draw
+
+
+def flips() -> iaa.Augmenter:
+    """Return a mirror image in half of the cases, and upside down in half of them."""
+    import imgaug.augmenters as iaa
+
+    return iaa.Sequential([iaa.Fliplr(0.5), iaa.Flipud(0.5)])
+
+
+def _affine(**arguments: object) -> Callable[[], iaa.Augmenter]:
+    def build() -> iaa.Augmenter:
+        import imgaug.augmenters as iaa
+
+        return iaa.Affine(**arguments)
+
+    return build
+
+
+def _image_by_image(name: str, colours: bool = False, **arguments: object) -> Augmentation:
+    """Return an augmentation by the imgaug augmenter of that name."""
 
     def prepare() -> Vary:
         import imgaug.augmenters as iaa
 
-        augmenter = getattr(iaa, build)(**arguments) if isinstance(build, str) else build()
+        augmenter = getattr(iaa, name)(**arguments)
 
         def vary(image: np.ndarray, sequence: SeedSequence) -> np.ndarray:
             augmenter.seed_(int(sequence.generate_state(1)[0]))
@@ -109,23 +157,17 @@ def _by_imgaug(build: Callable[[], iaa.Augmenter] | str, colours: bool = False, 
     return Augmentation(prepare, colours)
 
 
-def flips() -> iaa.Augmenter:
-    """Return a mirror image in half of the cases, and upside down in half of them."""
-    import imgaug.augmenters as iaa
-
-    return iaa.Sequential([iaa.Fliplr(0.5), iaa.Flipud(0.5)])
-
-
-REPORT = _by_imgaug(report)
+REPORT = Warp(by_imgaug(report))
 NONE = Augmentation(lambda: lambda image, _: image)
-CELLS = Augmentation(lambda: cells)
-ALEXNET = _by_imgaug(alexnet)
+CELLS = Warp(cells, border="symmetric", cubic=True)
+# The second report's RandomAffine: its script turns by up to 5 degrees, and leaves the corners black.
+ALEXNET = Warp(by_imgaug(_affine(rotate=(-5, 5))), border="constant")
 # The second report lists the others, one by one; it gives no ranges, these are mild.
-CROP = Augmentation(lambda: crop)
-ROTATION = _by_imgaug("Affine", rotate=(-180, 180), mode="reflect")
-FLIP = _by_imgaug(flips)
-HUE = _by_imgaug("AddToHue", colours=True, value=(-25, 25))  # 255 are once round, so up to 35 degrees
-SATURATION = _by_imgaug("MultiplySaturation", colours=True, mul=(0.5, 1.5))
-EXPOSURE = _by_imgaug("Multiply", mul=(0.7, 1.4))  # as a longer or shorter exposure does; black stays black
-ASPECT = _by_imgaug("Affine", scale={"x": (0.8, 1.25)}, mode="reflect")
-BLUR = _by_imgaug("GaussianBlur", sigma=(0, 2))
+CROP = Warp(crop, border="symmetric")
+ROTATION = Warp(by_imgaug(_affine(rotate=(-180, 180))))
+FLIP = Warp(by_imgaug(flips))
+HUE = _image_by_image("AddToHue", colours=True, value=(-25, 25))  # 255 are once round, so up to 35 degrees
+SATURATION = _image_by_image("MultiplySaturation", colours=True, mul=(0.5, 1.5))
+EXPOSURE = _image_by_image("Multiply", mul=(0.7, 1.4))  # as a longer or shorter exposure does; black stays black
+ASPECT = Warp(by_imgaug(_affine(scale={"x": (0.8, 1.25)})))
+BLUR = _image_by_image("GaussianBlur", sigma=(0, 2))

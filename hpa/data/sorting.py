@@ -19,15 +19,9 @@ def sort_images(images: Path, table: Path, out: Path, task: Task, link: bool = F
     Nothing is ever removed or overwritten. Files that are there already and equal are left, so that an interrupted sort
     goes on where it stopped and several sets can be sorted into one folder. Every file is written whole or not at all.
 
-    Args:
-        images: the flat folder.
-        table: a CSV of the classes, as `read_training_table` takes it; ids may have other leading zeros than the files.
-        out: the folder of the class folders; only classes with a sample get one.
-        task: a single-label one.
-        link: make hard links instead of copies, and symbolic ones where the file system does not allow hard links.
-
-    Returns:
-        How many samples each class has, in the order of the task, and how many files were written.
+    The table is a CSV as `read_training_table` takes it; ids may have other leading zeros than the files. Only classes with
+    a sample get a folder. A `link` is a hard link instead of a copy, and a symbolic one where the file system does not allow
+    that. Returns how many samples each class has, in the order of the task, and how many files were written.
 
     Raises:
         BadInput: before anything is written, for a multi-label task, a faulty table, a row without an image, an
@@ -50,21 +44,21 @@ def sort_images(images: Path, table: Path, out: Path, task: Task, link: bool = F
         absent = {file: target for file, target in target_of.items() if not os.path.lexists(target)}
         for file, target in tqdm(absent.items(), desc="sorting", unit="file", disable=None):
             target.parent.mkdir(exist_ok=True)
-            if link:
-                _link(file.resolve(), target)
-            else:
+            if not link:
                 with written_whole(target) as temporary:
                     temporary.write_bytes(file.read_bytes())
+                continue
+            try:
+                os.link(file.resolve(), target)
+            except OSError:  # another disk, or a file system or an owner that forbids it
+                target.symlink_to(file.resolve())
     return {name: class_of.count(name) for name in task.classes}, len(absent)
 
 
 def _standing_faults(out: Path, target_of: dict[Path, Path], task: Task) -> list[str]:
     """Say what in `out` is in the way of the new files, or would make the class folders unreadable."""
-    faults = [
-        f"folder {folder.name} is none of the classes; move it away or name another folder"
-        for folder in find_folders(out)
-        if folder.name not in task.classes
-    ]
+    strange = [folder.name for folder in find_folders(out) if folder.name not in task.classes]
+    faults = [f"folder {name} is none of the classes; move it away or name another folder" for name in strange]
     faults += [f"{name} is a file; a class folder belongs there" for name in task.classes if (out / name).is_file()]
     target_of_stem = {target.stem: target for target in target_of.values()}
     for standing in list_images(out):
@@ -72,17 +66,9 @@ def _standing_faults(out: Path, target_of: dict[Path, Path], task: Task) -> list
         if standing.parent == out:
             faults.append(f"{standing.name} lies next to the class folders; move it away")
         elif standing != target:
-            faults.append(
-                f"{standing.relative_to(out)} is in the way of {target.relative_to(out)}; delete it or fix the table"
-            )
+            old, new = standing.relative_to(out), target.relative_to(out)
+            faults.append(f"{old} is in the way of {new}; delete it or fix the table")
     for file, target in target_of.items():
         if os.path.lexists(target) and not (target.is_file() and filecmp.cmp(file, target, shallow=False)):
             faults.append(f"{target.relative_to(out)} is there already and differs from {file}; delete one of them")
     return faults
-
-
-def _link(file: Path, target: Path) -> None:
-    try:
-        os.link(file, target)
-    except OSError:  # another disk, or a file system or an owner that forbids it
-        target.symlink_to(file)

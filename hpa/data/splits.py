@@ -19,12 +19,7 @@ def make_folds(table: SampleTable, folds: int, seed: int, groups: str | None) ->
 
 
 def share_table(targets: np.ndarray, fold_of_row: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
-    """Count the rows of each class in each fold.
-
-    Args:
-        targets: uint8 array [n, classes].
-        fold_of_row: int array [n].
-        classes: class names.
+    """Count the rows of each class in each fold, from targets uint8 [n, classes] and folds int [n].
 
     Returns:
         A frame with a row for each class and the columns `fold 0`, `fold 1`, ..., `ideal` (the class's rows divided by
@@ -49,21 +44,16 @@ def write_split(path: Path, ids: np.ndarray, fold_of_row: np.ndarray) -> None:
 
 
 def read_split(path: Path, ids: np.ndarray) -> np.ndarray:
-    """Read what `write_split` wrote; the rows may stand in any order.
-
-    Returns:
-        int64 array [n], the fold of each of `ids`.
+    """Read what `write_split` wrote, with rows in any order: int64 [n], the fold of each of `ids`.
 
     Raises:
         BadInput: naming every row whose id is repeated or whose fold is not a whole number, and the first of the ids
             that only the file or only the table has.
     """
     frame = read_columns(path, ["Id", "fold"])
-    unsound = ~frame["fold"].str.fullmatch("[0-9]{1,9}")
+    unsound = frame["fold"][~frame["fold"].str.fullmatch("[0-9]{1,9}")]
     faults = repeated_faults(frame["Id"])
-    faults += [
-        f"line {row + 2}: fold '{shown(fold)}' is not a whole number from 0" for row, fold in frame["fold"][unsound].items()
-    ]
+    faults += [f"line {row + 2}: fold '{shown(fold)}' is not a whole number from 0" for row, fold in unsound.items()]
     fix = "the run was made on another table; name the data it was trained on, or make a new run"
     faults += [f"{each}; {fix}" for each in id_differences(frame["Id"].unique(), ids, "the table")]
     refuse(path, faults)

@@ -10,7 +10,7 @@ import hashlib
 import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -35,38 +35,32 @@ SYNC = getattr(os, "fdatasync", os.fsync)  # Linux alone has the quicker one
 
 @dataclass(frozen=True)
 class ImageStore:
-    """Packed images on disk.
-
-    Attributes:
-        folder: where they lie.
-        ids: str array [n].
-        images: uint8 array [n, S, S, C], memory-mapped and read-only.
-    """
+    """Packed images on disk."""
 
     folder: Path
-    ids: np.ndarray
-    images: np.ndarray
+    ids: np.ndarray  # str [n]
+    images: np.ndarray  # uint8 [n, S, S, C], memory-mapped and read-only
 
 
 class Joined:
-    """Packed images of several stores one after the other, read by row as if they were one array.
+    """Packed images of several stores, uint8 [n, S, S, C], read by row as if they were one array.
 
-    Attributes:
-        shape: (n, S, S, C), with all stores' images counted in n.
+    np.concatenate would copy the memory maps, all the images of a data set, into the memory.
     """
 
     def __init__(self, parts: Sequence[np.ndarray]) -> None:
-        """Take uint8 arrays [., S, S, C] of one S and C."""
         self._parts = parts
         self._starts = np.cumsum([0, *map(len, parts)])
         self.shape = (int(self._starts[-1]), *parts[0].shape[1:])
 
     def __len__(self) -> int:
-        """Return n."""
         return self.shape[0]
 
-    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        """Return the images of some rows, integers [m] from 0 to below n: uint8 [m, S, S, C]."""
+    def __getitem__(self, rows: np.ndarray | int) -> np.ndarray:
+        """Return the images of some rows, integers [m] from 0 to below n: uint8 [m, S, S, C]. That of one row is no copy."""
+        if isinstance(rows, int):
+            part = int(np.searchsorted(self._starts, rows, side="right")) - 1
+            return self._parts[part][rows - self._starts[part]]
         images = np.empty((len(rows), *self.shape[1:]), np.uint8)
         part_of_row = np.searchsorted(self._starts, rows, side="right") - 1
         for part in np.unique(part_of_row):
@@ -86,12 +80,9 @@ def store_folder(runs: Path, source: Path, task: Task, size: int, ranges: Ranges
 
 
 def require_room(stores: Mapping[Path, int], size: int, channels: int) -> None:
-    """Check all that packing needs besides images, before the first of some stores is packed.
+    """Check all that packing needs except images, before the first of some stores is packed.
 
-    Args:
-        stores: how many samples each has, by its folder.
-        size: side in pixels of the packed images.
-        channels: number of channels.
+    `stores` says how many samples each has, by its folder.
 
     Raises:
         BadInput: if a file stands where a store should be, or one image of this size does not fit into the memory.
@@ -114,13 +105,9 @@ def pack(folder: Path, source: Path, ids: np.ndarray, task: Task, size: int, ran
     on all cores; an interrupted or failed packing goes on where it stopped. Memory does not grow with the number of
     images. `remark` logs its warnings.
 
-    Args:
-        folder: the store.
-        source: the folder of the images, or of their class folders.
-        ids: the samples, in the order of the rows.
-        task: gives the channels.
-        size: side in pixels of the packed images.
-        ranges: the intensity range of 16-bit files, None for each channel of 8 bits; None if all have 8 bits.
+    The `source` is the folder of the images, or of their class folders; rows are in the order of the ids, and `size` is the
+    side of the packed images in pixels. `ranges` has the intensity range of 16-bit files for each channel, or None for 8
+    bits; None if all have 8 bits.
 
     Raises:
         BadInput: naming every sample whose files are missing or cannot be used; the others stay packed. If a file stands
@@ -153,12 +140,24 @@ def pack(folder: Path, source: Path, ids: np.ndarray, task: Task, size: int, ran
     return ImageStore(folder, np.asarray(ids), images)
 
 
+def pack_all(
+    sets: Mapping[str, np.ndarray], data: Path, runs: Path, task: Task, size: int, ranges: Ranges | None
+) -> Iterator[ImageStore]:
+    """Pack sets of a data folder, the ids of each under its name, once all of them are known to fit; see `pack`."""
+    folders = {name: store_folder(runs, data / name, task, size, ranges) for name in sets}
+    require_room({folder: len(sets[name]) for name, folder in folders.items()}, size, len(task.channels))
+    for name, folder in folders.items():
+        yield pack(folder, data / name, sets[name], task, size, ranges)
+
+
 def _partial(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.partial")
 
 
-def _shape(request: dict[str, Any]) -> tuple[int, int, int, int]:
-    return len(request["ids"]), request["size"], request["size"], len(request["channels"])
+def _kinds(request: dict[str, Any]) -> list[tuple[type, tuple[int, ...]]]:
+    """Return the types and shapes of images, stamps and facts."""
+    rows, size, channels = len(request["ids"]), request["size"], len(request["channels"])
+    return [(np.uint8, (rows, size, size, channels)), (np.uint64, (rows,)), (np.int32, (rows, 2 + channels))]
 
 
 def _fits(folder: Path, request: dict[str, Any], stamps: np.ndarray | None = None) -> bool:
@@ -169,10 +168,8 @@ def _fits(folder: Path, request: dict[str, Any], stamps: np.ndarray | None = Non
         images, packed, facts = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("images", "stamps", "facts"))
     except (BadInput, OSError, ValueError, EOFError):
         return False
-    rows, *_, channels = shape = _shape(request)
-    kinds = [(images, np.uint8, shape), (packed, np.uint64, (rows,)), (facts, np.int32, (rows, 2 + channels))]
-    whole = all((array.dtype, array.shape) == (dtype, expected) for array, dtype, expected in kinds)
-    return made == request and whole and (stamps is None or np.array_equal(packed, stamps))
+    found = [(array.dtype, array.shape) for array in (images, packed, facts)]
+    return made == request and found == _kinds(request) and (stamps is None or np.array_equal(packed, stamps))
 
 
 def _begin(partial: Path, request: dict[str, Any]) -> None:
@@ -181,20 +178,19 @@ def _begin(partial: Path, request: dict[str, Any]) -> None:
         return
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    rows, *_, channels = shape = _shape(request)
+    (_, shape), *others = _kinds(request)
     require_disk(partial, math.prod(shape), str(partial))
     # Images are a hole in the file at first. Plain writes will fill it, since they report a disk that is full by then;
     # writing through a memory map would kill the process instead.
     np.lib.format.open_memmap(partial / "images.npy", "w+", np.uint8, shape)
-    np.save(partial / "stamps.npy", np.zeros(rows, np.uint64))
-    np.save(partial / "facts.npy", np.zeros((rows, 2 + channels), np.int32))
+    for name, (dtype, shape) in zip(("stamps", "facts"), others, strict=True):
+        np.save(partial / f"{name}.npy", np.zeros(shape, dtype))
     write_json(partial / "store.json", request)
 
 
 def _pack_rows(partial: Path, request: dict[str, Any], source: Path, files: list[list[Path]], stamps: np.ndarray) -> None:
     images = np.load(partial / "images.npy", mmap_mode="r")
-    done = np.load(partial / "stamps.npy", mmap_mode="r+")
-    facts = np.load(partial / "facts.npy", mmap_mode="r+")
+    done, facts = (np.load(partial / name, mmap_mode="r+") for name in ("stamps.npy", "facts.npy"))
     rows = np.flatnonzero(done != stamps)
     size = request["size"]
     ranges = request["intensity_range"] or [None] * len(request["channels"])

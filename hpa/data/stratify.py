@@ -36,14 +36,8 @@ def stratified_folds(targets: np.ndarray, folds: int, seed: int, groups: np.ndar
     With groups, what is shared out evenly are those with the same number of rows of every class; fold sizes count like one
     more class. What is sought is a small chi-square, so that a rare class is in every fold if it has groups enough.
 
-    Args:
-        targets: uint8 array [n, classes] of 0 and 1.
-        folds: number of folds, at least 2.
-        seed: at least 0; the same table and seed give the same folds.
-        groups: integer array [n], the group of every row, all of whose rows go to one fold; None for single rows.
-
-    Returns:
-        int64 array [n], the fold of every row.
+    Targets are uint8 [n, classes] of 0 and 1, and `groups` integers [n], the group of every row, all of whose rows go to one
+    fold; None for single rows. The same table and seed give the same folds. Returns int64 [n], the fold of every row.
 
     Raises:
         BadInput: if there are fewer than two folds, fewer rows or groups than folds, or the seed is negative.
@@ -106,10 +100,8 @@ def _deal(
 ) -> np.ndarray:
     """Give each kind's `left_over` units (int [kinds]), of `sizes` rows, to as many of the folds that are smallest so far.
 
-    Kinds that are `trained` (bool [kinds]) come first and go past fold 0, so that the others can make up for it.
-
-    Returns:
-        bool array [kinds, folds], true where the fold gets one unit more than its whole part.
+    Kinds that are `trained` (bool [kinds]) come first and go past fold 0, so that the others can make up for it. Returns
+    bool [kinds, folds], true where the fold gets one unit more than its whole part.
     """
     extra = np.zeros((len(left_over), folds), bool)
     size = np.zeros(folds, np.int64)

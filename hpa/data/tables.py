@@ -38,15 +38,10 @@ ARCHIVES = {
 
 @dataclass(frozen=True)
 class SampleTable:
-    """The samples of a data set, in the order of its file.
+    """The samples of a data set, in the order of its file."""
 
-    Attributes:
-        ids: str array [n], distinct.
-        targets: uint8 array [n, classes] of 0 and 1, or None for a test set.
-    """
-
-    ids: np.ndarray
-    targets: np.ndarray | None = None
+    ids: np.ndarray  # str [n], distinct
+    targets: np.ndarray | None = None  # uint8 [n, classes] of 0 and 1, or None for a test set
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -106,10 +101,8 @@ def read_labelled(folder: Path, task: Task, table: Path | None = None) -> Sample
             faults.append(f"class folder {class_folder.name} {reason}")
         for identifier in ids:
             if identifier in class_of:
-                faults.append(
-                    f"id {identifier} is in {class_of[identifier]} and in {class_folder.name}, but ids are distinct over "
-                    "all classes; rename one, or delete it if it is the same image"
-                )
+                both = f"{class_of[identifier]} and in {class_folder.name}, but ids are distinct over all classes"
+                faults.append(f"id {identifier} is in {both}; rename one, or delete it if it is the same image")
             class_of[identifier] = class_folder.name
     faults += [f"{name} lies next to the class folders; move it into one of them" for name in loose]
     refuse(folder, faults + _name_faults(class_of))
@@ -160,9 +153,7 @@ def read_training_table(path: Path, task: Task) -> SampleTable:
     frame.columns = ["Id", "Target"]
     faults = _id_faults(frame["Id"])
     targets = np.zeros((len(frame), len(task.classes)), np.uint8)
-    number_of = {name: number for number, name in enumerate(task.classes)} | {
-        str(number): number for number in range(len(task.classes))
-    }
+    number_of = {own: number for number, name in enumerate(task.classes) for own in (name, str(number))}
     for row, (identifier, text) in enumerate(zip(frame["Id"], frame["Target"], strict=True)):
         text = text.strip()
         named = [text] if text in number_of else [part.strip() for part in text.split("|")] if "|" in text else text.split()
@@ -172,7 +163,8 @@ def read_training_table(path: Path, task: Task) -> SampleTable:
             fault = "is empty; give at least one class number"
         elif wrong:
             unknown = first_of([f"'{shown(name)}'" for name in wrong], 10)
-            fault = f"holds {unknown}; {_describe_classes(task)}"
+            names = "" if len(task.classes) > 10 else f" or {', '.join(task.classes)}"
+            fault = f"holds {unknown}; class numbers are 0 to {len(task.classes) - 1}{names}"
         elif task.kind.exclusive and len(numbers) > 1:
             fault = f"names {len(numbers)} classes; this task has one a sample"
         else:
@@ -195,22 +187,12 @@ def read_sample_submission(path: Path) -> SampleTable:
 
 
 def read_columns(
-    path: Path,
-    columns: Sequence[str],
-    *alternatives: Sequence[str],
-    may_be_empty: bool = False,
-    exact: bool = False,
+    path: Path, columns: Sequence[str], *alternatives: Sequence[str], may_be_empty: bool = False, exact: bool = False
 ) -> pd.DataFrame:
     """Read the named columns of a CSV as text, or the first of the `alternatives` that is there instead of them.
 
-    A byte order mark and CRLF line ends are accepted. The file's name does not matter, only what is in it.
-
-    Args:
-        path: the file.
-        columns: names of columns.
-        alternatives: other names.
-        may_be_empty: accept a table without rows.
-        exact: accept these columns alone, in this order and without a byte order mark, as a file for other programs.
+    A byte order mark and CRLF line ends are accepted. The file's name does not matter, only what is in it. A table that is
+    `exact`, a file for other programs, has these columns alone, in this order and without a byte order mark.
 
     Raises:
         BadInput: if the file is absent, no plain file, compressed, not a UTF-8 CSV, lacks a column, has one twice or those
@@ -238,10 +220,8 @@ def read_columns(
     if exact and names != columns:
         raise BadInput(f"{path}: the first line is {found}; it must be {','.join(columns)}, without any other column")
     if exact and content.startswith(BYTE_ORDER_MARK):
-        raise BadInput(
-            f"{path}: begins with a byte order mark, with which the first column is not called {columns[0]}; "
-            "save it as UTF-8 without one"
-        )
+        reason = f"begins with a byte order mark, with which the first column is not called {columns[0]}"
+        raise BadInput(f"{path}: {reason}; save it as UTF-8 without one")
     if len(frame) and not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus first fields for row names
         raise BadInput(f"{path}: rows have more fields than the first line; put quotes around a field with commas")
     frame = frame.set_axis(names, axis=1)[columns].fillna("")
@@ -249,12 +229,9 @@ def read_columns(
     values = [(row, columns[column], shown(repr(frame.iloc[row, column]))) for row, column in unsound]
     fault = "holds a line break or control character; take it out"
     refuse(path, [f"line {row + 2}: {column} {value} {fault}" for row, column, value in values])
-    filled = np.flatnonzero(frame.ne("").any(axis=1))
-    if not len(filled):
-        if may_be_empty:
-            return frame[:0]
-        raise BadInput(f"{path}: no rows below the header")
-    return frame[: filled[-1] + 1]  # empty lines at the end are no rows
+    filled = np.flatnonzero(frame.ne("").any(axis=1)) + 1
+    refuse(path, [] if len(filled) or may_be_empty else ["no rows below the header"])
+    return frame[: filled[-1] if len(filled) else 0]  # empty lines at the end are no rows
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -271,10 +248,8 @@ def _read_bytes(path: Path) -> bytes:
     zeros = content.find(b"\0")
     if zeros >= 0 and not content.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16 has NUL bytes and a better message
         line = content.count(b"\n", 0, zeros) + 1
-        raise BadInput(
-            f"{path}: line {line}: holds NUL bytes, {content.count(0)} in all; the file is damaged, restore it, "
-            "or not in UTF-8, save it as that"
-        )
+        fault = f"line {line}: holds NUL bytes, {content.count(0)} in all"
+        raise BadInput(f"{path}: {fault}; the file is damaged, restore it, or not in UTF-8, save it as that")
     return content
 
 
@@ -287,10 +262,7 @@ def _parse(content: bytes, **options: object) -> pd.DataFrame:
 def id_differences(found: np.ndarray, expected: np.ndarray, source: object) -> list[str]:
     """Say how many ids are missing, surplus or repeated, and which are the first of them; nothing if none are.
 
-    Args:
-        found: ids [n], in any order.
-        expected: the distinct ids [m] that should be there.
-        source: what has the expected ids, for the message.
+    The expected ids are distinct and those of `source`, for the message.
     """
     if np.array_equal(found, expected):  # as almost always
         return []
@@ -305,11 +277,8 @@ def id_differences(found: np.ndarray, expected: np.ndarray, source: object) -> l
 
 def _name_faults(ids: Iterable[str]) -> list[str]:
     """Say which ids that are names of files no table could hold."""
-    return [
-        f"the name of {shown(repr(each))} holds a line break or control character; rename it"
-        for each in ids
-        if CONTROL.search(each)
-    ]
+    unsound = [shown(repr(each)) for each in ids if CONTROL.search(each)]
+    return [f"the name of {each} holds a line break or control character; rename it" for each in unsound]
 
 
 def _id_faults(ids: pd.Series) -> list[tuple[int, str]]:
@@ -338,11 +307,6 @@ def _describe_missing_table(folder: Path, own_table: Path, task: Task) -> str:
         return f"no such table; the class folders in {folder} are those of the task {other[0]}"
     fix = ", or name the task if the classes lie in folders or are your own" if folder.is_dir() else ""
     return f"no such table; the labels of the images in {folder} belong there{fix}"
-
-
-def _describe_classes(task: Task) -> str:
-    named = "" if len(task.classes) > 10 else f" or {', '.join(task.classes)}"
-    return f"class numbers are 0 to {len(task.classes) - 1}{named}"
 
 
 def repeated_faults(ids: pd.Series) -> list[str]:

@@ -27,26 +27,16 @@ SUBPIXEL_BITS = 4
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell between divisions; points are float64 (x, y) in pixels of the field.
+    """One cell between divisions; points are float64 (x, y) in pixels of the field."""
 
-    Attributes:
-        label: its number in `Field.labels`.
-        outline, nucleus: [VERTICES, 2], the vertex i of both lies in the direction of i / VERTICES turns.
-        center: [2], of the nucleus.
-        nucleoli: [n, 3], x, y and radius.
-        pole: the turn of the microtubule organizing center.
-        fibres: [n, points, 2], microtubules from the organizing center outward.
-        heading: the direction of the actin fibres, in radians.
-    """
-
-    label: int
-    outline: np.ndarray
-    nucleus: np.ndarray
-    center: np.ndarray
-    nucleoli: np.ndarray
-    pole: float
-    fibres: np.ndarray
-    heading: float
+    label: int  # its number in `Field.labels`
+    outline: np.ndarray  # [VERTICES, 2], the vertex i lies in the direction of i / VERTICES turns
+    nucleus: np.ndarray  # [VERTICES, 2], as the outline
+    center: np.ndarray  # [2], of the nucleus
+    nucleoli: np.ndarray  # [n, 3], x, y and radius
+    pole: float  # the turn of the microtubule organizing center
+    fibres: np.ndarray  # [n, points, 2], microtubules from the organizing center outward
+    heading: float  # the direction of the actin fibres, in radians
 
     def at(self, turn: np.ndarray | float, depth: np.ndarray | float) -> np.ndarray:
         """Return the points [..., 2] at these coordinates."""
@@ -61,32 +51,19 @@ class Cell:
 
 @dataclass(frozen=True)
 class Field:
-    """A field of view; maps are [size, size].
+    """A field of view; maps are [size, size]."""
 
-    Attributes:
-        size: in pixels.
-        unit: the typical radius of a cell in pixels.
-        cells: the cells between divisions.
-        labels: uint8, the number of the cell at each pixel, 0 outside of cells.
-        nuclei, nucleoli: float32 in [0, 1].
-        rim: float32, the distance to the next cell edge in units; 0 outside of cells.
-        away: float32, the distance to the next nucleus in units; 0 in nuclei.
-        reticulum: float32 in [0, 1], the net of the endoplasmic reticulum.
-        spindle: [2, 2], the two poles of the spindle of a dividing cell, or None.
-        bridge: [2, 2], the two ends of the bridge between two daughter cells, or None.
-    """
-
-    size: int
-    unit: float
-    cells: tuple[Cell, ...]
-    labels: np.ndarray
-    nuclei: np.ndarray
-    nucleoli: np.ndarray
-    rim: np.ndarray
-    away: np.ndarray
-    reticulum: np.ndarray
-    spindle: np.ndarray | None
-    bridge: np.ndarray | None
+    size: int  # in pixels
+    unit: float  # the typical radius of a cell in pixels
+    cells: tuple[Cell, ...]  # those between divisions
+    labels: np.ndarray  # uint8, the number of the cell at each pixel, 0 outside of cells
+    nuclei: np.ndarray  # float32 in [0, 1]
+    nucleoli: np.ndarray  # float32 in [0, 1]
+    rim: np.ndarray  # float32, the distance to the next cell edge in units; 0 outside of cells
+    away: np.ndarray  # float32, the distance to the next nucleus in units; 0 in nuclei
+    reticulum: np.ndarray  # float32 in [0, 1], the net of the endoplasmic reticulum
+    spindle: np.ndarray | None  # [2, 2], the two poles of the spindle of a dividing cell
+    bridge: np.ndarray | None  # [2, 2], the two ends of the bridge between two daughter cells
 
 
 def grow_field(
@@ -97,15 +74,10 @@ def grow_field(
     dividing: bool = False,
     dented: bool = False,
 ) -> Field:
-    """Return a field of several cells that fill what they find free; nuclei never overlap.
+    """Return a field, `size` pixels wide, of several cells that fill what they find free; nuclei never overlap.
 
-    Args:
-        size: of the field in pixels.
-        generator: the source of all variation.
-        crowded: more cells, each touching another.
-        daughters: two of them are daughters joined by a bridge.
-        dividing: one of them is in mitosis: round, with a spindle and no nucleus.
-        dented: nuclei are dented on the side of the organizing center.
+    If `crowded`, there are more cells, each touching another. Two can be `daughters` with a bridge between them. One can be
+    `dividing`: round, with a spindle and no nucleus. Nuclei can be `dented` on the side of the organizing center.
     """
     unit = size * generator.uniform(0.21, 0.27)
     centers, bridge = _centers(size, unit, crowded, daughters, generator)
@@ -116,9 +88,8 @@ def grow_field(
     if dividing:
         radii[mother] = 0.72 * unit
         spindle = centers[mother] + np.outer([-0.45, 0.45], unit_vectors(generator.uniform(0, np.pi))) * unit
-    outlines = [
-        _outline(centers, index, radius, 0.04 if radius < unit else 0.13, generator) for index, radius in enumerate(radii)
-    ]
+    roughness = np.where(radii < unit, 0.04, 0.13)
+    outlines = [_outline(centers, index, radii[index], roughness[index], generator) for index in range(len(centers))]
     labels = np.zeros((size, size), np.uint8)
     fixed = _fixed(np.array(outlines))
     for index, outline in enumerate(fixed):
@@ -198,9 +169,8 @@ def _cell(label: int, middle: np.ndarray, outline: np.ndarray, unit: float, dent
     if dented:
         aside = (TURNS - pole + 0.5) % 1 - 0.5
         reach *= 1 - 0.5 * np.exp(-np.square(aside / 0.1))
-    bare = Cell(
-        label, outline, center + DIRECTIONS * reach[:, None], center, np.empty((0, 3)), pole, np.empty((0, 2, 2)), heading
-    )
+    nucleus = center + DIRECTIONS * reach[:, None]
+    bare = Cell(label, outline, nucleus, center, np.empty((0, 3)), pole, np.empty((0, 2, 2)), heading)
     count = generator.integers(2, 5)
     spots = (np.arange(count) + generator.uniform(0, 0.5, count)) / count + pole
     places = bare.at(spots, generator.uniform(-0.65, -0.4, count))

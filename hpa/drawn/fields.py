@@ -66,17 +66,12 @@ def write_dataset(folder: Path, train: int, test: int, size: int = 512, seed: in
     `sample_submission.csv` Id and Predicted, and `test_key.csv`, which the competition keeps to itself, Id and Target. What
     was asked for stands in `drawn.json`. A drawing that was broken off is completed; a finished one is left as it is.
 
-    Args:
-        folder: absent, empty, or holding the same data set, finished or not.
-        train: how many fields of view for training.
-        test: how many for testing.
-        size: of the square pictures in pixels, at least 32.
-        seed: 0 or more. A field's pixels depend on it, the split, the row and its classes alone.
-        single_cells: whether each cell shows some of its field's classes only. `train_masks/` and `test_masks/` then hold
-            label images `<id>.png`, and `train_cells.csv` and `test_cells.csv` the classes of each cell.
+    `size` is that of the square pictures in pixels. A field's pixels depend on the seed, the split, the row and its classes.
+    With `single_cells` each cell shows some of its field's classes only. `train_masks/` and `test_masks/` then hold label
+    images `<id>.png`, and `train_cells.csv` and `test_cells.csv` the classes of each cell.
 
     Raises:
-        BadInput: if the folder holds anything else, or a number is out of range.
+        BadInput: if the folder holds anything but the same data set, finished or not, or a number is out of range.
     """
     check(size, seed, cores() * BYTES_A_PIXEL)
     if min(train, test) < 1:
@@ -155,22 +150,16 @@ def sample_targets(rows: int, generator: Generator) -> np.ndarray:
 def check(size: int, seed: int, bytes_a_pixel: int) -> None:
     """Raise BadInput if a picture's size or a seed is out of range, or the memory too small to draw it."""
     if size < SMALLEST or seed < 0:
-        raise BadInput(
-            f"cannot draw images of {size} pixels with seed {seed}; at least {SMALLEST} pixels and seed 0 are needed"
-        )
+        needed = f"at least {SMALLEST} pixels and seed 0 are needed"
+        raise BadInput(f"cannot draw images of {size} pixels with seed {seed}; {needed}")
     require_picture(size, bytes_a_pixel, "drawing images")
 
 
 def require_folder(folder: Path, request: dict[str, Any], images: int) -> None:
-    """Check where a drawing goes.
-
-    Args:
-        folder: absent, empty, or holding the same drawing, finished or not.
-        request: what is drawn.
-        images: how many files that are.
+    """Check where a drawing of so many images goes.
 
     Raises:
-        BadInput: if the folder holds anything but what was asked for.
+        BadInput: unless the folder is absent, empty, or holds the same drawing, finished or not.
         Failure: if the images do not fit onto the disk.
     """
     record = folder / RECORD
@@ -227,14 +216,8 @@ def draw_field(classes: Sequence[int], size: int, generator: Generator) -> np.nd
 
 def draw_with_key(classes: Sequence[int], size: int, generator: Generator, single_cells: bool = False) -> Drawn:
     """Draw one field of view whose protein shows `classes`, all in each cell, or with `single_cells` some in each."""
-    field = grow_field(
-        size,
-        generator,
-        crowded=JUNCTIONS in classes,
-        daughters=BRIDGE in classes,
-        dividing=SPINDLE in classes,
-        dented=AGGRESOME in classes,
-    )
+    crowded, daughters, dividing, dented = (number in classes for number in (JUNCTIONS, BRIDGE, SPINDLE, AGGRESOME))
+    field = grow_field(size, generator, crowded, daughters, dividing, dented)
     sigma = max(0.55, 0.0021 * size)  # the optics' point spread
     protein = np.zeros((size, size), np.float32)
     masks = np.zeros((len(classes), size, size), bool)
@@ -304,9 +287,6 @@ def contact_sheet(path: Path, size: int = 256, seed: int = 0) -> None:
     """Write a picture of the 28 classes and their names, 7 by 4 tiles of `size` pixels.
 
     Microtubules are red, the protein green and nuclei blue.
-
-    Raises:
-        BadInput: if a number is out of range or `path` has no suffix that OpenCV can write.
     """
     check(size, seed, BYTES_A_PIXEL + 3 * 4 * len(HPA.classes))  # colours, in a few copies
 

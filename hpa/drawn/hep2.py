@@ -35,16 +35,10 @@ def write_cells(folder: Path, train: int, validation: int, test: int, size: int 
     `train/`, `validation/` and `test/` hold `<class>/<id>.png`, 8 bit grey; ids are numbers with leading zeros, distinct
     over the sets. `gt_training.csv` has the columns Image ID and Image class, for training and validation.
 
-    Args:
-        folder: absent, empty, or holding the same data set; one that was broken off is completed.
-        train: how many cells for training, at least 6, as for the other sets.
-        validation: how many for validation.
-        test: how many for testing.
-        size: of the square pictures in pixels, at least 32.
-        seed: 0 or more.
+    `size` is that of the square pictures in pixels. A drawing that was broken off is completed.
 
     Raises:
-        BadInput: if the folder holds anything else, or a number is out of range.
+        BadInput: if the folder holds anything but the same data set, finished or not, or a number is out of range.
     """
     check(size, seed, cores() * BYTES_A_PIXEL)
     cells = {"train": train, "validation": validation, "test": test}
@@ -160,11 +154,7 @@ PATTERNS: tuple[Callable[[Field, float, Generator], np.ndarray], ...] = (  # the
 
 
 def contact_sheet(path: Path, size: int = 78, seed: int = 0) -> None:
-    """Write a picture with a column for each class: under its name a cell each of some specimens, `size` pixels wide.
-
-    Raises:
-        BadInput: if a number is out of range or `path` has no suffix that OpenCV can write.
-    """
+    """Write a picture with a column for each class: under its name a cell each of some specimens, `size` pixels wide."""
     check(size, seed, BYTES_A_PIXEL + 4 * SPECIMENS_SHOWN * len(HEP2.classes))  # in a few copies
     tiles = (
         captioned(name, next(draw_specimen(number, 1, size, default_rng([seed, 2, number, specimen]))))

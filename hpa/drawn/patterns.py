@@ -12,6 +12,9 @@ from numpy.random import Generator
 
 from hpa.drawn.cells import Cell, Field, blurred, circumferences, discs, dots, noise, strokes, unit_vectors
 
+Count = tuple[int, int]  # the lowest, and the highest plus 1
+Range = tuple[float, float]
+
 
 def cytoplasm(field: Field) -> np.ndarray:
     """Return the cells without their nuclei: thin at the edge, thick inside. float32 [size, size] in [0, 1]."""
@@ -99,13 +102,12 @@ def actin_filaments(field: Field, generator: Generator) -> np.ndarray:
     """Straight parallel stress fibres through the whole cell."""
     total = 0.04 * cytoplasm(field)
     for cell in field.cells:
-        count = 26
-        angle = cell.heading + generator.normal(0, 0.04, (count, 1))
+        angle = cell.heading + generator.normal(0, 0.04, (26, 1))
         along = unit_vectors(angle[:, 0]) * field.unit
         across = unit_vectors(cell.heading + np.pi / 2) * field.unit
-        aside, ahead = generator.uniform([[-1.1], [-0.3]], [[1.1], [0.3]], (2, count))[..., None]
+        aside, ahead = generator.uniform([[-1.1], [-0.3]], [[1.1], [0.3]], (2, 26))[..., None]
         middle = cell.center + aside * across + ahead * along
-        half = along * generator.uniform(0.4, 1.3, (count, 1))
+        half = along * generator.uniform(0.4, 1.3, (26, 1))
         fibres = strokes(field.size, np.stack([middle - half, middle + half], axis=1), 0.022 * field.unit)
         total += fibres * (field.labels == cell.label)
     return total
@@ -238,35 +240,12 @@ def rods_and_rings(field: Field, generator: Generator) -> np.ndarray:
 
 
 PATTERNS: tuple[Callable[[Field, Generator], np.ndarray], ...] = (  # the index is the class number
-    nucleoplasm,
-    nuclear_membrane,
-    nucleoli,
-    fibrillar_center,
-    nuclear_speckles,
-    nuclear_bodies,
-    endoplasmic_reticulum,
-    golgi_apparatus,
-    peroxisomes,
-    endosomes,
-    lysosomes,
-    intermediate_filaments,
-    actin_filaments,
-    focal_adhesions,
-    microtubules,
-    microtubule_ends,
-    cytokinetic_bridge,
-    mitotic_spindle,
-    microtubule_organizing_center,
-    centrosome,
-    lipid_droplets,
-    plasma_membrane,
-    cell_junctions,
-    mitochondria,
-    aggresome,
-    cytosol,
-    cytoplasmic_bodies,
-    rods_and_rings,
-)
+    nucleoplasm, nuclear_membrane, nucleoli, fibrillar_center, nuclear_speckles, nuclear_bodies,
+    endoplasmic_reticulum, golgi_apparatus, peroxisomes, endosomes, lysosomes, intermediate_filaments,
+    actin_filaments, focal_adhesions, microtubules, microtubule_ends, cytokinetic_bridge, mitotic_spindle,
+    microtubule_organizing_center, centrosome, lipid_droplets, plasma_membrane, cell_junctions, mitochondria,
+    aggresome, cytosol, cytoplasmic_bodies, rods_and_rings,
+)  # fmt: skip
 
 
 def _scattered(
@@ -281,8 +260,8 @@ def _bodies(
     field: Field,
     generator: Generator,
     count: tuple[int, int],
-    depth: tuple[float, float],
-    radius: tuple[float, float],
+    depth: Range,
+    radius: Range,
     spread: float = 0,
     rim: float = 0,
 ) -> np.ndarray:

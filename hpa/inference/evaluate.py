@@ -22,19 +22,12 @@ MISTAKE_SIZE = 192
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Some runs' evaluations on the same labelled images.
+    """Some runs' evaluations on the same labelled images."""
 
-    Attributes:
-        evaluations: of each run, by its folder, and last of their blend with equal weights if they are several.
-        data: the folder of the images.
-        table: the table of their classes, if one was named.
-        files: the files of each image's channels.
-    """
-
-    evaluations: dict[str, Evaluation]
-    data: Path
-    table: Path | None
-    files: list[list[Path]]
+    evaluations: dict[str, Evaluation]  # of each run, by its folder, and last of their blend with equal weights
+    data: Path  # the folder of the images
+    table: Path | None  # of their classes, if one was named
+    files: list[list[Path]]  # of each image's channels
 
     def write(self, folder: Path) -> None:
         """Write scores, tables and pictures into a folder, see `write_evaluation`."""
@@ -49,11 +42,7 @@ class Evaluated:
 def evaluate_runs(folders: Sequence[Path], data: Path, table: Path | None = None, tta: TTA = NO_TTA) -> Evaluated:
     """Predict labelled images with every run's model, blend the predictions and score all of them.
 
-    Args:
-        folders: the run folders.
-        data: folder of the images, in class folders or with a table next to it.
-        table: the table of their classes; None for the one next to `data`, or the class folders.
-        tta: test-time augmentation.
+    The images of `data` are in class folders, or their classes in `table`; None stands for the one next to `data`.
 
     Raises:
         BadInput: if the runs are of several tasks or without thresholds, or an image or label cannot be used.

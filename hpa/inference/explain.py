@@ -21,7 +21,7 @@ from hpa.files import written_whole
 from hpa.inference.images import Images, chosen_samples, read_images
 from hpa.inference.parts import Parts, cut_run, gradients, onto_image
 from hpa.inference.predict import common_task, form_of
-from hpa.scoring.blend import validation_thresholds
+from hpa.scoring.blend import thresholds_and_rows
 from hpa.tta import NO_TTA, TTA, VIEWS, view
 
 EXACT, GRAD_CAM = "exact", "grad-cam"
@@ -121,7 +121,7 @@ def explain_samples(
     unknown = [each for each in classes if each not in task.classes]
     refuse("classes", [f"{each} is none of {', '.join(task.classes)}" for each in unknown], "classes")
     samples, files = chosen_samples(task, data, images)
-    thresholds = None if classes else validation_thresholds(folders, task.labels, len(task.classes), tta)
+    thresholds = None if classes else thresholds_and_rows(folders, task.labels, len(task.classes), tta)[0]
     rows = []
     for own, identifier in zip(explain(folders, files, tta, method), samples.ids, strict=True):
         probabilities = task.kind.from_logits(own.logits[None])

@@ -14,7 +14,7 @@ from hpa.errors import BadInput, refuse
 from hpa.inference import predict
 from hpa.inference.predict import BATCH, Form, common_task, form_of, predict_files, read_batches, require_models
 from hpa.runs.folder import read_task_of
-from hpa.scoring.blend import validation_thresholds
+from hpa.scoring.blend import thresholds_and_rows
 from hpa.scoring.evaluation import write_prediction_table
 from hpa.scoring.predictions import Predictions
 from hpa.scoring.weights import blend
@@ -96,11 +96,7 @@ def chosen_samples(task: Task, data: Path | None, images: Sequence[Path] = ()) -
 
 
 def samples_of(folder: Path, task: Task) -> tuple[list[str], list[list[Path]]]:
-    """Return the ids of all samples of a folder, sorted, and the files of each one's channels.
-
-    Raises:
-        BadInput: if there are none, or a sample lacks a file.
-    """
+    """Return the sorted ids of all samples of a folder and their channel files; raise BadInput if any lacks a file."""
     ids = list_ids(folder, task)
     if not ids:
         reason = describe_unread(folder, task) or f"no image here whose name ends in {task.suffixes[0]}.png"
@@ -109,20 +105,14 @@ def samples_of(folder: Path, task: Task) -> tuple[list[str], list[list[Path]]]:
 
 
 def predict_folder(folders: Sequence[Path], images: Path, out: Path, tta: TTA = NO_TTA) -> None:
-    """Write a table of the mean prediction of some runs for all images of a folder.
-
-    Args:
-        folders: the run folders.
-        images: folder of the images.
-        out: the CSV to write, see `write_prediction_table`.
-        tta: test-time augmentation.
+    """Write a CSV (see `write_prediction_table`) of the mean prediction of some runs for all images of a folder.
 
     Raises:
         BadInput: if a run has no model, an image cannot be used, or there are no thresholds for the mean of these runs.
     """
     task = common_task(folders)
     ids, files = samples_of(images, task)
-    thresholds = validation_thresholds(folders, task.labels, len(task.classes), tta)
+    thresholds, _ = thresholds_and_rows(folders, task.labels, len(task.classes), tta)
     mean = blend(list(predict_files(folders, files, tta)))
     write_prediction_table(out, Predictions(np.array(ids), task.classes, mean, None, task.labels, tta), thresholds)
     logger.info("%s: %d samples, the mean of %d model%s", out, len(ids), len(folders), "s" if len(folders) > 1 else "")

@@ -26,15 +26,7 @@ from hpa.errors import BadInput, refuse
 from hpa.files import file_digest, locked
 from hpa.hardware import announce, jit_compile
 from hpa.models.catalog import load
-from hpa.runs.folder import (
-    model_faults,
-    model_shape,
-    read_history,
-    read_settings,
-    read_task_of,
-    require_table,
-)
-from hpa.runs.monitor import validation_scores
+from hpa.runs.folder import model_faults, model_shape, read_history, read_settings, read_task_of, require_table
 from hpa.runs.split import read_partition
 from hpa.scoring.predictions import Predictions, is_made_from, read_predictions, write_predictions
 from hpa.tasks import Task
@@ -52,14 +44,8 @@ def predict(folders: Sequence[Path], data: Path, runs: Path, tta: TTA = NO_TTA) 
     """Write `test.npz` into the run folders, and `validation.npz` again if it was made with another `tta`.
 
     Files that were made with the same `tta` from the present model and images stay. Runs whose images have the same size and
-    intensity range share one pass over the test set. An interrupted pass goes on where it stopped. The validation rows of
-    each run are a pass of their own, which starts again.
-
-    Args:
-        folders: run folders with a `model.keras`.
-        data: folder of the data. If it has no test set, only validation rows are predicted.
-        runs: the folder of all runs; packed images go to its `stores` folder.
-        tta: test-time augmentation.
+    intensity range share one pass over the test set, if `data` has one. An interrupted pass goes on where it stopped, but
+    the validation rows of a run start again. Packed images go to `<runs>/stores`.
 
     Raises:
         BadInput: if a run has no model, the runs are of several tasks, or a table or an image cannot be used.
@@ -95,32 +81,23 @@ def predict_as_validated(folders: Sequence[Path], data: Path) -> None:
 
 
 def predict_files(folders: Sequence[Path], files: Sequence[Sequence[Path]], tta: TTA = NO_TTA) -> np.ndarray:
-    """Return the probabilities that the models of some runs give some samples; each image is read once for all runs.
+    """Return the probabilities that the models of some runs give n samples, float32 [runs, n, classes].
 
-    Args:
-        folders: run folders with a `model.keras`.
-        files: the channel files of each of n samples.
-        tta: test-time augmentation.
-
-    Returns:
-        float32 array [runs, n, classes].
+    Each sample's channel files are read once for all runs.
 
     Raises:
-        BadInput: if a run has no model, or a file cannot be read; all such files are named.
+        BadInput: if a run has no model, or naming all files that cannot be read.
     """
     require_models("runs", folders)
     models = [load_run(folder) for folder in folders]
     announce(read_settings(folders[0]).precision)
     task = common_task(folders)
     forms = [form_of(folder) for folder in folders]
-    probabilities = np.empty((len(models), len(files), models[0].output.shape[-1]), np.float32)
-    start = 0
-    for batch in read_batches(files, list(dict.fromkeys(forms)), task):
-        stop = start + len(batch[forms[0]])
-        for number, (model, form) in enumerate(zip(models, forms, strict=True)):
-            probabilities[number, start:stop] = tta.predict(model, batch[form], task.labels)
-        start = stop
-    return probabilities
+    batches = [
+        np.stack([tta.predict(model, batch[form], task.labels) for model, form in zip(models, forms, strict=True)])
+        for batch in read_batches(files, list(dict.fromkeys(forms)), task)
+    ]
+    return np.concatenate(batches, axis=1)
 
 
 def predict_rows(
@@ -138,11 +115,7 @@ def predict_rows(
 
 
 def common_task(folders: Sequence[Path]) -> Task:
-    """Return the task of some runs.
-
-    Raises:
-        BadInput: if they are of several tasks.
-    """
+    """Return the task of some runs; raise BadInput if they are of several tasks."""
     tasks = {folder: read_task_of(folder) for folder in folders}
     first = folders[0]
     other = [folder for folder in folders if tasks[folder] != tasks[first]]
@@ -188,11 +161,7 @@ def require_models(where: object, folders: Sequence[Path]) -> None:
 
 
 def load_run(folder: Path) -> keras.Model:
-    """Return the compiled model of a run.
-
-    Raises:
-        BadInput: if it is missing, damaged or of another shape than the run's settings and task say.
-    """
+    """Return the compiled model of a run; raise BadInput if it is missing, damaged or of another shape than the run's."""
     model = load(folder / "model.keras", shape=model_shape(read_settings(folder), read_task_of(folder)))
     model.compile(jit_compile=jit_compile())
     return model
@@ -219,7 +188,7 @@ def _predict_validation(folder: Path, task: Task, data: Path, runs: Path, tta: T
     if tta != NO_TTA and predictions.targets is not None:
         monitor = task.kind.monitor
         single = read_history(folder)[monitor.best].max()
-        mean = validation_scores(task.labels, predictions.targets, predictions.probabilities)[monitor.best]
+        mean = monitor.scores(predictions.targets, predictions.probabilities)[monitor.best]
         logger.info(
             f"{folder}: validation {monitor.name} {single:.4f} with one view, "
             f"{mean:.4f} with the mean {tta.average} of {tta.views} ({mean - single:+.4f})"

@@ -22,39 +22,20 @@ SIDE = 224  # pixels, what the dense part's 9216 features need
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # red, green, blue, of pixels in [0, 1]
 
 # torchvision's layers by name, and ours.
-STATE_DICT_LAYERS = {
-    "features.0": "convolution_1",
-    "features.3": "convolution_2",
-    "features.6": "convolution_3",
-    "features.8": "convolution_4",
-    "features.10": "convolution_5",
-    "classifier.1": f"{DENSE_PART}dense_1",
-    "classifier.4": f"{DENSE_PART}dense_2",
-    "classifier.6": f"{DENSE_PART}dense_3",
-}
+STATE_DICT_LAYERS = {f"features.{place}": f"convolution_{number}" for number, place in enumerate((0, 3, 6, 8, 10), 1)}
+STATE_DICT_LAYERS |= {f"classifier.{place}": f"{DENSE_PART}dense_{number}" for number, place in enumerate((1, 4, 6), 1)}
 
 
 def alexnet(
     size: int, channels: int, classes: int, output: str, activation: str = "relu", weights: str | None = None
 ) -> keras.Model:
-    """Return the report's network.
+    """Return the report's network, uncompiled; see `hpa.registry.Network` for the arguments.
 
     Its first layers cut the central 224 pixels out of larger images and enlarge smaller ones, repeat a grey channel three
-    times, and normalise by ImageNet's mean and deviation.
-
-    Args:
-        size: side of the square images in pixels.
-        channels: 1 (grey) or 3 (red, green, blue).
-        classes: number of outputs.
-        output: `"softmax"` or `"sigmoid"`.
-        activation: any of Keras' activations by name, for all layers but the last; torchvision's weights expect "relu".
-        weights: file of torchvision's weights, as `load_state_dict` takes it; None for new ones.
-
-    Returns:
-        An uncompiled model from uint8 images [B, size, size, channels] to probabilities float32 [B, classes].
+    times, and normalise by ImageNet's mean and deviation. Torchvision's weights expect the activation "relu".
 
     Raises:
-        BadInput: if the weights do not fit.
+        BadInput: if the file of `weights` does not fit, see `load_state_dict`.
     """
     import keras
     from keras import layers
@@ -92,10 +73,8 @@ def alexnet(
 def load_state_dict(model: keras.Model, path: Path) -> None:
     """Put torchvision's AlexNet weights into a network made by `alexnet`; its last layer keeps its own.
 
-    Args:
-        model: the network; nothing in it is changed unless every tensor is sound.
-        path: torchvision's `.pth` (or `.pt`), for which torch must be installed, or the same arrays by the same names
-            ("features.0.weight" to "classifier.6.bias") in an `.npz`.
+    The file is torchvision's `.pth` (or `.pt`), for which torch must be installed, or has the same arrays by the same names
+    ("features.0.weight" to "classifier.6.bias") in an `.npz`. Nothing is changed unless every tensor is sound.
 
     Raises:
         BadInput: if the file cannot be read, or tensors are missing, surplus, misshapen or not finite.

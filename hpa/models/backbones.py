@@ -13,7 +13,7 @@ import numpy as np
 from hpa.errors import BadInput
 from hpa.files import require_plain
 from hpa.models.alexnet import IMAGENET_DEVIATION, IMAGENET_MEAN
-from hpa.registry import DENSE_PART, Network
+from hpa.registry import DENSE_PART, Network, lazily
 
 if TYPE_CHECKING:
     import keras
@@ -23,20 +23,13 @@ IMAGENET = "imagenet"
 
 @dataclass(frozen=True)
 class Family:
-    """One network of `keras.applications`.
-
-    Attributes:
-        name: as the settings have it.
-        constructor: its function there.
-        mean, deviation: of the pixels 0 to 255 that it expects to be normalised by, for red, green and blue.
-        blue_first: whether its published weights expect the channels as blue, green, red.
-    """
+    """One network of `keras.applications`, by its name in the settings and its function there."""
 
     name: str
     constructor: Callable[..., keras.Model]
-    mean: tuple[float, ...] = (127.5, 127.5, 127.5)
+    mean: tuple[float, ...] = (127.5, 127.5, 127.5)  # of the pixels 0 to 255 that it expects, for red, green and blue
     deviation: tuple[float, ...] = (127.5, 127.5, 127.5)
-    blue_first: bool = False
+    blue_first: bool = False  # whether its published weights expect the channels as blue, green, red
 
 
 def backbone(family: Family, size: int, channels: int, classes: int, output: str, weights: str | None = None) -> keras.Model:
@@ -51,17 +44,9 @@ def backbone(family: Family, size: int, channels: int, classes: int, output: str
     keep theirs, each further one takes the mean of the three, all times 3 / channels so that the activations keep
     their scale.
 
-    Args:
-        family: the network.
-        size: side of the square images in pixels.
-        channels: channels of the images; the first three are taken for red, green and blue.
-        classes: number of outputs.
-        output: `"softmax"` or `"sigmoid"`.
-        weights: None for new weights, "imagenet" to have Keras download ImageNet's, or the path of a Keras weights file
-            for the three-channel network without its top (`.h5`, as Keras publishes it, or `.weights.h5`).
-
-    Returns:
-        An uncompiled model from uint8 images [B, size, size, channels] to probabilities float32 [B, classes].
+    `weights` is None for new ones, "imagenet" to have Keras download ImageNet's, or the path of a Keras weights file for the
+    three-channel network without its top (`.h5`, as Keras publishes it, or `.weights.h5`). See `hpa.registry.Network` for
+    the other arguments.
 
     Raises:
         BadInput: if the weights cannot be downloaded, or the file is absent, damaged or another network's.
@@ -95,8 +80,7 @@ def inflated(kernel: np.ndarray, channels: int) -> np.ndarray:
 
 def _per_channel(values: np.ndarray, channels: int) -> np.ndarray:
     """Return `values` [3, ...] of the colours for `channels` channels: the first three, then their mean."""
-    further = np.repeat(values.mean(axis=0, keepdims=True), max(channels - 3, 0), axis=0)
-    return np.concatenate([values, further])[:channels]
+    return np.stack([*values, *[values.mean(axis=0)] * (channels - 3)][:channels])
 
 
 def _pretrained(family: Family, size: int, weights: str) -> keras.Model:
@@ -126,14 +110,7 @@ def _pretrained(family: Family, size: int, weights: str) -> keras.Model:
 
 
 def _application(name: str, **options: bool) -> Callable[..., keras.Model]:
-    """Return a function of `keras.applications` by its name, with some arguments; Keras is loaded when it is called."""
-
-    def construct(**arguments: object) -> keras.Model:
-        from keras import applications
-
-        return getattr(applications, name)(**options, **arguments)
-
-    return construct
+    return partial(lazily(f"keras.applications:{name}"), **options)
 
 
 def _network(family: Family, smallest_size: int = 32) -> Network:

@@ -16,15 +16,9 @@ DATE = "1980-01-01@00:00:00"  # of every network that is saved, in the form that
 
 
 def build(model: str, size: int, channels: int, classes: int, output: str = "sigmoid", **arguments: object) -> keras.Model:
-    """Return a new, uncompiled network.
+    """Return a new, uncompiled network; see `hpa.registry.Network` for the arguments.
 
-    Args:
-        model: a name in `NETWORKS`.
-        size: side of the square images in pixels.
-        channels: channels of the images.
-        classes: number of outputs.
-        output: `"sigmoid"` for many labels, `"softmax"` for one.
-        **arguments: those of the network that its record lists, such as `variant=0` or `activation="relu"`.
+    `model` is a name in `NETWORKS`, and `arguments` are those that its record lists, such as `variant=0`.
 
     Raises:
         BadInput: if the network does not take such images, or the weights do not fit.
@@ -37,10 +31,7 @@ def build(model: str, size: int, channels: int, classes: int, output: str = "sig
 def load(path: Path, compile: bool = False, shape: tuple[int, int, int] | None = None) -> keras.Model:
     """Return a saved network, compiled as it was saved if asked for.
 
-    Args:
-        path: the file; what is in it may be anything.
-        compile: whether to take over optimizer, loss and metrics.
-        shape: side and channels of the images and number of classes that the network must be for; None for any.
+    `shape` is the side and the channels of the images and the number of classes that it must be for; None for any.
 
     Raises:
         BadInput: if the file cannot be read, is damaged, or holds no network or one of another shape.
@@ -54,16 +45,11 @@ def load(path: Path, compile: bool = False, shape: tuple[int, int, int] | None =
     except MemoryError:
         raise
     except Exception as error:  # Keras meets a damaged or hostile file with whatever its content leads it into
-        raise BadInput(f"{path}: damaged ({_reason(error)}); delete the run folder and train it again") from error
+        line = (str(error).splitlines() or [""])[0].partition("Full object config:")[0].strip() or type(error).__name__
+        raise BadInput(f"{path}: damaged ({line}); delete the run folder and train it again") from error
     if shape:
         _require_shape(model, path, shape)
     return model
-
-
-def _reason(error: Exception) -> str:
-    """Return what Keras says of a file in one line, without the configuration of a layer at its end."""
-    line = (str(error).splitlines() or [""])[0].partition("Full object config:")[0].strip()
-    return line or type(error).__name__
 
 
 def _require_shape(model: object, path: Path, shape: tuple[int, int, int]) -> None:

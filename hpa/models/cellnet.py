@@ -30,21 +30,11 @@ def cellnet(
     dropout: float,
     activation: str = "relu",
 ) -> keras.Model:
-    """Return the network.
+    """Return the network, uncompiled; see `hpa.registry.Network` for the arguments.
 
-    Args:
-        size: side of the square images in pixels; the network takes any, whatever is given.
-        channels: channels of the images.
-        classes: number of outputs.
-        output: `"softmax"` or `"sigmoid"`.
-        filters: filters of each stage; each stage works at half the side of the one before, the first at half the image's.
-        blocks: residual blocks of each stage.
-        kernel: side of every convolution's kernel in pixels.
-        dropout: rate on the pooled features.
-        activation: any of Keras' activations by name.
-
-    Returns:
-        An uncompiled model from uint8 images [B, S, S, channels], of any side S, to probabilities float32 [B, classes].
+    It takes images of any side, whatever `size` says. Each stage has some `filters` and residual `blocks`, and half the side
+    of the one before, the first half the image's. `kernel` is the side of every convolution in pixels, `dropout` the rate on
+    the pooled features.
     """
     import keras
     from keras import layers

@@ -7,6 +7,7 @@ features on carry the prefix `dense_part_`: the fine-tuning stages train one par
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hpa.registry import DENSE_PART, Network
@@ -17,17 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Variant:
-    """One setting of GapNet.
+    """One setting of GapNet."""
 
-    Attributes:
-        kernel: side of every convolution's kernel in pixels.
-        filters: filters of the convolutions in the three blocks.
-        dropout: rates after each convolutional block, after the first and after the second dense layer.
-    """
-
-    kernel: int
-    filters: tuple[int, int, int]
-    dropout: tuple[float, float, float]
+    kernel: int  # side of every convolution's kernel in pixels
+    filters: tuple[int, int, int]  # of the convolutions in the three blocks
+    dropout: tuple[float, float, float]  # after each convolutional block, after the first and after the second dense layer
 
     @property
     def smallest_size(self) -> int:
@@ -52,59 +47,27 @@ VARIANTS = (
 )
 
 
-def gapnet(size: int, channels: int, classes: int, output: str, variant: int, activation: str = "relu") -> keras.Model:
-    """Return the report's network.
+def gapnet(
+    size: int, channels: int, classes: int, output: str, variant: int, activation: str = "relu", skip: bool = False
+) -> keras.Model:
+    """Return the report's network, uncompiled; see `hpa.registry.Network` for the arguments. `variant` counts `VARIANTS`.
 
-    Args:
-        size: side of the square images in pixels.
-        channels: channels of the images.
-        classes: number of outputs.
-        output: `"sigmoid"` (the report's) or `"softmax"`.
-        variant: index into `VARIANTS`.
-        activation: any of Keras' activations by name; the report's is "relu".
-
-    Returns:
-        An uncompiled model from uint8 images [B, size, size, channels] to probabilities float32 [B, classes].
+    With a `skip` connection, in the manner of fully convolutional networks, the deepest map is brought to the channels of
+    the second block by a 1x1 convolution, upsampled, and added to that block's map from before its pooling; the sum is
+    pooled globally as a fourth set of features. Where a pattern lies (the earlier map) and what it is (the deep one) meet
+    before the positions are averaged away (Long, Shelhamer and Darrell, CVPR 2015).
     """
-    from keras import layers
-
-    images, blocks, _ = _blocks(VARIANTS[variant], size, channels, activation)
-    pooled = [layers.GlobalAveragePooling2D()(block) for block in blocks]
-    return _with_head(images, pooled, VARIANTS[variant], classes, output, activation, "gapnet")
-
-
-def gapnet_fcn(size: int, channels: int, classes: int, output: str, variant: int, activation: str = "relu") -> keras.Model:
-    """Return GapNet with a skip connection in the manner of fully convolutional networks.
-
-    The deepest map is brought to the channels of the second block by a 1x1 convolution, upsampled, and added to that
-    block's map from before its pooling; the sum is pooled globally as a fourth set of features. Where a pattern lies
-    (the earlier map) and what it is (the deep one) meet before the positions are averaged away (Long, Shelhamer and
-    Darrell, CVPR 2015). Arguments and result as for `gapnet`.
-    """
-    from keras import layers
-
-    images, blocks, before_pooling = _blocks(VARIANTS[variant], size, channels, activation)
-    deep = layers.Conv2D(before_pooling.shape[-1], 1, activation=activation)(blocks[-1])
-    deep = layers.Resizing(*before_pooling.shape[1:3], interpolation="bilinear")(deep)
-    added = layers.Add()([before_pooling, deep])
-    pooled = [layers.GlobalAveragePooling2D()(block) for block in (*blocks, added)]
-    return _with_head(images, pooled, VARIANTS[variant], classes, output, activation, "gapnet_fcn")
-
-
-def _blocks(
-    variant: Variant, size: int, channels: int, activation: str
-) -> tuple[keras.KerasTensor, tuple[keras.KerasTensor, ...], keras.KerasTensor]:
-    """Return the input, the map after each block's dropout, and the second block's map before pooling."""
+    import keras
     from keras import layers
 
     from hpa.models.normalization import BatchNormalization
 
-    first, second, third = variant.filters
-    rate = variant.dropout[0]
+    kernel, (first, second, third) = VARIANTS[variant].kernel, VARIANTS[variant].filters
+    rate, rate_1, rate_2 = VARIANTS[variant].dropout
 
     def convolution(x: keras.KerasTensor, filters: int, strides: int = 1) -> keras.KerasTensor:
         x = BatchNormalization()(x)
-        return layers.Conv2D(filters, variant.kernel, strides, activation=activation)(x)
+        return layers.Conv2D(filters, kernel, strides, activation=activation)(x)
 
     images = layers.Input((size, size, channels), dtype="uint8")
     x = layers.Rescaling(1 / 255)(images)
@@ -120,35 +83,22 @@ def _blocks(
 
     for _ in range(3):
         x = convolution(x, third)
-    block_3 = layers.Dropout(rate)(x)
-    return images, (block_1, block_2, block_3), before_pooling
+    blocks = [block_1, block_2, layers.Dropout(rate)(x)]
 
-
-def _with_head(
-    images: keras.KerasTensor,
-    pooled: list[keras.KerasTensor],
-    variant: Variant,
-    classes: int,
-    output: str,
-    activation: str,
-    name: str,
-) -> keras.Model:
-    import keras
-    from keras import layers
-
-    _, rate_1, rate_2 = variant.dropout
-    x = layers.Concatenate(name=f"{DENSE_PART}features")(pooled)
-    x = layers.BatchNormalization(name=f"{DENSE_PART}batch_normalization_1")(x)
-    x = layers.Dense(256, activation=activation, name=f"{DENSE_PART}dense_1")(x)
-    x = layers.Dropout(rate_1, name=f"{DENSE_PART}dropout_1")(x)
-    x = layers.BatchNormalization(name=f"{DENSE_PART}batch_normalization_2")(x)
-    x = layers.Dense(256, activation=activation, name=f"{DENSE_PART}dense_2")(x)
-    x = layers.Dropout(rate_2, name=f"{DENSE_PART}dropout_2")(x)
+    if skip:
+        deep = layers.Conv2D(second, 1, activation=activation)(blocks[-1])
+        deep = layers.Resizing(*before_pooling.shape[1:3], interpolation="bilinear")(deep)
+        blocks.append(layers.Add()([before_pooling, deep]))
+    x = layers.Concatenate(name=f"{DENSE_PART}features")([layers.GlobalAveragePooling2D()(block) for block in blocks])
+    for number, dropout in ((1, rate_1), (2, rate_2)):
+        x = layers.BatchNormalization(name=f"{DENSE_PART}batch_normalization_{number}")(x)
+        x = layers.Dense(256, activation=activation, name=f"{DENSE_PART}dense_{number}")(x)
+        x = layers.Dropout(dropout, name=f"{DENSE_PART}dropout_{number}")(x)
     x = layers.Dense(classes, name=f"{DENSE_PART}dense_3")(x)
     x = layers.Activation(output, dtype="float32", name=f"{DENSE_PART}probabilities")(x)
-    return keras.Model(images, x, name=name)
+    return keras.Model(images, x, name="gapnet_fcn" if skip else "gapnet")
 
 
 _VARIANT_SIZES = tuple(variant.smallest_size for variant in VARIANTS)
 GAPNET = Network(gapnet, ("variant", "activation"), variant_sizes=_VARIANT_SIZES)
-GAPNET_FCN = Network(gapnet_fcn, ("variant", "activation"), variant_sizes=_VARIANT_SIZES)
+GAPNET_FCN = Network(partial(gapnet, skip=True), ("variant", "activation"), variant_sizes=_VARIANT_SIZES)

@@ -15,17 +15,9 @@ if TYPE_CHECKING:
 
 
 def parallel_kernels(size: int, channels: int, classes: int, output: str, activation: str = "relu") -> keras.Model:
-    """Return the network with four parallel kernel sizes (1, 3, 5 and 7 pixels).
+    """Return the network with four parallel kernel sizes (1, 3, 5 and 7 pixels), uncompiled.
 
-    Args:
-        size: side of the square images in pixels; the report's source used 128.
-        channels: channels of the images.
-        classes: number of outputs.
-        output: `"sigmoid"` or `"softmax"`.
-        activation: any of Keras' activations by name; the kernel's is "relu".
-
-    Returns:
-        An uncompiled model from uint8 images [B, size, size, channels] to probabilities float32 [B, classes].
+    See `hpa.registry.Network` for the arguments. The report's source had images of 128 pixels and "relu".
     """
     import keras
     from keras import layers

@@ -8,19 +8,10 @@ from keras import layers
 def similarities(
     features: keras.KerasTensor, origin: np.ndarray, factors: np.ndarray, centers: np.ndarray, name: str
 ) -> keras.KerasTensor:
-    """Return exp(-|factors * (x - origin) - center|^2) of features x and some centers.
+    """Return exp(-|factors * (x - origin) - center|^2) of features x [B, features] and some centers, float32 [B, centers].
 
-    They are computed in float32, whatever precision the features come in.
-
-    Args:
-        features: [B, features].
-        origin: array [features].
-        factors: array [features].
-        centers: array [centers, features].
-        name: what the names of the layers begin with.
-
-    Returns:
-        float32 [B, centers].
+    They are computed in float32, whatever precision the features come in. `origin` and `factors` are arrays [features], the
+    `centers` [centers, features]; the layers' names begin with `name`.
     """
     made = {"dtype": "float32"}
     x = layers.Rescaling(1.0, (-origin).tolist(), name=f"{name}_centered", **made)(features)

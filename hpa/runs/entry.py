@@ -16,8 +16,10 @@ from hpa.errors import BadInput
 from hpa.files import write_json
 from hpa.runs.folder import read_task_of
 from hpa.scoring.blend import Ensemble, blend_members
+from hpa.scoring.comparison import compare_weights, sweep_shifts, write_table
 from hpa.scoring.evaluation import write_prediction_table
 from hpa.scoring.members import Members, read_members
+from hpa.scoring.plots import draw_sweep, write_figure
 from hpa.scoring.predictions import Predictions, read_predictions
 from hpa.scoring.saved_thresholds import saved_choice
 from hpa.scoring.submission import share_warnings, write_about, write_submission
@@ -48,6 +50,11 @@ class Entry:
     threshold: Rule
 
     @property
+    def rule_of_thresholds(self) -> str | float:
+        """The rule of the thresholds by its name; a number is the threshold itself."""
+        return self.threshold if isinstance(self.threshold, str | float) else "class-share"  # by given shares
+
+    @property
     def score(self) -> float:
         """The blend's macro F1 on the validation rows."""
         return self.blend.f1
@@ -74,19 +81,10 @@ class Entry:
         return pd.DataFrame(self.blend.probabilities, index=pd.Index(ids, name="Id"), columns=self.members.classes)
 
     def submission(self, path: str | Path) -> Path:
-        """Write the submission, and a JSON of the same name that says how it came about.
+        """Write the submission, and a JSON of the same name that says how it came about; return what was written.
 
         Multi-label predictions have Kaggle's form, single-label ones are a table for people. Without a test set only the
-        JSON is written.
-
-        Args:
-            path: the CSV to write; folders that are absent are made.
-
-        Returns:
-            What was written: the CSV, or the JSON if there is no test set.
-
-        Raises:
-            BadInput: if the name does not end in .csv.
+        JSON is written. BadInput is raised if the name does not end in .csv.
         """
         path = Path(path)
         if path.suffix != ".csv":
@@ -107,13 +105,14 @@ class Entry:
 
     def _about(self) -> dict[str, Any]:
         """Return what the JSON next to the submission holds."""
-        members = [{"folder": name, "validation_f1": f1, "weight": self.weights[name]} for name, f1 in self.scores.items()]
         many = not self.members.kind.exclusive
         return {
-            "members": members,
+            "members": [
+                {"folder": name, "validation_f1": f1, "weight": self.weights[name]} for name, f1 in self.scores.items()
+            ],
             "weights": self.rule,
             "shift": self.shift if self.rule == "shifted" else None,
-            "threshold": _name(self.threshold),
+            "threshold": self.rule_of_thresholds,
             "thresholds": self.thresholds,
             "validation_f1": self.blend.f1,
             "validation_accuracy": self.blend.accuracy,
@@ -126,14 +125,13 @@ class Entry:
         width = max(len(name) for name in ("member", *self.scores))
         lines = [f"{'member':{width}}  validation F1  weight"]
         lines += [f"{name:{width}}  {f1:13.4f}  {self.weights[name]:6.4f}" for name, f1 in self.scores.items()]
-        ignored = [name for name, weight in self.weights.items() if weight == 0]
-        if ignored:
+        if ignored := [name for name, weight in self.weights.items() if weight == 0]:
             why = f", as F1 is not above the shift {self.shift}" if self.rule == "shifted" else ""
             lines.append(f"weight 0{why}: {', '.join(ignored)}")
         best = max(self.scores, key=self.scores.__getitem__)
         lines += [
             f"blend: validation macro F1 {self.score:.4f}; best single member {self.scores[best]:.4f} ({best})",
-            f"weights {self.rule}, thresholds {_name(self.threshold)}",
+            f"weights {self.rule}, thresholds {self.rule_of_thresholds}",
         ]
         rows, fallbacks = len(self.blend.predicted), self.blend.fallbacks
         if self.members.kind.exclusive:
@@ -144,28 +142,76 @@ class Entry:
                 f"test: {self.blend.predicted.sum() / rows:.2f} classes a row; {fallbacks} of {rows} rows "
                 f"({fallbacks / rows:.1%}) had no class above its threshold: their most probable one is predicted"
             )
-        return "\n".join([*lines] if rows else [*lines, "no test set"])
+        return "\n".join(lines if rows else [*lines, "no test set"])
 
 
-def read_blend(
-    folders: Sequence[Path], data: Path, task: Task | None, sample_submission: Path | None, threshold: Rule | None
-) -> tuple[Members, np.ndarray | None, Rule]:
-    """Read what is to be blended.
+def make_entry(
+    folders: Sequence[Path],
+    data: Path,
+    task: Task | None = None,
+    sample_submission: Path | None = None,
+    weights: str = "shifted",
+    shift: float = 0.34,
+    threshold: Rule | None = None,
+) -> Entry:
+    """Blend run folders or other members.
 
     Args:
         folders: run folders, or other folders with `validation.npz` and, if there is a test set, `test.npz`.
         data: folder of the data, which may have a test set.
         task: what is classified; None for that of the first member.
         sample_submission: a CSV that names the test rows; None for the one in `data`.
+        weights: a rule of `hpa.scoring.weights.member_weights`.
+        shift: of the rule `"shifted"`.
         threshold: a rule of `hpa.scoring.thresholds.find_thresholds`; None for the one saved next to all members, or per
             class.
-
-    Returns:
-        The members, the ids of the test set (str [n], None if there is none), and the rule of the thresholds.
 
     Raises:
         BadInput: if the members do not fit each other, the task or the test set.
     """
+    members, ids, rule = _read_blend(folders, data, task, sample_submission, threshold)
+    return Entry(members, blend_members(members, weights, shift, rule), ids, weights, shift, rule)
+
+
+def compare_blends(
+    folders: Sequence[Path],
+    data: Path,
+    task: Task | None,
+    sample_submission: Path | None,
+    threshold: Rule | None,
+    out: Path,
+    shift: float | None,
+    shifts: Sequence[float],
+    seed: int,
+) -> str:
+    """Compare rules for the weights on rows that they have not seen, write tables and return them for people.
+
+    The members are those of `make_entry`. All rules are compared if there is a `shift`, for the rule `"shifted"`, and this
+    rule by itself with each of some `shifts`. The files next to `<out>.csv` are `<out>-weights.csv`, `<out>-shifts.csv` and
+    `<out>-shifts.png`. The `seed` is that of the folds and of the resampled rows.
+    """
+    members, _, rule = _read_blend(folders, data, task, sample_submission, threshold)
+    files, lines = [], []
+    if shift is not None:
+        table = compare_weights(members, shift, rule, seed)
+        files.append(out.with_name(f"{out.stem}-weights.csv"))
+        lines.append(write_table(files[-1], table))
+        if "shifted" not in table.index:
+            lines.append(f"no member's F1 is above the shift {shift}, so shifted has no row")
+    if shifts:
+        table = sweep_shifts(members, shifts, rule, seed)
+        files += [out.with_name(f"{out.stem}-shifts{suffix}") for suffix in (".csv", ".png")]
+        lines.append(write_table(files[-2], table))
+        if missing := [each for each in shifts if each not in table.index]:
+            lines.append(f"no member's F1 is above the shift from {missing[0]:g} on")
+        write_figure(files[-1], draw_sweep(table, f"{len(members.names)} members"))
+    return "\n".join([*lines, f"no submission; wrote {', '.join(map(str, files))}"])
+
+
+def _read_blend(
+    folders: Sequence[Path], data: Path, task: Task | None, sample_submission: Path | None, threshold: Rule | None
+) -> tuple[Members, np.ndarray | None, Rule]:
+    """Return the members, the ids of the test set (str [n], None if there is none), and the rule of the thresholds."""
     ids = _test_ids(data, _task_of_members(folders, task), sample_submission)
     members = read_members(folders, ids)
     first_of: dict[bytes, str] = {}
@@ -178,26 +224,8 @@ def read_blend(
     return members, ids, saved_choice(folders, members.classes)[0] if threshold is None else threshold
 
 
-def make_entry(
-    folders: Sequence[Path],
-    data: Path,
-    task: Task | None = None,
-    sample_submission: Path | None = None,
-    weights: str = "shifted",
-    shift: float = 0.34,
-    threshold: Rule | None = None,
-) -> Entry:
-    """Blend run folders or other members; see `read_blend` and `hpa.scoring.weights.member_weights`."""
-    members, ids, rule = read_blend(folders, data, task, sample_submission, threshold)
-    return Entry(members, blend_members(members, weights, shift, rule), ids, weights, shift, rule)
-
-
 def _task_of_members(folders: Sequence[Path], task: Task | None) -> Task | None:
-    """Return what the members classify; None if they are of an unknown origin and no `task` is given.
-
-    Raises:
-        BadInput: if `task` has other classes or labels than the first member, which all others are compared with.
-    """
+    """Return what the members classify, None if nothing says it; check that a `task` is that of the first member."""
     file = folders[0] / "validation.npz"
     if not file.is_file():  # `read_members` names all that is missing
         return task
@@ -205,15 +233,11 @@ def _task_of_members(folders: Sequence[Path], task: Task | None) -> Task | None:
     if task is None:
         with contextlib.suppress(BadInput):
             return read_task_of(folders[0])
-        known = {(each.classes, each.labels): each for each in TASKS.values()}
-        return known.get((first.classes, first.labels))
+        return {(each.classes, each.labels): each for each in TASKS.values()}.get((first.classes, first.labels))
     if (task.classes, task.labels) != (first.classes, first.labels):
         classes = f"{len(first.classes)} classes from '{first.classes[0]}' to '{first.classes[-1]}'"
-        raise BadInput(
-            f"task {task.name}: {file} is of another task, {first.kind.words} with {classes}; "
-            "leave it out, or name that one",
-            setting="task",
-        )
+        other = f"{file} is of another task, {first.kind.words} with {classes}; leave it out, or name that one"
+        raise BadInput(f"task {task.name}: {other}", setting="task")
     return task
 
 
@@ -228,7 +252,3 @@ def _test_ids(data: Path, task: Task | None, sample_submission: Path | None) -> 
     if (data / "sample_submission.csv").exists():
         return read_sample_submission(data / "sample_submission.csv").ids
     raise BadInput("task: the members do not say how the files of a test image are named; name their task", setting="task")
-
-
-def _name(threshold: Rule) -> str | float:
-    return threshold if isinstance(threshold, str | float) else "class-share"  # by given shares

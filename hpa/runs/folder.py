@@ -1,6 +1,7 @@
 """Run folders `<runs>/<name>/<stage>/`: where they are, how they are chosen, what they were made with."""
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Collection, Iterator
@@ -17,41 +18,38 @@ from hpa.errors import BadInput, refuse
 from hpa.files import file_digest, read_json, require_plain, write_json, written_whole
 from hpa.hardware import versions
 from hpa.labels import LABELS
+from hpa.registry import AUGMENTATIONS
 from hpa.runs.monitor import has_stalled
 from hpa.scoring.folds import run_of
 from hpa.scoring.predictions import model_fault, read_predictions
-from hpa.settings import NAMES, STAGES, Settings, faults, require_name, today
-from hpa.tasks import Task, faults_of_task
+from hpa.settings import NAMES, Settings, faults, today
+from hpa.stages import STAGES, require_name
+from hpa.tasks import Task, make_task
 
 # Settings that runs of earlier versions do not name, and what these runs had.
 ADDED = {"intensity_range": None}
 
 
 def run_folders(runs: Path, names: list[str] | None = None, stage: str = "last", all_folds: bool = True) -> list[Path]:
-    """Return the chosen run folders, in a fixed order.
+    """Return the chosen run folders, in a fixed order; BadInput if a name or the stage is not there, or nothing is.
 
     Args:
         runs: the folder of all runs.
-        names: the runs to take, such as `["0", "4"]`; all that are present if None.
+        names: the runs to take, such as `["0", "4"]`; all that are there if None.
         stage: a name in `STAGES`, `"last"` for the last stage that a run has, or `"all"`.
-        all_folds: whether `"0"` names the runs `0-fold1`, `0-fold2` and so on too, if they are present and their config.json
-            says that they are these folds.
-
-    Raises:
-        BadInput: if a name or the stage is not there, or nothing is.
+        all_folds: whether `"0"` names the runs `0-fold1`, `0-fold2` and so on too, if their config.json say that they are.
     """
     present = {folder.name: _stages(folder) for folder in runs.glob("*") if _stages(folder)}
     if not present:
         raise BadInput(f"{runs}: no run folders here; train one first, or name another folder of runs")
-    for name in names or ():
-        if name not in present:
-            raise BadInput(f"{runs}: no run named {name}; present are {', '.join(sorted(present, key=_order))}")
     ordered = sorted(present, key=_order)
     chosen = ordered if names is None else names
+    for name in chosen:
+        if name not in present:
+            raise BadInput(f"{runs}: no run named {name}; present are {', '.join(ordered)}")
     if names and all_folds:
-        own = (
-            each for name in names for each in ordered if each == name or _is_fold_of(name, runs / each / present[each][0])
-        )
+        pairs = itertools.product(names, ordered)
+        own = (each for name, each in pairs if each == name or _is_fold_of(name, runs / each / present[each][0]))
         chosen = list(dict.fromkeys(own))
     folders = []
     for name in chosen:
@@ -87,11 +85,21 @@ def require_same_run(folder: Path, config: dict[str, Any]) -> None:
     if not (folder / "config.json").exists():
         return
     made = ADDED | {"split_sha256": config.get("split_sha256")} | today(read_json(folder / "config.json"))
-    differences = [f"{name} {made.get(name)}, now {value}" for name, value in config.items() if made.get(name) != value]
-    if differences:
+    if differences := [f"{key} {made.get(key)}, now {value}" for key, value in config.items() if made.get(key) != value]:
+        fix = "ask for the same ones, choose another folder of runs, or delete this folder"
+        raise BadInput(f"{folder}: made with other settings ({'; '.join(differences)}); {fix}")
+
+
+def require_augmentation(folder: Path, name: str) -> None:
+    """Raise BadInput if a run that is not finished began when its augmentation made other images from the same seed."""
+    if not (folder / "config.json").exists() or is_finished(folder):
+        return
+    versions = read_json(folder / "config.json").get("versions", {})
+    begun, now = versions.get("augmentation", "1"), str(AUGMENTATIONS.find(name).version)
+    if begun != now:
         raise BadInput(
-            f"{folder}: made with other settings ({'; '.join(differences)}); "
-            "ask for the same ones, choose another folder of runs, or delete this folder"
+            f"{folder}: begun by hpa {versions.get('hpa')} with version {begun} of augmentation {name}, now {now}, which "
+            "gives other images for a seed; finish it with that hpa, or delete this folder and train again"
         )
 
 
@@ -111,8 +119,11 @@ def open_run(folder: Path, config: dict[str, Any], data: Path, preset: str | Non
     """Write the run's config.json, with its preset and the versions of the libraries, if there is none yet."""
     require_same_run(folder, config)
     if not (folder / "config.json").exists():
-        named = {"preset": preset} if preset else {}
-        write_json(folder / "config.json", {**named, **config, "data": str(data), "versions": versions()})
+        made_with = versions()
+        if "augmentation" in config:
+            made_with["augmentation"] = str(AUGMENTATIONS.find(config["augmentation"]).version)
+        own = {"preset": preset} if preset else {}
+        write_json(folder / "config.json", own | config | {"data": str(data), "versions": made_with})
 
 
 @contextmanager
@@ -130,84 +141,63 @@ def opened_run(folder: Path, config: dict[str, Any], data: Path, preset: str | N
 
 
 def read_settings(folder: Path) -> Settings:
-    """Return the settings that the run in `folder` was made with.
-
-    Raises:
-        BadInput: if there is no run, or its config.json lacks a setting or holds a value that a setting cannot have.
-    """
+    """Return the settings of the run in `folder`; BadInput if there is no run, or its config.json is faulty."""
     config = ADDED | today(_read_config(folder))
-    missing = [name for name in NAMES if name not in config]
-    if missing:
-        raise BadInput(
-            f"{folder / 'config.json'}: lacks {', '.join(missing)}; this version of hpa.train did not write it; train again"
-        )
+    if missing := [name for name in NAMES if name not in config]:
+        fix = "this version of hpa.train did not write it; train again"
+        raise BadInput(f"{folder / 'config.json'}: lacks {', '.join(missing)}; {fix}")
     refuse(folder / "config.json", [f"{fault}; restore the file, or train again" for fault in faults(config)])
     return Settings(**{name: config[name] for name in NAMES})
 
 
-def with_precision_of(folder: Path, settings: Settings) -> Settings:
-    """Return settings with the precision of the run in `folder`, if there is one, maybe begun on another processor."""
+def as_begun(settings: Settings, folder: Path, *names: str) -> Settings:
+    """Return settings with those `names` that the run in `folder` has, if there is one, begun on another processor or so."""
     if not (folder / "config.json").exists():
         return settings
-    return replace(settings, precision=read_settings(folder).precision)
+    begun = read_settings(folder)
+    return replace(settings, **{name: getattr(begun, name) for name in names})
 
 
 def with_intensity_range(settings: Settings, folder: Path, task: Task, data: Path, runs: Path, ids: np.ndarray) -> Settings:
-    """Return settings with an intensity range: their own, else that of the run in `folder`, else the measured one of the
-    samples `ids` of `train/`.
-    """
+    """Return settings with their intensity range, else that of the run in `folder`, else that of the samples `ids`."""
     if settings.intensity_range or (folder / "config.json").exists():
-        return with_intensity_range_of(folder, settings)
+        return settings if settings.intensity_range else as_begun(settings, folder, "intensity_range")
     from hpa.data.intensity import range_of_training_set  # here, since it loads OpenCV
 
     return replace(settings, intensity_range=range_of_training_set(data, ids, task, runs))
 
 
-def with_intensity_range_of(folder: Path, settings: Settings) -> Settings:
-    """Return settings with the intensity range of the run in `folder`, if there is one and they have none."""
-    if settings.intensity_range or not (folder / "config.json").exists():
-        return settings
-    return replace(settings, intensity_range=read_settings(folder).intensity_range)
-
-
 def read_task_of(folder: Path) -> Task:
-    """Return the task of the run in `folder`.
-
-    Raises:
-        BadInput: if there is no run, or its config.json does not hold a task.
-    """
+    """Return the task of the run in `folder`; BadInput if there is no run, or its config.json does not hold a task."""
     file, found = folder / "config.json", _read_config(folder).get("task")
     if not isinstance(found, dict):
         raise BadInput(f"{file}: holds no task; this version of hpa.train did not write it")
-    refuse(file, [f"task: {fault}; restore the file, or train again" for fault in faults_of_task(found)])
-    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
-    return Task(**values)
+    return make_task(file, found, "task: {}; restore the file, or train again")
 
 
 def is_finished(folder: Path) -> bool:
     """Tell whether there is a run in `folder` that has all its epochs, or that early stopping has ended.
 
-    Raises:
-        BadInput: if config.json or history.csv is damaged, or the history has more epochs than the run.
+    BadInput is raised if config.json or history.csv is damaged, or the history has more epochs than the run.
     """
     if not (folder / "config.json").exists() or (history := read_history(folder)).empty:
         return False
     settings, monitor = read_settings(folder), read_task_of(folder).kind.monitor
     if len(history) > settings.epochs:
-        raise BadInput(
-            f"{folder / 'history.csv'}: has {len(history)} epochs, and config.json {settings.epochs}; "
-            "restore them, or delete the run folder and train it again"
-        )
+        fix = "restore them, or delete the run folder and train it again"
+        raise BadInput(f"{folder / 'history.csv'}: has {len(history)} epochs, and config.json {settings.epochs}; {fix}")
     return len(history) == settings.epochs or has_stalled(history[monitor.best], settings.patience)
 
 
-def require_model(folder: Path) -> None:
-    """Raise BadInput unless a finished run has its model.keras and its validation.npz, and this was made by that model."""
-    for name in ("model.keras", "validation.npz"):
-        if not (folder / name).exists():
-            fix = "restore it, or delete the folder and train it again"
-            if name == "validation.npz":
-                fix = f"hpa predict --runs {folder.parents[1]} --variants {folder.parent.name} writes it"
+def require_finished(folder: Path, predicted: bool = False) -> None:
+    """Raise BadInput unless a run has all its epochs and its own model.keras and, if `predicted`, its validation.npz."""
+    epochs = read_settings(folder).epochs  # raises if there is no run
+    if not is_finished(folder):
+        raise BadInput(f"{folder}: has not all of its {epochs} epochs; run its command again first")
+    writes = f"hpa predict --runs {folder.parents[1]} --variants {folder.parent.name} writes it"
+    fixes = {"model.keras": "restore it, or delete the folder and train it again", "validation.npz": writes}
+    for name, fix in fixes.items():
+        if predicted and not (folder / name).exists():
             raise BadInput(f"{folder}: is finished, but {name} is missing; {fix}")
     refuse(folder, model_faults(folder))
 
@@ -232,11 +222,7 @@ def data_of(folder: Path) -> Path:
 
 
 def best_score(folder: Path) -> float:
-    """Return the validation score of the best epoch of the run in `folder`.
-
-    Raises:
-        BadInput: if no epoch is finished.
-    """
+    """Return the validation score of the best epoch of the run in `folder`; BadInput if none is finished."""
     history = read_history(folder)
     if history.empty:
         raise BadInput(f"{folder}: no epoch is finished; train it first")
@@ -258,12 +244,7 @@ def table_digest(table: SampleTable) -> str:
 def read_history(folder: Path, columns: Collection[str] = ()) -> pd.DataFrame:
     """Return the finished epochs of the run in `folder`, a row each; empty if there are none.
 
-    Args:
-        folder: the run folder.
-        columns: what it must have, apart from the epoch and the monitored score.
-
-    Raises:
-        BadInput: if history.csv is damaged or another task's.
+    BadInput is raised if history.csv is damaged, another task's, or lacks one of `columns`.
     """
     file = folder / "history.csv"
     if not file.exists():

@@ -1,23 +1,14 @@
-"""The scores of an epoch, and whether they have stopped to improve."""
+"""The scores of an epoch, and whether they have stopped improving.
+
+Targets are uint8 arrays [n, classes] of 0 and 1, probabilities float32 arrays [n, classes].
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from hpa.labels import LABELS
 from hpa.scoring.metrics import accuracy, macro_f1, mean_class_accuracy
 from hpa.scoring.thresholds import best_global_threshold, most_probable_class
-
-
-def validation_scores(labels: str, targets: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """Return the columns of history.csv that say how good an epoch is.
-
-    Args:
-        labels: a key of `LABELS`.
-        targets: uint8 array [n, classes] of 0 and 1.
-        probabilities: float32 array [n, classes].
-    """
-    return LABELS[labels].monitor.scores(targets, probabilities)
 
 
 def single_label_scores(targets: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:

@@ -11,17 +11,10 @@ from hpa.tasks import Task
 
 
 def read_partition(folder: Path, settings: Settings, task: Task, data: Path) -> Partition:
-    """Return the partition of the run in `folder`, from its split.csv.
+    """Return the partition of the run in `folder`, from its split.csv; `settings` are its own, or those of the next stage.
 
-    Args:
-        folder: the run folder.
-        settings: of this run, or of one that starts from it.
-        task: what is classified.
-        data: folder of the data.
-
-    Raises:
-        BadInput: as `make_partition`, and if split.csv is missing, has another digest than config.json says, or has other
-            validation rows than validation.npz.
+    BadInput is raised as by `make_partition`, and if split.csv is missing, has another digest than config.json says, or has
+    other validation rows than validation.npz.
     """
     split = folder / "split.csv"
     again = "restore it, or delete it and run the command of the run again, which writes it"

@@ -44,17 +44,11 @@ class Ensemble:
 
 
 def blend_members(members: Members, rule: str, shift: float, threshold: Rule) -> Ensemble:
-    """Weigh the members by their validation predictions, blend them, and predict the test set.
+    """Weight the members by their validation predictions, blend them, and predict the test set.
 
-    Args:
-        members: as `read_members` returns them.
-        rule: one of `WEIGHTS`, see `member_weights`.
-        shift: what the rule `"shifted"` subtracts from every F1.
-        threshold: a rule of `find_thresholds`, applied to every member and to the blend. For single-label samples the most
-            probable class is predicted, whatever the rule.
-
-    Raises:
-        BadInput: if the rule is `"shifted"` and no member's F1 is above the shift.
+    The `rule` of the weights and its `shift` are as for `member_weights`; BadInput is raised if no member's F1 is above the
+    shift of `"shifted"`. The `threshold` is a rule of `find_thresholds` for every member and for the blend. For single-label
+    samples the most probable class is predicted, whatever the rule.
     """
     threshold = members.kind.rule or threshold
     f1_of_members = member_f1(members.targets, members.validation, threshold)
@@ -75,47 +69,40 @@ def member_f1(targets: np.ndarray, validation: Sequence[np.ndarray], threshold: 
 
 
 def validation_f1(targets: np.ndarray, probabilities: np.ndarray, threshold: Rule) -> tuple[float, np.ndarray]:
-    """Return the macro F1 of the predicted classes, and their thresholds, float64 [classes].
+    """Return the macro F1 of what is predicted, and the thresholds, float64 [classes], that `find_thresholds` finds.
 
-    The most probable class is predicted if none is above its threshold, as in a submission. Thresholds are searched on the
-    same rows, so the F1 is a little too good, for every member alike. Arguments as for `find_thresholds`.
+    Thresholds are searched on the same rows, so the F1 is a little too good, for every member alike.
     """
     thresholds = find_thresholds(threshold, targets, probabilities)
     predicted, _ = predict_classes(probabilities, thresholds)
     return macro_f1(targets, predicted), thresholds
 
 
-def validation_thresholds(folders: Sequence[Path], labels: str, classes: int, tta: TTA = NO_TTA) -> np.ndarray:
+def thresholds_and_rows(
+    folders: Sequence[Path], labels: str, classes: int, tta: TTA = NO_TTA
+) -> tuple[np.ndarray, SampleTable | None]:
     """Return the thresholds, float64 [classes], for the mean of some runs' probabilities with this `tta`.
 
     They are 1 for single-label samples: the most probable class is predicted. Multi-label samples get those that
     `hpa thresholds` saved next to the runs. If none were saved for exactly these runs, they are searched on the validation
-    rows that the runs share, by the saved rule or else per class. Members count equally, see `read_members`.
+    rows that the runs share, by the saved rule or else per class. Members count equally, see `read_members`. Also return
+    the rows that they were searched on; None if on no rows.
 
     Raises:
         BadInput: if a `validation.npz` is absent, does not fit the others, has another number of classes or was made with
             another `tta`, or if the saved thresholds are for other classes.
     """
-    return thresholds_and_rows(folders, labels, classes, tta)[0]
-
-
-def thresholds_and_rows(
-    folders: Sequence[Path], labels: str, classes: int, tta: TTA = NO_TTA
-) -> tuple[np.ndarray, SampleTable | None]:
-    """Return the `validation_thresholds`, and the rows that they were searched on; None if on no rows."""
     if LABELS[labels].rule:
         return np.ones(classes), None
     members = read_members(folders, None)
+    file = folders[0] / "validation.npz"
     if len(members.classes) != classes:
-        raise BadInput(
-            f"{folders[0] / 'validation.npz'}: has {len(members.classes)} classes, the task of the run {classes}; "
-            "restore the file of this run, or train it again"
-        )
+        fix = "restore the file of this run, or train it again"
+        raise BadInput(f"{file}: has {len(members.classes)} classes, the task of the run {classes}; {fix}")
     if members.tta != tta:
-        raise BadInput(
-            f"{folders[0] / 'validation.npz'}: made with test-time augmentation {members.tta}, which gives no thresholds "
-            f"for {tta}; predict the runs' own data with {tta} first, or use that of the file"
-        )
+        fix = f"predict the runs' own data with {tta} first, or use that of the file"
+        made = f"made with test-time augmentation {members.tta}, which gives no thresholds for {tta}"
+        raise BadInput(f"{file}: {made}; {fix}")
     rule, thresholds = saved_choice(folders, members.classes)
     if thresholds is None:
         thresholds = find_thresholds(rule, members.targets, blend(members.validation))

@@ -15,14 +15,6 @@ from hpa.scoring.metrics import confusion_matrix
 from hpa.scoring.plots import draw_class_f1, draw_confusion, draw_sheet, write_figure
 from hpa.scoring.predictions import Predictions
 
-
-def macro_f1_of_those_that_occur(targets: np.ndarray, predicted: np.ndarray) -> float:
-    """Return the mean F1 of the classes that are true or predicted somewhere, as scikit-learn does for class numbers."""
-    from sklearn.metrics import f1_score
-
-    return float(f1_score(targets, predicted, average="macro", zero_division=np.nan))
-
-
 SHOWN_MISTAKES = 40
 CAPTION_LETTERS = 22
 PICTURES = ("confusion.png", "classes.png", "mistakes.png")
@@ -56,18 +48,14 @@ def evaluate(predictions: Predictions, thresholds: np.ndarray, found_on: SampleT
         thresholds: float64 array [classes]; not used for single-label samples: their most probable class is predicted.
         found_on: the labelled samples that the thresholds were searched on, if any.
     """
+    targets, common = predictions.known_targets, 0
     predicted, _ = predictions.kind.decide(predictions.probabilities, thresholds)
-    scores = {name: score(predictions.known_targets, predicted) for name, score in predictions.kind.scores.items()}
-    return Evaluation(predictions, np.asarray(thresholds), predicted, scores, _common_rows(predictions, found_on))
-
-
-def _common_rows(predictions: Predictions, others: SampleTable | None) -> int:
-    """Count the samples that are also among others, with the same id and the same classes."""
-    if others is None:
-        return 0
-    place = pd.Index(others.ids).get_indexer(predictions.ids)
-    here = place >= 0
-    return int(np.count_nonzero(np.all(others.known_targets[place[here]] == predictions.known_targets[here], axis=1)))
+    scores = {name: score(targets, predicted) for name, score in predictions.kind.scores.items()}
+    if found_on is not None:  # the same samples have the same id and the same classes
+        place = pd.Index(found_on.ids).get_indexer(predictions.ids)
+        here = place >= 0
+        common = int(np.count_nonzero(np.all(found_on.known_targets[place[here]] == targets[here], axis=1)))
+    return Evaluation(predictions, np.asarray(thresholds), predicted, scores, common)
 
 
 def class_table(evaluation: Evaluation) -> pd.DataFrame:
@@ -86,10 +74,7 @@ def class_table(evaluation: Evaluation) -> pd.DataFrame:
 
 
 def describe(evaluations: Mapping[str, Evaluation]) -> str:
-    """Return two tables for the screen: the scores of each evaluation by its name, and the classes of the last one.
-
-    A sentence below them tells if thresholds were searched on some of the samples.
-    """
+    """Return tables of the scores of each evaluation, by its name, and of the classes of the last one, for the screen."""
     *_, last = evaluations.values()
     scores = pd.DataFrame.from_dict({name: each.scores for name, each in evaluations.items()}, orient="index")
     classes = class_table(last).rename(columns={"f1": "F1"}).set_index("class")
@@ -132,8 +117,7 @@ def write_evaluation(
 
     Args:
         folder: where to write; pictures of an earlier evaluation in it are deleted.
-        evaluations: by name, of each model and, if there are several, of their blend at the end. The last one is written;
-            of the others only the scores, in scores.json.
+        evaluations: by name. The last one is written; of the others only the scores, in scores.json.
         images_of: returns the images, uint8 [k, S, S, C], of rows, integers [k].
         data: the folder of the images, named in scores.json.
         table: the table of their classes, also named there; None for the usual one.
@@ -179,9 +163,7 @@ def write_evaluation(
 def write_prediction_table(path: Path, predictions: Predictions, thresholds: np.ndarray) -> None:
     """Write a CSV for people: `Id`, `Predicted`, `Target` where known, and the probability of every class.
 
-    Class names are separated by ` | `, as `hpa.data.tables.read_training_table` reads them.
-
-    Thresholds are as for `evaluate`.
+    Class names are separated by ` | `, as `hpa.data.tables.read_training_table` reads them. Thresholds as for `evaluate`.
     """
     predicted, _ = predictions.kind.decide(predictions.probabilities, thresholds)
     columns = {"Id": predictions.ids, "Predicted": _names(predictions.classes, predicted)}
@@ -200,16 +182,14 @@ def _names(classes: tuple[str, ...], chosen: np.ndarray) -> list[str]:
 def _caption(evaluation: Evaluation, row: int, number: int) -> str:
     """Return three lines: which sample this is, and what is wrong with its class `number`."""
     predictions = evaluation.predictions
-
-    def shown(class_number: int) -> str:
-        return f"{_shortened(predictions.classes[class_number])} {predictions.probabilities[row, class_number]:.3f}"
-
-    identifier = _shortened(str(predictions.ids[row]), 2 * CAPTION_LETTERS - 8)
+    pairs = zip(predictions.classes, predictions.probabilities[row], strict=True)
+    shown = [f"{_shortened(name)} {probability:.3f}" for name, probability in pairs]
+    lines = [_shortened(str(predictions.ids[row]), 2 * CAPTION_LETTERS - 8)]
     if predictions.kind.exclusive:
-        return f"{identifier}\ntrue {shown(predictions.known_targets[row].argmax())}\npredicted {shown(number)}"
-    return (
-        f"{identifier}\n{'missed' if predictions.known_targets[row, number] else 'predicted, but not true'}\n{shown(number)}"
-    )
+        lines += [f"true {shown[predictions.known_targets[row].argmax()]}", f"predicted {shown[number]}"]
+    else:
+        lines += ["missed" if predictions.known_targets[row, number] else "predicted, but not true", shown[number]]
+    return "\n".join(lines)
 
 
 def _shortened(text: str, letters: int = CAPTION_LETTERS) -> str:

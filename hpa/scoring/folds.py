@@ -11,7 +11,7 @@ from typing import Any
 
 from hpa.errors import refuse
 from hpa.files import read_json
-from hpa.settings import fold_name, name_fault
+from hpa.stages import fold_name, name_fault
 
 # What may differ between the config.json of the folds of a run.
 OWN = {"fold", "split_sha256", "start_sha256", "svm", "data", "versions", "precision"}
@@ -92,22 +92,18 @@ def _faults_of_run(run: dict[int, Path], configs: dict[Path, dict[str, Any]]) ->
         if config and not _run_name(folder, config):
             faults.append(f"fold {fold} of {wanted['folds']} is missing, and {_name_fault(folder, config['fold'])}")
         elif folder.exists():
-            faults.append(
-                f"{folder}: fold {fold} of {wanted['folds']} is not named; name all folds, or only those with one number"
-            )
+            fix = "name all folds, or only those with one number"
+            faults.append(f"{folder}: fold {fold} of {wanted['folds']} is not named; {fix}")
         else:
-            command = _command(wanted, folder, fold)
-            faults.append(
-                f"{folder}: fold {fold} of {wanted['folds']} is missing; {command} with the options of {first} makes it"
-            )
+            fix = f"{_command(wanted, folder, fold)} with the options of {first} makes it"
+            faults.append(f"{folder}: fold {fold} of {wanted['folds']} is missing; {fix}")
     for folder in run.values():
         own = configs[folder]
         names = sorted(name for name in (own.keys() | wanted.keys()) - OWN if own.get(name) != wanted.get(name))
         if names:
             settings = ", ".join(f"{name} {_shown(own.get(name))} instead of {_shown(wanted.get(name))}" for name in names)
-            faults.append(
-                f"{folder}: other settings than {first} ({settings}); delete it and train it with the settings of {first}"
-            )
+            fix = f"delete it and train it with the settings of {first}"
+            faults.append(f"{folder}: other settings than {first} ({settings}); {fix}")
     return faults
 
 

@@ -39,8 +39,10 @@ def check(path: Path, sample_submission: Path, train: Path, task: Task) -> np.nd
     """
     predicted = check_submission(path, sample_submission, len(task.classes), task.labels)
     logger.info("%s: %d rows, %.2f classes a row, fits %s", path, len(predicted), predicted.sum(1).mean(), sample_submission)
-    for warning in _share_warnings(predicted, train, task):
-        logger.warning("%s: %s", path, warning)
+    with contextlib.suppress(BadInput):  # without labels of the training set, or with those of another task
+        targets = read_labelled(train, task).known_targets
+        for warning in share_warnings(predicted, targets, "the training set has", task.classes):
+            logger.warning("%s: %s", path, warning)
     return predicted
 
 
@@ -83,12 +85,3 @@ def upload(path: Path, message: str, competition: str) -> int:
 def page_of(competition: str) -> str:
     """Return the address of a competition."""
     return f"https://www.kaggle.com/competitions/{competition}"
-
-
-def _share_warnings(predicted: np.ndarray, train: Path, task: Task) -> list[str]:
-    """Compare with the labels of the training set, if they are there and are this task's."""
-    try:
-        targets = read_labelled(train, task).known_targets
-    except BadInput:
-        return []
-    return share_warnings(predicted, targets, "the training set has", task.classes)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -61,7 +62,11 @@ def read_members(folders: Sequence[Path], test_ids: np.ndarray | None) -> Member
             damaged or of another `model.keras` (see `model_fault` and `is_made_from`), or a member has other classes,
             validation ids or targets than the first one, or other test ids than `test_ids`.
     """
-    _require_files(folders, test_ids is not None)
+    counts = Counter(folders)
+    _refuse([(folder, f"named {count} times; once is enough") for folder, count in counts.items() if count > 1])
+    needed = ["validation.npz"] if test_ids is None else list(WRITTEN_BY)
+    absent = [(folder, file) for folder in folders for file in needed if not (folder / file).is_file()]
+    _refuse([(folder, f"no {file}; {WRITTEN_BY[file]} writes it") for folder, file in absent])
     members = join_folds(folders)
     files = {folder / "validation.npz": read_predictions(folder / "validation.npz") for folder in folders}
     test = {} if test_ids is None else {each / "test.npz": read_predictions(each / "test.npz") for each in folders}
@@ -78,59 +83,40 @@ def read_members(folders: Sequence[Path], test_ids: np.ndarray | None) -> Member
             faults += [(path, each) for each in id_differences(own.ids, test_ids, "the test set")]
     _refuse(faults)
 
-    validation = _in_one_order(
-        {
-            own[0] / "validation.npz" if len(own) == 1 else name: _concatenate(
-                [files[each / "validation.npz"] for each in own]
-            )
-            for name, own in members.items()
-        }
-    )
+    sources = {own[0] / "validation.npz" if len(own) == 1 else name: own for name, own in members.items()}
+    folds = {source: [files[each / "validation.npz"] for each in own] for source, own in sources.items()}
+    validation = _in_one_order({source: _concatenate(own) for source, own in folds.items()})
+    tests = []
+    if test_ids is not None:
+        tests = [_mean([_in_order(test[each / "test.npz"], test_ids) for each in own]) for own in members.values()]
     return Members(
         names=list(members),
         classes=first.classes,
         targets=validation[0].known_targets,
         validation=[own.probabilities for own in validation],
-        test=[]
-        if test_ids is None
-        else [_mean([_in_order(test[each / "test.npz"], test_ids) for each in own]) for own in members.values()],
+        test=tests,
         labels=first.labels,
         tta=first.tta,
         ids=validation[0].ids,
     )
 
 
-def _require_files(folders: Sequence[Path], with_test: bool) -> None:
-    """Raise BadInput for folders that are named twice or lack a file."""
-    counts = Counter(folders)
-    _refuse([(folder, f"named {count} times; once is enough") for folder, count in counts.items() if count > 1])
-    needed = list(WRITTEN_BY) if with_test else ["validation.npz"]
-    absent = [(folder, file) for folder in folders for file in needed if not (folder / file).is_file()]
-    _refuse([(folder, f"no {file}; {WRITTEN_BY[file]} writes it") for folder, file in absent])
-
-
 def _in_one_order(validation: dict[Path | str, Predictions]) -> list[Predictions]:
     """Return the members' validation rows in the order of the first one; raise BadInput for other rows or targets."""
     (first_source, first), *_ = validation.items()
-    faults = []
-    for source, own in validation.items():
-        repeated = [each for each, count in Counter(own.ids.tolist()).items() if count > 1]
-        if repeated:
-            fix = "keep one row of each, or train folds of one split"
-            faults.append((source, f"{len(repeated)} ids are validated more than once, first {shown(repeated[0])}; {fix}"))
-    _refuse(faults)
-    for source, own in validation.items():
-        faults += [(source, each) for each in id_differences(own.ids, first.ids, first_source)]
-    _refuse(faults)
-    ordered = [_in_order(own, first.ids) for own in validation.values()]
-    for source, own in zip(validation, ordered, strict=True):
-        rows = np.flatnonzero(np.any(own.targets != first.targets, axis=1))
-        if len(rows):
-            faults.append(
-                (source, f"{len(rows)} rows have other targets than in {first_source}, first {shown(first.ids[rows[0]])}")
-            )
-    _refuse(faults)
-    return ordered
+    again = {
+        source: [k for k, count in Counter(own.ids.tolist()).items() if count > 1] for source, own in validation.items()
+    }
+    fix = "keep one row of each, or train folds of one split"
+    words = "ids are validated more than once, first"
+    _refuse([(source, f"{len(ids)} {words} {shown(ids[0])}; {fix}") for source, ids in again.items() if ids])
+    differences = {source: id_differences(own.ids, first.ids, first_source) for source, own in validation.items()}
+    _refuse([(source, each) for source, faults in differences.items() for each in faults])
+    ordered = {source: _in_order(own, first.ids) for source, own in validation.items()}
+    other = {source: np.flatnonzero(np.any(own.targets != first.targets, axis=1)) for source, own in ordered.items()}
+    words = f"rows have other targets than in {first_source}, first"
+    _refuse([(source, f"{len(rows)} {words} {shown(first.ids[rows[0]])}") for source, rows in other.items() if len(rows)])
+    return list(ordered.values())
 
 
 def _refuse(faults: Sequence[tuple[Path | str, str]]) -> None:
@@ -149,12 +135,8 @@ def _model_differences(path: Path, own: Predictions) -> list[str]:
 def _class_differences(own: Sequence[str], wanted: Sequence[str], source: object) -> list[str]:
     if len(own) != len(wanted):
         return [f"{len(own)} classes; {source} has {len(wanted)}"]
-    pairs = enumerate(zip(own, wanted, strict=True))
-    return [
-        f"class {number} is '{shown(mine)}', in {source} '{shown(other)}'"
-        for number, (mine, other) in pairs
-        if mine != other
-    ][:1]
+    pairs = [(number, *pair) for number, pair in enumerate(zip(own, wanted, strict=True)) if pair[0] != pair[1]]
+    return [f"class {number} is '{shown(mine)}', in {source} '{shown(other)}'" for number, mine, other in pairs[:1]]
 
 
 def _kind(own: Predictions) -> str:
@@ -163,12 +145,10 @@ def _kind(own: Predictions) -> str:
 
 def _concatenate(folds: Sequence[Predictions]) -> Predictions:
     """Return the rows of all folds, one fold after the other."""
-    return replace(
-        folds[0],
-        ids=np.concatenate([own.ids for own in folds]),
-        probabilities=np.concatenate([own.probabilities for own in folds]),
-        targets=np.concatenate([own.known_targets for own in folds]),
-    )
+    arrays: dict[str, Any] = {
+        name: np.concatenate([getattr(own, name) for own in folds]) for name in ("ids", "probabilities", "targets")
+    }
+    return replace(folds[0], **arrays)
 
 
 def _mean(folds: Sequence[Predictions]) -> np.ndarray:

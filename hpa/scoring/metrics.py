@@ -45,6 +45,13 @@ def micro_f1(targets: np.ndarray, predicted: np.ndarray) -> float:
     return float(class_f1(targets.reshape(-1, 1), predicted.reshape(-1, 1))[0])
 
 
+def macro_f1_of_those_that_occur(targets: np.ndarray, predicted: np.ndarray) -> float:
+    """Return the mean F1 of the classes that are true or predicted somewhere, as scikit-learn does for class numbers."""
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(targets, predicted, average="macro", zero_division=np.nan))
+
+
 def resampled_macro_f1(
     targets: np.ndarray, predicted: np.ndarray, resamples: int, generator: np.random.Generator
 ) -> np.ndarray:

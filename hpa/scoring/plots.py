@@ -6,6 +6,7 @@ matplotlib is imported where a figure is made, so that calculations do not load 
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -19,16 +20,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHEET_COLUMNS = 8
+COPIES_SHOWN, COPY_SIDE, CAPTION_WIDTH = 160, 128, 38  # images, pixels, letters
 
 
 def draw_confusion(matrix: np.ndarray, classes: Sequence[str], title: str) -> Figure:
-    """Draw a confusion matrix: counts in the cells (none for 0), the share of the row as colour.
-
-    Args:
-        matrix: integer array [classes, classes], rows true and columns predicted.
-        classes: the names of the classes.
-        title: the text above it.
-    """
+    """Draw a confusion matrix, integers [true classes, predicted classes]: counts (none for 0), row shares as colour."""
     count = len(classes)
     rows = matrix.sum(axis=1)
     shares = matrix / np.maximum(rows, 1)[:, np.newaxis]
@@ -48,12 +44,7 @@ def draw_confusion(matrix: np.ndarray, classes: Sequence[str], title: str) -> Fi
 
 
 def draw_class_f1(table: pd.DataFrame, title: str) -> Figure:
-    """Draw a bar for the F1 of every class, and a dashed line for the macro F1.
-
-    Args:
-        table: one row for each class, with the columns `class`, `rows` and `f1`.
-        title: the text above it.
-    """
+    """Draw a bar for the F1 of each class, a row with `class`, `rows` and `f1`, and a dashed line for the macro F1."""
     count = len(table)
     figure = _figure(8, 1.5 + 0.25 * count)
     axes = figure.subplots()
@@ -67,12 +58,7 @@ def draw_class_f1(table: pd.DataFrame, title: str) -> Figure:
 
 
 def draw_sweep(table: pd.DataFrame, title: str) -> Figure:
-    """Draw the macro F1 by shift with its interval, and below it how many test labels change from one shift to the next.
-
-    Args:
-        table: as `hpa.scoring.comparison.sweep_shifts` returns it.
-        title: the text above it.
-    """
+    """Draw a table of `sweep_shifts`: the macro F1 by shift with its interval, and how many test labels change at each."""
     figure = _figure(8, 6)
     upper, lower = figure.subplots(2, sharex=True, height_ratios=(2, 1))
     shifts = table.index.to_numpy()
@@ -88,11 +74,9 @@ def draw_sweep(table: pd.DataFrame, title: str) -> Figure:
 
 
 def draw_sheet(images: np.ndarray, captions: Sequence[str]) -> Figure:
-    """Draw images with captions, eight a row. Ids and class names may have letters that no font of OpenCV has.
+    """Draw images, uint8 [k, S, S, C], eight a row, coloured by `for_people`, each below three lines of about 38 letters.
 
-    Args:
-        images: uint8 array [k, S, S, C], k at least 1; coloured by `for_people`.
-        captions: what stands above each, three lines of up to about 38 letters.
+    Ids and class names may have letters that no font of OpenCV has.
     """
     from hpa.data.pictures import for_people
 
@@ -105,6 +89,20 @@ def draw_sheet(images: np.ndarray, captions: Sequence[str]) -> Figure:
         axes.set_axis_off()
         axes.set_title(caption, size=8, parse_math=False)
     return figure
+
+
+def draw_copies(copies: pd.DataFrame) -> Figure:
+    """Draw the first 160 rows of `hpa.data.duplicates.copies_table`, group by group, those with near copies first."""
+    from hpa.data.images import read_image
+    from hpa.data.intensity import measure
+
+    exact = copies["kind"].eq("exact").groupby(copies["group"]).transform("all")
+    shown = copies.iloc[np.argsort(exact, kind="stable")].head(COPIES_SHOWN)
+    ranges = measure("images", shown["files"].tolist())
+    images = np.stack([read_image(files, COPY_SIDE, ranges) for files in shown["files"]])
+    labels = [textwrap.shorten(label, CAPTION_WIDTH, placeholder=" ...") for label in shown["label"]]
+    rows = zip(shown.itertuples(), labels, strict=True)
+    return draw_sheet(images, [f"{row.kind} {row.group}, {row.set}\n{row.Id}\n{label}" for row, label in rows])
 
 
 def write_figure(path: Path, figure: Figure) -> None:

@@ -2,14 +2,16 @@
 
 import zipfile
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hpa.errors import BadInput, refuse, shown
 from hpa.files import file_digest, require_plain, written_whole
 from hpa.labels import LABELS, Labels
+from hpa.resources import in_gibibytes
 from hpa.tta import NO_TTA, TTA
 
 ARRAYS = (
@@ -57,19 +59,9 @@ class Predictions:
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write the fields, and those of `tta`, as arrays of the same names to `path`, whole or not at all."""
-    arrays = {
-        "ids": np.asarray(predictions.ids, dtype=str),
-        "classes": np.asarray(predictions.classes, dtype=str),
-        "probabilities": np.asarray(predictions.probabilities, np.float32),
-        "labels": np.asarray(predictions.labels),
-        "views": np.asarray(predictions.tta.views),
-        "average": np.asarray(predictions.tta.average),
-    }
-    if predictions.targets is not None:
-        arrays["targets"] = np.asarray(predictions.targets, np.uint8)
-    for name in ("model_sha256", "stamps_sha256"):
-        if digest := getattr(predictions, name):
-            arrays[name] = np.asarray(digest)
+    types: dict[str, Any] = {"ids": str, "classes": str, "probabilities": np.float32, "targets": np.uint8}
+    values = vars(predictions) | asdict(predictions.tta)
+    arrays = {name: np.asarray(values[name], types.get(name)) for name in ARRAYS if values[name] is not None}
     with written_whole(path) as temporary:
         np.savez(temporary, allow_pickle=False, **arrays)
 
@@ -85,7 +77,11 @@ def read_predictions(path: Path) -> Predictions:
     require_plain(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            _require_sound(path, archive)
+            counts = Counter(archive.namelist())
+            refuse(path, [f"holds the array {shown(name)} {count} times" for name, count in counts.items() if count > 1])
+            size = sum(each.file_size for each in archive.infolist())
+            if size > LARGEST:
+                raise BadInput(f"{path}: holds arrays of {in_gibibytes(size)}, too much for a prediction file; restore it")
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ARRAYS if name in file.files}
     except BadInput:
@@ -96,8 +92,7 @@ def read_predictions(path: Path) -> Predictions:
         raise BadInput(f"{path}: not a readable prediction file ({shown(str(error), 200)})") from error
     foreign = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]  # but raw bytes
     refuse(path, [f"{name} is not a NumPy array" for name in foreign])
-    missing = {"ids", "classes", "probabilities"} - arrays.keys()
-    if missing:
+    if missing := {"ids", "classes", "probabilities"} - arrays.keys():
         raise BadInput(f"{path}: holds no array {', '.join(sorted(missing))}")
     ids, classes, probabilities = arrays["ids"], arrays["classes"], arrays["probabilities"]
     targets = arrays.get("targets")
@@ -112,14 +107,8 @@ def read_predictions(path: Path) -> Predictions:
             raise BadInput(f"{path}: {name} has shape {array.shape} and type {array.dtype}; expected numbers of {shape}")
     if targets is not None and not np.isin(targets, (0, 1)).all():
         raise BadInput(f"{path}: targets holds other numbers than 0 and 1")
-    inside = np.all((probabilities >= 0) & (probabilities <= 1), axis=1)  # false for NaN too
-    refuse(
-        path,
-        [
-            f"row {row} (id {shown(str(ids[row]))}) holds a probability that is not in [0, 1]"
-            for row in np.flatnonzero(~inside)
-        ],
-    )
+    outside = np.flatnonzero(~np.all((probabilities >= 0) & (probabilities <= 1), axis=1))  # NaN too
+    refuse(path, [f"row {row} (id {shown(str(ids[row]))}) holds a probability that is not in [0, 1]" for row in outside])
     labels = arrays["labels"].tolist() if "labels" in arrays else "many"
     if labels not in LABELS:
         raise BadInput(f"{path}: labels is {shown(repr(labels))}; expected one of {', '.join(LABELS)}")
@@ -132,24 +121,10 @@ def read_predictions(path: Path) -> Predictions:
     return Predictions(ids, tuple(counts), probabilities, targets, labels, tta, *digests)
 
 
-def _require_sound(path: Path, archive: zipfile.ZipFile) -> None:
-    """Raise BadInput for an archive that holds an array twice or would fill the memory."""
-    counts = Counter(archive.namelist())
-    refuse(path, [f"holds the array {shown(name)} {count} times" for name, count in counts.items() if count > 1])
-    size = sum(each.file_size for each in archive.infolist())
-    if size > LARGEST:
-        raise BadInput(f"{path}: holds arrays of {size / 2**30:.0f} GB, too much for a prediction file; restore it")
-
-
 def is_made_from(source: Path, digest: str | None, path: Path) -> bool:
-    """Return whether the prediction file `path` was made from `source` as it is now.
+    """Return whether the prediction file `path` was made from `source`, a model or stamps of images, as it is now.
 
-    Their SHA-256 are compared, which copies keep; if the file holds none, the times of both files are.
-
-    Args:
-        source: a model, or the stamps of packed images.
-        digest: the SHA-256 of the source in the prediction file.
-        path: the prediction file.
+    The `digest` of the source in the file, a SHA-256, is compared; if the file holds none, the times of both files are.
     """
     if digest:
         return digest == file_digest(source)
@@ -157,10 +132,7 @@ def is_made_from(source: Path, digest: str | None, path: Path) -> bool:
 
 
 def model_fault(path: Path, own: Predictions) -> str | None:
-    """Return what is wrong if predictions were made by another model than the `model.keras` next to their file.
-
-    Nothing is wrong if there is no such model, or if they do not name theirs, as in earlier versions.
-    """
+    """Return what is wrong if predictions name another model than the `model.keras` next to their file, if there is one."""
     model = path.with_name("model.keras")
     if not own.model_sha256 or not model.exists() or is_made_from(model, own.model_sha256, path):
         return None

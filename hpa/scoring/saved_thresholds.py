@@ -2,14 +2,13 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hpa.data.tables import read_columns
-from hpa.errors import BadInput, refuse, shown
+from hpa.errors import BadInput, first_of, refuse, shown
 from hpa.files import file_digest, read_json, write_json
 from hpa.scoring.rules import THRESHOLDS
 from hpa.scoring.thresholds import Rule
@@ -21,32 +20,12 @@ FIX = "run hpa thresholds again, or delete it"
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class SavedThresholds:
-    """What `thresholds.json` holds.
-
-    Attributes:
-        rule: of `find_thresholds`.
-        thresholds: float64 array [classes].
-        found_on: SHA-256 of every `validation.npz` whose mean they were searched on, sorted.
-    """
-
-    rule: Rule
-    thresholds: np.ndarray
-    found_on: list[str]
-
-
 def write_thresholds(
     folders: Sequence[Path], rule: Rule, classes: Sequence[str], thresholds: np.ndarray, scores: Mapping[str, float]
 ) -> None:
-    """Write `thresholds.json` into the run folders.
+    """Write `thresholds.json` into the folders of the runs for whose mean a rule found thresholds, float64 [classes].
 
-    Args:
-        folders: the runs whose mean the thresholds are for.
-        rule: the rule that found them.
-        classes: names [classes].
-        thresholds: float64 array [classes].
-        scores: further keys, for people.
+    The `scores` are further keys, for people.
     """
     shares = dict(zip(classes, rule.tolist(), strict=True)) if isinstance(rule, np.ndarray) else None
     about = {
@@ -65,31 +44,25 @@ def saved_choice(folders: Sequence[Path], classes: Sequence[str]) -> tuple[Rule,
     """Return the threshold rule saved next to some runs, and the thresholds, float64 [classes], if they fit the runs' mean.
 
     They fit if they were searched on exactly the `validation.npz` that are there now. If not all runs have the same rule, it
-    is `DEFAULT`, and a warning names the others.
-
-    Raises:
-        BadInput: if a file is damaged or for other classes.
+    is `DEFAULT`, and a warning names the others. BadInput is raised if a file is damaged or for other classes.
     """
     saved = {folder: _read(folder / NAME, classes) for folder in folders if (folder / NAME).exists()}
     if not saved:
         return DEFAULT, None
-    source, first = next(iter(saved.items()))
-    other = [folder for folder in folders if folder not in saved or not np.array_equal(saved[folder].rule, first.rule)]
+    source, (rule, thresholds, _) = next(iter(saved.items()))
+    other = [folder for folder in folders if folder not in saved or not np.array_equal(saved[folder][0], rule)]
     if other:
-        named = ", ".join(map(str, other[:3])) + (", ..." if len(other) > 3 else "")
+        named = first_of(list(map(str, other)))
         logger.warning("%s: not all have this rule, so %s is used; other or none: %s", source / NAME, DEFAULT, named)
         return DEFAULT, None
     digests = _digests(folders)
-    fitting = all(each.found_on == digests for each in saved.values())
-    return first.rule, first.thresholds if fitting else None
+    return rule, thresholds if all(found_on == digests for *_, found_on in saved.values()) else None
 
 
 def read_shares(path: Path, classes: Sequence[str]) -> np.ndarray:
-    """Read which share of the rows each class has, float64 [classes], from a CSV `class,share` or a JSON object.
+    """Read which share of the rows each class has, float64 [classes] in (0, 1], from a CSV `class,share` or a JSON object.
 
-    Raises:
-        BadInput: if the file cannot be read, lacks a class, has an unknown one or one twice, or a share that is not above
-            0 and at most 1.
+    BadInput is raised if the file cannot be read, lacks a class, has an unknown one or one twice, or another number.
     """
     if path.suffix == ".json":
         return _numbers_by_class(path, read_json(path), classes, "share", "correct it")
@@ -99,7 +72,8 @@ def read_shares(path: Path, classes: Sequence[str]) -> np.ndarray:
     return _numbers_by_class(path, dict(table.to_numpy().tolist()), classes, "share", "correct it")
 
 
-def _read(path: Path, classes: Sequence[str]) -> SavedThresholds:
+def _read(path: Path, classes: Sequence[str]) -> tuple[Rule, np.ndarray, list[str]]:
+    """Return rule, thresholds, float64 [classes], and the SHA-256 of every `validation.npz` whose mean they are for."""
     about = read_json(path)
     rule, found_on, shares, named = (about.get(key) for key in ("rule", "found_on", "shares", "thresholds"))
     if not (
@@ -111,15 +85,14 @@ def _read(path: Path, classes: Sequence[str]) -> SavedThresholds:
         raise BadInput(f"{path}: not what hpa thresholds writes; {FIX}")
     thresholds = _numbers_by_class(path, named, classes, "threshold", FIX)
     given = rule if shares is None else _numbers_by_class(path, shares, classes, "share", FIX)
-    return SavedThresholds(given, thresholds, found_on)
+    return given, thresholds, found_on
 
 
 def _numbers_by_class(path: Path, named: Mapping[str, Any], classes: Sequence[str], what: str, fix: str) -> np.ndarray:
     """Return the numbers in the order of `classes`, float64 [classes]; raise BadInput for others, and outside (0, 1]."""
     faults = [f"no {what} for class {name}; {fix}" for name in classes if name not in named]
-    faults += [
-        f"class {shown(name)} is not one of this task's {len(classes)}; {fix}" for name in named if name not in classes
-    ]
+    unknown = f"is not one of this task's {len(classes)}; {fix}"
+    faults += [f"class {shown(name)} {unknown}" for name in named if name not in classes]
     numbers = {name: _number(value) for name, value in named.items()}
     faults += [
         f"the {what} of class {shown(name)} is {shown(str(named[name]))}, not above 0 and at most 1; {fix}"

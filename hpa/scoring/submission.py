@@ -17,15 +17,7 @@ from hpa.tasks import Task
 
 
 def write_submission(path: Path, ids: np.ndarray, predicted: np.ndarray, about: dict[str, Any]) -> None:
-    """Write `path`, and `about` to the `.json` of the same name, each whole or not at all.
-
-    Args:
-        path: the CSV.
-        ids: str array [n], in the order in which the rows are written.
-        predicted: bool array, or an array of 0 and 1, [n, classes].
-        about: how the predictions were made; anything that JSON can hold.
-    """
-    path = Path(path)
+    """Write what is predicted for `ids`, str [n], as bool [n, classes], and `about` to the `.json` of the same name."""
     names = [str(number) for number in range(predicted.shape[1])]
     labels = [" ".join(compress(names, row)) for row in predicted.tolist()]
     with written_whole(path) as temporary:
@@ -45,13 +37,7 @@ def write_about(path: Path, about: dict[str, Any]) -> None:
 
 
 def check_submission(path: Path, sample_submission_path: Path, class_count: int, labels: str = "many") -> np.ndarray:
-    """Return the predictions of a submission, uint8 [n, classes], if it fits the sample submission.
-
-    Args:
-        path: the submission.
-        sample_submission_path: a CSV of the ids in the expected order.
-        class_count: the number of classes.
-        labels: a key of `LABELS`.
+    """Return the predictions of a submission, uint8 [n, classes], if it fits the sample submission: its ids in its order.
 
     Raises:
         BadInput: with every fault: an id that is missing, unknown or repeated, another order than the sample, a row with no
@@ -80,8 +66,7 @@ def check_submission(path: Path, sample_submission_path: Path, class_count: int,
 def score_submission(path: Path, key_path: Path, task: Task) -> float:
     """Return the macro F1 of a submission against an answer key, a CSV `Id,Target` of the same ids in any order.
 
-    Raises:
-        BadInput: as `check_submission`, the order apart, and for a faulty key.
+    BadInput is raised as by `check_submission`, but not for another order, and for a faulty key.
     """
     key = read_training_table(key_path, task)
     expected = key.ids.tolist()
@@ -94,13 +79,8 @@ def share_warnings(predicted: np.ndarray, targets: np.ndarray, source: str, clas
     """Return how predictions of a test set differ from known labels more than they should, as with wrong thresholds.
 
     That is: more than double or less than half as many classes a row, or a class with a share of the rows that is above
-    the other share by half of all rows, or above five times the other share by a quarter of all rows.
-
-    Args:
-        predicted: array of 0 and 1, [n, classes].
-        targets: array of 0 and 1 of other rows, [m, classes].
-        source: whose rows these are, with a verb.
-        classes: names [classes].
+    the other share by half of all rows, or above five times the other share by a quarter of all rows. Predictions and
+    targets are arrays of 0 and 1, [n, classes] and [m, classes]; the `source` says whose the targets are, with a verb.
     """
     warnings = []
     here, there = predicted.sum(axis=1).mean(), targets.sum(axis=1).mean()
@@ -117,10 +97,7 @@ def share_warnings(predicted: np.ndarray, targets: np.ndarray, source: str, clas
 
 
 def _read(path: Path, expected: list[str], source: Path, class_count: int) -> tuple[dict[str, int], np.ndarray, list[str]]:
-    """Return each id's line, in the file's order, what is predicted, uint8 [n, classes], and every fault but a wrong order.
-
-    `expected` holds the ids that should be there, and `source` is the file that says so.
-    """
+    """Return each id's line, the predictions, uint8 [n, classes], and the faults; a `source` names the expected ids."""
     frame = read_columns(path, ["Id", "Predicted"], exact=True)
     numbers = {str(number): number for number in range(class_count)}
     predicted = np.zeros((len(frame), class_count), np.uint8)

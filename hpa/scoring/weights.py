@@ -53,14 +53,11 @@ def is_above(shift: float, f1: np.ndarray) -> bool:
 
 def require_above(shift: float, f1: np.ndarray, names: Sequence[str]) -> None:
     """Raise BadInput if no F1 `is_above` the shift, with every F1 [members] and a shift below all of them."""
-    if is_above(shift, f1):
-        return
-    scores = ", ".join(f"{name} {score:.4f}" for name, score in zip(names, f1, strict=True))
-    keeps_all = math.ceil(round(min(f1) * 100, 6)) / 100 - 0.01
-    raise BadInput(
-        f"no member's F1 is above the shift {shift}: {scores}; the shift {keeps_all:.2f} keeps them all, "
-        "and equal weights need none"
-    )
+    if not is_above(shift, f1):
+        scores = ", ".join(f"{name} {score:.4f}" for name, score in zip(names, f1, strict=True))
+        keeps_all = math.ceil(round(min(f1) * 100, 6)) / 100 - 0.01
+        fix = f"the shift {keeps_all:.2f} keeps them all, and equal weights need none"
+        raise BadInput(f"no member's F1 is above the shift {shift}: {scores}; {fix}")
 
 
 def blend(probabilities: Sequence[np.ndarray], weights: np.ndarray | None = None) -> np.ndarray:

@@ -19,9 +19,8 @@ def averaged(model: keras.Model, batches: Iterable[np.ndarray]) -> Iterator[None
     are of other weights, on augmented images (Izmailov et al., "Averaging Weights Leads to Wider Optima and Better
     Generalization", UAI 2018, section 3.2).
 
-    Args:
-        model: a compiled model.
-        batches: uint8 arrays [B, S, S, C] of images that the model learns from; the more they are, the truer the statistics.
+    The model is compiled. The batches are uint8 arrays [B, S, S, C] of images that it learns from; the more they are, the
+    truer the statistics.
     """
     if not model.optimizer.use_ema:
         yield

@@ -19,18 +19,12 @@ def draw_curves(history: pd.DataFrame, title: str, monitor: Monitor) -> Figure:
     figure = Figure(figsize=(10, 4), layout="constrained")
     figure.suptitle(title)
     loss, score = figure.subplots(1, 2)
-    styles = ("C1-", "C1--")
-    for axes, column, style, label in (
-        (loss, "loss", "C0-", "training"),
-        (loss, "validation_loss", "C1-", "validation"),
-        (score, monitor.training, "C0-", "training"),
-        *(
-            (score, column, style, f"validation, {name}")
-            for (column, name), style in zip(monitor.validation.items(), styles, strict=True)
-        ),
-    ):
-        axes.plot(history["epoch"], history[column], style, marker=".", label=label)
-    for axes, name in ((loss, "loss"), (score, monitor.name)):
+    of_loss = {"loss": "training", "validation_loss": "validation"}
+    validation = {column: f"validation, {name}" for column, name in monitor.validation.items()}
+    of_score = {monitor.training: "training", **validation}
+    for axes, name, columns in ((loss, "loss", of_loss), (score, monitor.name, of_score)):
+        for (column, label), style in zip(columns.items(), ("C0-", "C1-", "C1--"), strict=False):
+            axes.plot(history["epoch"], history[column], style, marker=".", label=label)
         axes.set(xlabel="epoch", ylabel=name)
         axes.grid(alpha=0.3)
         axes.legend()

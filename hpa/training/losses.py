@@ -1,11 +1,16 @@
-"""The losses: functions of targets, probabilities and weights of the rows, see `hpa.registry.Loss`."""
+"""The losses: functions of targets and probabilities, float tensors [B, classes] in [0, 1], to a scalar tensor.
+
+`sample_weight` is a float tensor [B], or None for equal weights. `label_smoothing` is the share of each target that is
+spread evenly over the outcomes. See `hpa.registry.Loss`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from hpa.registry import Loss
+from hpa.registry import Loss, load
 
 if TYPE_CHECKING:
     from keras import KerasTensor
@@ -19,15 +24,8 @@ def soft_f1(targets: KerasTensor, probabilities: KerasTensor, sample_weight: Ker
 
     For each class F1 = 2 sum(p t) / (sum(p) + sum(t)) over the batch, each row counted by its weight. A class without a
     positive in the batch has no F1 there and is left out of the mean: counted as 0, as in the report's script, it would
-    only shift the loss by a constant that changes from batch to batch, and perfect predictions would not reach 0.
-
-    Args:
-        targets: float tensor [B, classes] of numbers in [0, 1].
-        probabilities: float tensor [B, classes] in [0, 1].
-        sample_weight: float tensor [B]; None for equal weights.
-
-    Returns:
-        A scalar in [0, 1]; 0 if the batch has no positive at all.
+    only shift the loss by a constant that changes from batch to batch, and perfect predictions would not reach 0. A batch
+    without any positive has a loss of 0.
     """
     from keras import ops
 
@@ -48,17 +46,10 @@ def binary_crossentropy(
 ) -> KerasTensor:
     """Return the mean of -(w t log p + (1 - t) log(1 - p)) over rows and classes, with a weight w for each class.
 
-    Args:
-        targets: float tensor [B, classes] of numbers in [0, 1].
-        probabilities: float tensor [B, classes] in [0, 1].
-        sample_weight: float tensor [B]; None for equal weights.
-        label_smoothing: share of each target that is replaced by one half.
-        positive_weights: a number for each class; None for 1, which is Keras' own loss.
+    Without `positive_weights`, a number for each class, this is Keras' own loss.
     """
     if positive_weights is None:
-        from keras.losses import BinaryCrossentropy
-
-        return BinaryCrossentropy(label_smoothing=label_smoothing)(targets, probabilities, sample_weight)
+        return keras_loss(targets, probabilities, sample_weight, "BinaryCrossentropy", label_smoothing=label_smoothing)
     from keras import ops
 
     targets = targets * (1 - label_smoothing) + label_smoothing / 2
@@ -66,42 +57,18 @@ def binary_crossentropy(
     return _mean(ops.cast(positive_weights, targets.dtype) * targets * positive + (1 - targets) * negative, sample_weight)
 
 
-def categorical_crossentropy(
-    targets: KerasTensor,
-    probabilities: KerasTensor,
-    sample_weight: KerasTensor | None = None,
-    label_smoothing: float = 0.0,
+def keras_loss(
+    targets: KerasTensor, probabilities: KerasTensor, sample_weight: KerasTensor | None, name: str, **options: Any
 ) -> KerasTensor:
-    """Return Keras' categorical crossentropy; `label_smoothing` is the share of each target that is spread evenly."""
-    from keras.losses import CategoricalCrossentropy
-
-    return CategoricalCrossentropy(label_smoothing=label_smoothing)(targets, probabilities, sample_weight)
-
-
-def focal(
-    targets: KerasTensor,
-    probabilities: KerasTensor,
-    sample_weight: KerasTensor | None = None,
-    label_smoothing: float = 0.0,
-) -> KerasTensor:
-    """Return Keras' binary focal crossentropy with an exponent of 2; arguments are those of `binary_crossentropy`."""
-    from keras.losses import BinaryFocalCrossentropy
-
-    return BinaryFocalCrossentropy(gamma=2.0, label_smoothing=label_smoothing)(targets, probabilities, sample_weight)
-
-
-def smooth_l1(targets: KerasTensor, probabilities: KerasTensor, sample_weight: KerasTensor | None = None) -> KerasTensor:
-    """Return Huber's loss: of probabilities and targets in [0, 1] half the squared difference."""
-    from keras.losses import Huber
-
-    return Huber()(targets, probabilities, sample_weight)
+    """Return one of Keras' own losses, by the name of its class, with its options."""
+    return load(f"keras.losses:{name}")(**options)(targets, probabilities, sample_weight)
 
 
 def asymmetric(targets: KerasTensor, probabilities: KerasTensor, sample_weight: KerasTensor | None = None) -> KerasTensor:
     """Return the asymmetric loss: easy negatives are damped and the easiest left out, positives are not.
 
     The mean over rows and classes of -(t log p + (1 - t) q^`FOCUS` log(1 - q)) with q = max(p - `MARGIN`, 0) (Ridnik et
-    al. 2021, "Asymmetric Loss for Multi-Label Classification"). Arguments are those of `soft_f1`.
+    al. 2021, "Asymmetric Loss for Multi-Label Classification").
     """
     from keras import ops
 
@@ -127,8 +94,10 @@ def _mean(losses: KerasTensor, sample_weight: KerasTensor | None) -> KerasTensor
 
 
 BINARY_CROSSENTROPY = Loss(binary_crossentropy, labels=("many",), options=("label_smoothing", "positive_weights"))
-CATEGORICAL_CROSSENTROPY = Loss(categorical_crossentropy, labels=("one",), options=("label_smoothing",))
-FOCAL = Loss(focal, labels=("many",), options=("label_smoothing",))
+CATEGORICAL_CROSSENTROPY = Loss(
+    partial(keras_loss, name="CategoricalCrossentropy"), labels=("one",), options=("label_smoothing",)
+)
+FOCAL = Loss(partial(keras_loss, name="BinaryFocalCrossentropy", gamma=2.0), labels=("many",), options=("label_smoothing",))
 ASYMMETRIC = Loss(asymmetric, labels=("many",))
 SOFT_F1 = Loss(soft_f1)
-SMOOTH_L1 = Loss(smooth_l1)
+SMOOTH_L1 = Loss(partial(keras_loss, name="Huber"))  # of numbers in [0, 1]: half the squared difference

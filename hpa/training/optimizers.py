@@ -12,13 +12,6 @@ if TYPE_CHECKING:
     from keras.optimizers.schedules import LearningRateSchedule
 
 
-def adam(rate: float | LearningRateSchedule, **options: Any) -> keras.Optimizer:
-    """Return Adam."""
-    from keras.optimizers import Adam
-
-    return Adam(rate, **options)
-
-
 def adamw(rate: float | LearningRateSchedule, weight_decay: float | None = None, **options: Any) -> keras.Optimizer:
     """Return AdamW, whose own default for the decay is another than none."""
     from keras.optimizers import AdamW
@@ -26,22 +19,11 @@ def adamw(rate: float | LearningRateSchedule, weight_decay: float | None = None,
     return AdamW(rate, weight_decay or 0.0, **options)
 
 
-def sgd(rate: float | LearningRateSchedule, **options: Any) -> keras.Optimizer:
-    """Return stochastic gradient descent with a momentum of 0.9."""
-    from keras.optimizers import SGD
-
-    return SGD(rate, momentum=0.9, **options)
-
-
 def new_optimizer(settings: Settings, steps: int) -> keras.Optimizer:
     """Return the optimizer that the settings ask for.
 
     The rate rises in the epochs of the warm-up, from a hundredth of its height. The cosine schedule then falls to a
-    hundredth of a per cent of it in the last step.
-
-    Args:
-        settings: give optimizer, learning rate, schedule, warm-up, weight decay, clipping and EMA momentum.
-        steps: steps an epoch.
+    hundredth of a per cent of it in the last step. An epoch has so many `steps`.
     """
     from keras.optimizers.schedules import CosineDecay
 

@@ -1,33 +1,35 @@
 """A run as it would be made: all that can be checked before the first epoch, and without loading Keras."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hpa.data.augment import require_channels
 from hpa.data.partition import Partition, make_partition, split_digest
-from hpa.errors import BadInput, refuse
+from hpa.errors import BadInput
 from hpa.files import require_plain
 from hpa.registry import NETWORKS, require_network
 from hpa.runs.folder import (
-    is_finished,
-    model_faults,
+    as_begun,
     read_settings,
     read_task_of,
+    require_augmentation,
+    require_finished,
     require_own_name,
     require_same_run,
     require_table,
     run_config,
     settings_config,
     with_intensity_range,
-    with_intensity_range_of,
-    with_precision_of,
 )
 from hpa.runs.split import read_partition, validates_as
-from hpa.settings import STAGES, Settings, run_name
+from hpa.settings import Settings
+from hpa.stages import STAGES, require_letters, require_name, run_name
 from hpa.tasks import Task
-from hpa.training.resolve import resolve, resolve_name, resolve_stage
+from hpa.training.presets import PRESETS
+from hpa.training.resolve import resolve, resolve_stage
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Plan:
 
     Attributes:
         folder: the run folder.
-        settings: what it is made with, the intensity range that was measured among them.
+        settings: what it is made with, the measured intensity range included.
         start: the run folder that it starts from; None for a base model.
         partition: the rows to learn from and to validate with.
         config: what config.json holds or will hold, see `run_config`.
@@ -52,28 +54,23 @@ class Plan:
 def base_run(
     preset: str | None, given: Mapping[str, Any], task: Task, data: Path, runs: Path, name: str | None = None
 ) -> tuple[Settings, str]:
-    """Return the settings and the name of a base model, as `train` and `plan` take them.
+    """Return the settings and the name of a base model, as `train` and `plan` take them, from the arguments of `resolve`.
 
-    A run that was begun on another processor keeps its precision. Arguments are those of `resolve`, and the name, if one is
-    given.
-
-    Raises:
-        BadInput: as `resolve` and `resolve_name`.
+    A run that was begun on another processor keeps its precision. BadInput is raised as by `resolve`, and for a name that
+    ends as that of another fold or of an SVM head.
     """
     settings = resolve(preset, given, task, data, runs)
-    name = resolve_name(name, settings)
-    return settings if "precision" in given else with_precision_of(runs / name / "base", settings), name
+    if name:
+        require_name(name, settings.fold)
+    name = run_name(name or None, settings.model, settings.variant, settings.fold)
+    return settings if "precision" in given else as_begun(settings, runs / name / "base", "precision"), name
 
 
 def stage_run(stage: str, given: Mapping[str, Any], runs: Path, name: str | None = None) -> tuple[Settings, Task, str]:
     """Return the settings, the task and the name of a fine-tune stage, as `train` and `plan` take them.
 
-    Args:
-        stage: a name in `STAGES`.
-        given: settings that override those of the stage and of the run that it starts from. Without a name, model, variant
-            and fold tell which run that is.
-        runs: the folder of all runs.
-        name: the run's name.
+    What is given overrides the settings of the stage and of the run that it starts from. Without a name, the given model,
+    variant and fold tell which run that is.
 
     Raises:
         BadInput: if there is no run to start from, or it does not fit what is given.
@@ -88,6 +85,25 @@ def stage_run(stage: str, given: Mapping[str, Any], runs: Path, name: str | None
     return settings, task, name
 
 
+def start_of_search(preset: str | None, given: Mapping[str, Any], task: Task, data: Path, runs: Path, name: str) -> Settings:
+    """Return the settings that a search of some `name` starts from, as `hpa.training.search.search` takes them.
+
+    Arguments are those of `resolve`. An exponential moving average that is not given spans a tenth of a trial's steps, or
+    as many as in the preset if these are fewer.
+
+    Raises:
+        BadInput: as `resolve`, and if the name is a preset's, a stage's or cannot be that of a folder.
+    """
+    if require_letters(name) in (*PRESETS, *STAGES, preset):
+        raise BadInput(f"name {name}: is the name of a preset or a stage already; choose another", setting="name")
+    start = resolve(preset, given, task, data, runs)
+    if "ema_momentum" not in given and start.rows:
+        steps = start.epochs * math.ceil(start.rows / start.batch_size)
+        # A momentum m averages over about 1 / (1 - m) steps.
+        start = replace(start, ema_momentum=min(start.ema_momentum, max(0.0, 1 - 10 / steps)))
+    return start
+
+
 def plan(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> Plan:
     """Check a run before anything of it is written; arguments are those of `hpa.training.train.train`.
 
@@ -98,8 +114,8 @@ def plan(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> P
     previous = STAGES[settings.stage].start
     start = folder.parent / previous if previous else None
     require_channels(settings.augmentation, len(task.channels))
-    if not start:
-        settings = with_intensity_range_of(folder, settings)
+    if not start and not settings.intensity_range:
+        settings = as_begun(settings, folder, "intensity_range")
     require_same_run(folder, settings_config(settings, task))
     if start:
         require_finished(start)
@@ -107,35 +123,19 @@ def plan(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> P
         require_table(start, partition.table)
     else:
         require_network(settings.model, settings.variant, settings.size, len(task.channels))
-        _require_weights(settings.weights)
+        if settings.weights not in (None, "imagenet"):  # what is in a file Keras tells
+            require_plain(Path(settings.weights))
+            if not Path(settings.weights).is_file():
+                raise BadInput(f"weights {settings.weights}: absent or a folder; name a file of weights", "weights")
         begun = all((folder / file).exists() for file in ("config.json", "split.csv"))
         partition = read_partition(folder, settings, task, data) if begun else make_partition(settings, task, data)
         if not validates_as(folder, partition):
-            raise BadInput(
-                f"{folder / 'split.csv'}: missing, and one that is made anew has other validation rows than validation.npz; "
-                "restore it, or delete the run folder and train again"
-            )
+            fault = "missing, and one that is made anew has other validation rows than validation.npz"
+            fix = "restore it, or delete the run folder and train again"
+            raise BadInput(f"{folder / 'split.csv'}: {fault}; {fix}")
         settings = with_intensity_range(settings, folder, task, data, runs, partition.sets["train"].ids)
     config = run_config(settings, task, partition.table, start and start / "model.keras")
     config["split_sha256"] = split_digest(settings, partition)
     require_same_run(folder, config)
+    require_augmentation(folder, settings.augmentation)
     return Plan(folder, settings, start, partition, config)
-
-
-def require_finished(start: Path) -> None:
-    """Raise BadInput unless there is a finished run in `start`, with its own model."""
-    config = read_settings(start)  # refuses a folder without a run
-    if not is_finished(start):
-        raise BadInput(f"{start}: has not all of its {config.epochs} epochs; run its command again first")
-    if not (start / "model.keras").exists():
-        raise BadInput(f"{start}: no model.keras; delete the folder and train it again")
-    refuse(start, model_faults(start))
-
-
-def _require_weights(weights: str | None) -> None:
-    """Raise BadInput if a file of weights is absent or could be read from without end; what is in it Keras tells."""
-    if weights in (None, "imagenet"):
-        return
-    require_plain(Path(weights))
-    if not Path(weights).is_file():
-        raise BadInput(f"weights {weights}: absent or a folder; name a file of weights", "weights")

@@ -7,84 +7,46 @@ from hpa.errors import BadInput, refuse
 from hpa.files import read_json
 from hpa.hardware import fastest_precision
 from hpa.settings import DEFAULTS, NAMES, faults, today
-from hpa.tasks import Task
 
 FASTEST = "fastest"  # of a precision: the one that `fastest_precision` returns
 FOLDS = 5  # of a base model on data without a validation set of its own, if nothing is said
 
 # Each preset names its parent and what it sets to another value, as the files of `hpa.search` do. The settings' defaults are
 # those of `report`.
+# fmt: off
 PRESETS: dict[str, dict[str, Any]] = {
     # The first report's base models.
     "report": {},
     # The second report's AlexNet.
     "alexnet": {
-        "preset": "report",
-        "model": "alexnet",
-        "batch_size": 4,
-        "optimizer": "sgd",
-        "schedule": "plateau",
-        "loss": "categorical-crossentropy",
-        "augmentation": "alexnet",
+        "preset": "report", "model": "alexnet", "augmentation": "alexnet", "loss": "categorical-crossentropy",
+        "batch_size": 4, "optimizer": "sgd", "schedule": "plateau",
     },
     # Our way for single cells with one label each.
     "cells": {
         "preset": "report",
-        "model": "cellnet",
-        "filters": (32, 64, 128, 256),
-        "blocks": (1, 2, 2, 1),
-        "kernel": 3,
-        "dropout": 0.2,
-        "size": 78,
-        "precision": FASTEST,
-        "batch_size": 64,
-        "optimizer": "adamw",
-        "learning_rate": 2e-3,
-        "schedule": "cosine",
-        "warm_up": 1,
-        "weight_decay": 0.05,
-        "ema_momentum": 0.995,
-        "label_smoothing": 0.05,
-        "loss": "categorical-crossentropy",
-        "augmentation": "cells",
-        "mixing": "mix-up",
+        "model": "cellnet", "filters": (32, 64, 128, 256), "blocks": (1, 2, 2, 1), "kernel": 3, "dropout": 0.2,
+        "size": 78, "augmentation": "cells", "mixing": "mix-up",
+        "loss": "categorical-crossentropy", "label_smoothing": 0.05, "batch_size": 64, "precision": FASTEST,
+        "optimizer": "adamw", "learning_rate": 2e-3, "weight_decay": 0.05, "ema_momentum": 0.995,
+        "schedule": "cosine", "warm_up": 1,
     },
     # Our way for fields of cells with many labels and rare classes, with the report's network.
     "winner": {
-        "preset": "report",
-        "optimizer": "adamw",
-        "learning_rate": 2e-3,
-        "schedule": "cosine",
-        "warm_up": 1,
-        "weight_decay": 1e-2,
-        "ema_momentum": 0.99,
-        "loss": "binary-crossentropy+soft-f1",
-        "oversampling": 0.05,
+        "preset": "report", "loss": "binary-crossentropy+soft-f1", "oversampling": 0.05,
+        "optimizer": "adamw", "learning_rate": 2e-3, "weight_decay": 1e-2, "ema_momentum": 0.99,
+        "schedule": "cosine", "warm_up": 1,
     },
     # A first look on a laptop: small images, few of them.
     "quick": {
-        "preset": "report",
-        "size": 96,
-        "rows": 2000,
-        "epochs": 10,
-        "batch_size": 32,
-        "schedule": "cosine",
-        "warm_up": 1,
+        "preset": "report", "size": 96, "rows": 2000, "epochs": 10, "batch_size": 32, "schedule": "cosine", "warm_up": 1,
     },
 }
-
-
-def preset_name(name: str | None, task: Task) -> str:
-    """Return the name of a preset; if none is given, that of the task's kind of labels."""
-    return name or task.kind.preset
+# fmt: on
 
 
 def preset_settings(name: str, runs: Path = Path("runs")) -> dict[str, Any]:
-    """Return the values of all settings in a preset, by their names.
-
-    Args:
-        name: a name in `PRESETS`, or of a preset that `hpa.search` found, `<runs>/presets/<name>.json`.
-        runs: the folder of all runs.
+    """Return the values of all settings in a preset of `PRESETS`, or of one that a search left in `<runs>/presets/`.
 
     Raises:
         BadInput: if there is no such preset, its file does not hold settings (all faults are named), or presets start from

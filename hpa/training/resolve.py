@@ -1,11 +1,9 @@
-"""The settings of a run: what a preset or the start run says, what is asked for, and whether that fits.
+"""The settings of a run are resolved: those of a preset or of the start run, those that are given, and whether they fit.
 
-All contradictions are refused here, for training, fine-tuning, search and the library alike. If a preset or a start run sets
-something that the network, the loss or the schedule has no use for, it is left out. If the caller asks for it, it is
-refused.
+All contradictions are found here, for training, fine-tuning, search and the library alike. A setting of a preset or a start
+run that the network, the loss or the schedule has no use for is left out. If it is given, BadInput is raised.
 """
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,18 +15,14 @@ from hpa.errors import BadInput, refuse
 from hpa.registry import LOSSES, NETWORKS, SCHEDULES
 from hpa.settings import (
     DEFAULTS,
-    NAMES,
     STAGE_SETTINGS,
-    STAGES,
     Settings,
-    faults,
     parse_loss,
-    require_loss,
-    require_name,
-    run_name,
+    require_known,
 )
+from hpa.stages import STAGES
 from hpa.tasks import Task
-from hpa.training.presets import FOLDS, preset_name, preset_settings
+from hpa.training.presets import FOLDS, preset_settings
 
 TOPOLOGY = ("filters", "blocks", "kernel", "dropout")
 OF_THE_START = ("model", "variant", "fold")  # settings of a stage that tell which run it starts from
@@ -50,14 +44,11 @@ class Rule(NamedTuple):
 
 
 def _of_network(name: str, reason: str) -> Rule:
-    return Rule(name, lambda settings, task: name in NETWORKS[settings.model].options, reason)
+    return Rule(name, lambda own, _: name in NETWORKS[own.model].options, reason)
 
 
 def _of_loss(name: str, reason: str) -> Rule:
-    def used(settings: Settings, task: Task) -> bool:
-        return any(name in LOSSES[part].options for part in parse_loss(settings.loss))
-
-    return Rule(name, used, reason)
+    return Rule(name, lambda own, _: any(name in LOSSES[part].options for part in parse_loss(own.loss)), reason)
 
 
 RULES = (
@@ -79,7 +70,7 @@ RULES = (
     ),
     Rule(
         "warm_up",
-        lambda settings, task: SCHEDULES[settings.schedule].warms_up,
+        lambda settings, task: not SCHEDULES[settings.schedule].plateau,
         "is for schedule {schedules}, not {schedule}",
     ),
 )
@@ -92,15 +83,15 @@ def resolve(preset: str | None, given: Mapping[str, Any], task: Task, data: Path
         preset: its name, as for `preset_settings`; None for the task's own.
         given: settings that override the preset's.
         task: what is classified.
-        data: folder of the data, whose own validation set is used if there is one and no folds are asked for.
+        data: folder of the data. Without a validation set of its own, or with given folds, folds of train/ are made.
         runs: the folder of all runs.
 
     Raises:
         BadInput: if there is no such preset or setting, a value is out of bounds, or settings contradict each other or the
             task.
     """
-    _require_values(given)
-    values = preset_settings(preset_name(preset, task), runs) | dict(given)
+    Settings(**given)  # raises for values that are faulty by themselves
+    values = preset_settings(preset or task.kind.preset, runs) | dict(given)
     if values["folds"] is None and not has_validation_set(data):
         values["folds"] = FOLDS
     if "intensity_range" in given:
@@ -111,19 +102,12 @@ def resolve(preset: str | None, given: Mapping[str, Any], task: Task, data: Path
 def resolve_stage(
     start: Settings, stage: str, given: Mapping[str, Any], task: Task, where: object = "the run it starts from"
 ) -> Settings:
-    """Return the settings of a fine-tune stage.
+    """Return the settings of a fine-tune stage, a name in `STAGES`: those given, else the stage's, else those of its start.
 
-    Args:
-        start: of the run that it starts from.
-        stage: a name in `STAGES`; gives part, epochs, learning rate and loss.
-        given: settings that override those.
-        task: what is classified.
-        where: the start run's folder, for messages.
-
-    Raises:
-        BadInput: as `resolve`, or if the start run has another model, variant or fold than is asked for.
+    BadInput is raised as by `resolve`, or if the start run, in the folder `where`, has another model, variant or fold.
     """
-    _require_values(given, STAGE_SETTINGS)
+    require_known(given, STAGE_SETTINGS)
+    Settings(**given)  # raises for values that are faulty by themselves
     differing = [name for name in OF_THE_START if name in given and given[name] != getattr(start, name)]
     wrong = [f"was made with {name} {getattr(start, name)}, not {given[name]}; leave that out" for name in differing]
     refuse(where, wrong, setting=differing[0] if len(differing) == 1 else None)
@@ -133,28 +117,11 @@ def resolve_stage(
     return _fitting(replace(start, **(values | dict(given))), given, task)
 
 
-def resolve_name(name: str | None, settings: Settings) -> str:
-    """Return a run's name: what is given, or that of model and variant; with its fold.
-
-    Raises:
-        BadInput: if the given name ends as that of another fold, or of an SVM head.
-    """
-    if name:
-        require_name(name, settings.fold)
-    return run_name(name, settings.model, settings.variant, settings.fold)
-
-
-def _require_values(given: Mapping[str, Any], known: tuple[str, ...] = NAMES) -> None:
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            raise BadInput(f"no setting {name} here; {f'is {near[0]} meant?' if near else 'they are ' + ', '.join(known)}")
-    refuse("settings", faults(given))
-
-
 def _fitting(settings: Settings, given: Mapping[str, Any], task: Task) -> Settings:
     """Return settings without those that the run has no use for."""
-    require_loss(settings.loss, task.labels)
+    for part in parse_loss(settings.loss):
+        if task.labels not in LOSSES[part].labels:
+            raise BadInput(f"loss {part} is not for {task.kind.words} tasks; choose another loss or preset", setting="loss")
     for name, used, reason in RULES:
         value = getattr(settings, name)
         if value == DEFAULTS[name] or used(settings, task):
@@ -163,7 +130,7 @@ def _fitting(settings: Settings, given: Mapping[str, Any], task: Task) -> Settin
             known = {
                 "networks": " or ".join(each for each in NETWORKS if name in NETWORKS[each].options),
                 "losses": ", ".join(each for each in LOSSES if name in LOSSES[each].options),
-                "schedules": " or ".join(each for each in SCHEDULES if SCHEDULES[each].warms_up),
+                "schedules": " or ".join(each for each in SCHEDULES if not SCHEDULES[each].plateau),
             }
             raise BadInput(f"{name} {value}: {reason.format(**vars(settings), **known)}", setting=name)
         settings = replace(settings, **{name: DEFAULTS[name]})
@@ -172,11 +139,10 @@ def _fitting(settings: Settings, given: Mapping[str, Any], task: Task) -> Settin
         settings = replace(settings, variant=0)
     missing = [name for name in TOPOLOGY if name in options and getattr(settings, name) is None]
     if missing or ("blocks" in options and len(settings.filters or ()) != len(settings.blocks or ())):
-        raise BadInput(
-            f"model {settings.model}: expected filters and blocks of the same length, kernel and dropout; give them, or "
-            "choose the preset cells",
-            setting="model",
+        expected = (
+            "expected filters and blocks of the same length, kernel and dropout; give them, or choose the preset cells"
         )
+        raise BadInput(f"model {settings.model}: {expected}", setting="model")
     if settings.folds is None and settings.fold:  # a preset's too: without it, another split would be learned from
         reason = "the data has a validation set of its own; ask for folds to split train/"
         raise BadInput(f"fold {settings.fold}: {reason}", setting="fold")

@@ -19,13 +19,8 @@ import numpy as np
 import optuna
 import pandas as pd
 from matplotlib.figure import Figure
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-    distribution_to_json,
-)
+from optuna import distributions
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import URL
 
@@ -33,24 +28,24 @@ from hpa.data.partition import make_partition
 from hpa.errors import BadInput, Failure
 from hpa.files import locked, require_plain, write_json, written_whole
 from hpa.models.catalog import load
-from hpa.registry import MIXINGS, NETWORKS, require_size
+from hpa.registry import NETWORKS, require_network
 from hpa.runs.folder import (
+    as_begun,
     is_finished,
     opened_run,
     read_history,
     require_same_run,
     run_config,
     with_intensity_range,
-    with_precision_of,
 )
 from hpa.scoring.plots import write_figure
-from hpa.settings import ACTIVATIONS, Settings
+from hpa.settings import VARIED, Settings, names_of
 from hpa.tasks import Task
 from hpa.training.fit import unsettled
 from hpa.training.presets import preset_file
 from hpa.training.train import train
 
-Space = dict[str, BaseDistribution]
+Space = dict[str, distributions.BaseDistribution]
 
 logger = logging.getLogger(__name__)
 
@@ -66,29 +61,31 @@ PANEL_COLUMNS = 4
 def space(start: Settings, task: Task) -> Space:
     """Return what is searched around the start: the parameters' names and where their values come from.
 
-    Learning rate and weight decay are searched within a factor of ten of the start. A CellNet doubles its filters
-    from stage to stage; `middle_blocks` are those of each stage between the first and the last.
+    These are the settings that vary by their definition and that the start makes use of, and those of a network's shape. A
+    CellNet doubles its filters from stage to stage; `middle_blocks` are those of each stage between the first and the last.
     """
-    searched: Space = {
-        "learning_rate": FloatDistribution(start.learning_rate / 10, start.learning_rate * 10, log=True),
-        "label_smoothing": FloatDistribution(0, 0.2),
-        "augmentation": CategoricalDistribution(
-            tuple(dict.fromkeys((start.augmentation, "cells", "report", "rotation", "flip")))
-        ),
-        "mixing": CategoricalDistribution(tuple(MIXINGS)),
-    }
-    if start.weight_decay:
-        searched["weight_decay"] = FloatDistribution(start.weight_decay / 10, start.weight_decay * 10, log=True)
+    searched: Space = {}
+    for name, varied in VARIED.items():
+        own = getattr(start, name)
+        if own is None or (varied.factor and not own):
+            continue
+        if varied.factor:
+            searched[name] = FloatDistribution(own / varied.factor, own * varied.factor, log=True)
+        elif varied.bounds:
+            searched[name] = FloatDistribution(*varied.bounds)
+        else:
+            own_first = (own, *varied.choices) if varied.choices else names_of(name)
+            searched[name] = CategoricalDistribution(tuple(dict.fromkeys(own_first)))
     if start.model == "cellnet":
+        kept = {name: searched.pop(name) for name in ("kernel", "dropout")}
         searched |= {
             "stages": IntDistribution(2, 4),
             "first_filters": CategoricalDistribution((16, 24, 32, 48)),
             "first_blocks": IntDistribution(1, 2),
             "middle_blocks": IntDistribution(1, 3),
             "last_blocks": IntDistribution(1, 3),
-            "kernel": CategoricalDistribution((3, 5)),
-            "dropout": FloatDistribution(0, 0.6),
-            "activation": CategoricalDistribution(ACTIVATIONS),
+            **kept,
+            "activation": CategoricalDistribution(tuple(names_of("activation"))),
         }
     if sizes := NETWORKS[start.model].variant_sizes:
         fitting = tuple(variant for variant, smallest in enumerate(sizes) if start.size >= smallest)
@@ -125,12 +122,9 @@ def with_parameters(start: Settings, parameters: dict[str, Any]) -> Settings:
 
 
 def propose(start: Settings, searched: Space, tried: Sequence[FrozenTrial]) -> dict[str, Any]:
-    """Return the parameters to try next: first the start, then nine drawn at random, then what promises most.
+    """Return the parameters to try after some trials: first the start, then nine drawn at random, then what promises most.
 
-    Args:
-        start: the settings to start from; their seed is also the search's.
-        searched: the parameters.
-        tried: all trials so far.
+    The seed of the settings to start from is also the search's.
     """
     if not tried:
         return parameters_of(start, searched)
@@ -141,7 +135,7 @@ def propose(start: Settings, searched: Space, tried: Sequence[FrozenTrial]) -> d
 
 
 def search(start: Settings, preset: str, task: Task, data: Path, runs: Path, name: str, trials: int) -> FrozenTrial:
-    """Make the trials that are still missing, or find the search finished.
+    """Make the trials that are still missing, or find the search finished, and return the best trial.
 
     In `<runs>/searches/<name>` are the study (study.db, SQLite), a run folder for each trial, of which the best keeps its
     model, and trials.csv and trials.png. The best settings become a preset of the search's name. A trial's score is the
@@ -156,25 +150,22 @@ def search(start: Settings, preset: str, task: Task, data: Path, runs: Path, nam
         name: the search's name.
         trials: number of trials in all, failed ones and those of earlier starts included.
 
-    Returns:
-        The best trial.
-
     Raises:
-        BadInput: if tables or images are faulty, the start is outside what is searched, the search was
-            begun with other settings or data, or its study is damaged.
+        BadInput: if tables or images are faulty, the start is outside what is searched, the search was begun with other
+            settings or data, or its study is damaged.
         Failure: if every trial fails, or another process is at work on this search.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    require_size(start.model, start.variant, start.size)
+    require_network(start.model, start.variant, start.size)
     searched = space(start, task)
     _require_within(start, searched)
     folder = runs / "searches" / name
-    start = with_precision_of(folder, start)
+    start = as_begun(start, folder, "precision")
     partition = make_partition(start, task, data)
     start = with_intensity_range(start, folder, task, data, runs, partition.sets["train"].ids)
     config = run_config(start, task, partition.table, None)
-    config["preset"] = preset
-    config["space"] = {parameter: json.loads(distribution_to_json(each)) for parameter, each in searched.items()}
+    described = {key: json.loads(distributions.distribution_to_json(each)) for key, each in searched.items()}
+    config |= {"preset": preset, "space": described}
     require_same_run(folder, config)
     with locked(folder / ".lock", wait=False), opened_run(folder, config, data):
         study = _open_study(folder / "study.db", searched)
@@ -210,28 +201,21 @@ def _open_study(path: Path, searched: Space) -> optuna.Study:
         storage = optuna.storages.RDBStorage(str(URL.create("sqlite", database=str(path))))
         study = optuna.create_study(study_name="search", storage=storage, direction="maximize", load_if_exists=True)
         for number, trial in enumerate(study.get_trials()):
-            _require_own(trial, number, searched)
+            sound = [
+                trial.number == number,
+                trial.state in (TrialState.COMPLETE, TrialState.FAIL),
+                trial.distributions == searched,
+                trial.user_attrs.keys() == {"seconds", "parameters"},
+                all(isinstance(each, int | float | None) for each in trial.user_attrs.values()),
+                (trial.state == TrialState.COMPLETE) == (trial.value is not None and math.isfinite(trial.value)),
+            ]
+            if not all(sound):
+                raise ValueError(f"trial {number} is not of this search")
     except Exception as error:  # SQLite, SQLAlchemy and Optuna meet a damaged or foreign file with errors of many kinds
         reason = (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0]
-        raise BadInput(
-            f"{path}: not a study that can be read ({reason}); "
-            "delete it and run the same command again, what was trained is found in the folders of the trials"
-        ) from error
+        fix = "delete it and run the same command again, what was trained is found in the folders of the trials"
+        raise BadInput(f"{path}: not a study that can be read ({reason}); {fix}") from error
     return study
-
-
-def _require_own(trial: FrozenTrial, number: int, searched: Space) -> None:
-    """Raise ValueError unless a trial of a study is one that `search` added."""
-    sound = [
-        trial.number == number,
-        trial.state in (TrialState.COMPLETE, TrialState.FAIL),
-        trial.distributions == searched,
-        trial.user_attrs.keys() == {"seconds", "parameters"},
-        all(isinstance(each, int | float | None) for each in trial.user_attrs.values()),
-        (trial.state == TrialState.COMPLETE) == (trial.value is not None and math.isfinite(trial.value)),
-    ]
-    if not all(sound):
-        raise ValueError(f"trial {number} is not of this search")
 
 
 def _outcome(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> dict[str, Any]:
@@ -286,10 +270,7 @@ def _report(
 def draw_trials(table: pd.DataFrame, searched: Space, score: str) -> Figure:
     """Draw the trials' scores in their order with the best so far, and below them against each parameter.
 
-    Args:
-        table: a row a trial, columns `number`, `score` (NaN for a failed one) and the parameters.
-        searched: the parameters.
-        score: what the score is called.
+    The table has a row for each trial, with the columns `number`, `score` (NaN for a failed one) and the parameters.
     """
     rows = math.ceil(len(searched) / PANEL_COLUMNS)
     figure = Figure(figsize=(3 * PANEL_COLUMNS, 3 + 2.2 * rows), layout="constrained")
@@ -318,6 +299,5 @@ def draw_trials(table: pd.DataFrame, searched: Space, score: str) -> Figure:
 
 
 def _in_words(parameters: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in parameters.items()
-    )
+    pairs = parameters.items()
+    return ", ".join(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in pairs)

@@ -31,7 +31,7 @@ from hpa.files import cores  # noqa: E402
 from hpa.scoring.members import read_members  # noqa: E402
 from hpa.scoring.metrics import macro_f1  # noqa: E402
 from hpa.scoring.thresholds import find_thresholds, predict_classes  # noqa: E402
-from hpa.settings import fold_name  # noqa: E402
+from hpa.stages import fold_name  # noqa: E402
 from hpa.tasks import HPA  # noqa: E402
 from hpa.training.presets import fastest_precision  # noqa: E402
 

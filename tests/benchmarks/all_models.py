@@ -22,7 +22,7 @@ from hpa.scoring.blend import blend_members, member_f1
 from hpa.scoring.members import read_members
 from hpa.scoring.metrics import macro_f1, resampled_macro_f1
 from hpa.scoring.rules import WEIGHTS
-from hpa.settings import STAGES
+from hpa.stages import STAGES
 from hpa.tasks import HPA
 from hpa.training.presets import fastest_precision
 

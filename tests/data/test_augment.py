@@ -2,13 +2,19 @@ import colorsys
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
+import imgaug.augmenters as iaa
+import imgaug.parameters as iap
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from imgaug.augmentables import Keypoint, KeypointsOnImage
+from scipy import stats
 
-from hpa.data.augment import augment, policies_for, require_channels
-from hpa.data.policies import report
+from hpa.data.augment import BLOCK, augment, draws, policies_for, require_channels, warp
+from hpa.data.policies import NOISE_STARTS, by_imgaug, drawn, report
 from hpa.errors import BadInput
-from hpa.registry import AUGMENTATIONS
+from hpa.registry import AUGMENTATIONS, Warp
 
 SIDE = 96
 VARYING = [policy for policy in policies_for(4) if policy != "none"]
@@ -38,12 +44,135 @@ def test_shape_and_type_stay_and_the_input_too(shape):
         assert np.array_equal(images, before)
 
 
-def test_the_way_in_which_the_report_is_seeded_stays():
-    images = blobs(2)
-    augmenter = report()
-    augmenter.seed_(int(np.random.SeedSequence([7, 3, 17]).generate_state(1)[0]))
-    augmented = augment(images, np.array([4, 17]), "report", 7, 3)
-    assert np.array_equal(augmented[1], augmenter.augment_image(images[1]))
+AFFINE = {
+    "scale": {"x": (0.8, 1.2), "y": (0.8, 1.2)},
+    "translate_percent": {"x": (-0.2, 0.2), "y": (-0.2, 0.2)},
+    "rotate": (-180, 180),
+    "shear": (-8, 8),
+}
+
+
+@pytest.mark.parametrize(("mode", "border"), [("reflect", "reflect"), ("symmetric", "symmetric"), ("constant", "constant")])
+@pytest.mark.parametrize("shape", [(SIDE, SIDE), (60, 90)])
+def test_one_map_gives_the_picture_of_the_chain_of_imgaug(mode, border, shape):
+    random = np.random.default_rng(1)
+    [image] = blobs(1)
+    image = np.ascontiguousarray(image[: shape[0], : shape[1]])
+    for number in range(12):
+
+        def fixed(low_and_high):
+            return random.uniform(*low_and_high)
+
+        parameters = {
+            name: {axis: fixed(each) for axis, each in ranges.items()} if isinstance(ranges, dict) else fixed(ranges)
+            for name, ranges in AFFINE.items()
+        }
+        parameters["shear"] = iap.Uniform(parameters["shear"], parameters["shear"])  # a plain number shears along x alone
+        flips = [iaa.Fliplr(number % 2), iaa.Flipud(number // 2 % 2)]
+        chain = iaa.Sequential(
+            [*flips, iaa.Affine(**parameters, mode=mode), iaa.Affine(rotate=3, translate_px=4, mode=mode)]
+        )
+        record = Warp(by_imgaug(lambda chain=chain: iaa.Sequential(chain[:3])), border)
+        out = np.empty_like(image)
+        warp(record, image, draws(record, np.array([number]), 0, 0, *shape)[0], out)
+        assert np.abs(out.astype(int) - iaa.Sequential(chain[:3]).augment_image(image)).max() <= 2
+        # A second affine map warps what was interpolated and cut off once already, so only points can be compared.
+        both = Warp(by_imgaug(lambda chain=chain: chain), border)
+        [draw] = draws(both, np.array([number]), 0, 0, *shape)
+        [points] = of_points(chain, 1, shape)
+        assert draw["matrix"] @ [*(POINTS[2] - 0.5), 1] == pytest.approx(points[2] - 0.5, abs=1e-3)
+
+
+POINTS = np.array([[20.0, 30], [50, 30], [20, 50]])  # x, y from the corner of the image, not from the middle of a pixel
+
+
+def of_points(chain, count, shape=(SIDE, SIDE)):
+    """Return where imgaug's chain takes the points in `count` images, [n, 3, 2]."""
+    points = [KeypointsOnImage([Keypoint(x, y) for x, y in POINTS], (*shape, 4)) for _ in range(count)]
+    return np.array([each.to_xy_array() for each in chain.augment_keypoints(points)], np.float64)
+
+
+@pytest.mark.parametrize("policy", ["report", "rotation", "flip", "aspect", "alexnet"])
+def test_maps_are_distributed_as_those_of_imgaug(policy):
+    chains = {
+        "report": report,
+        "rotation": lambda: iaa.Affine(rotate=(-180, 180)),
+        "flip": lambda: iaa.Sequential([iaa.Fliplr(0.5), iaa.Flipud(0.5)]),
+        "aspect": lambda: iaa.Affine(scale={"x": (0.8, 1.25)}),
+        "alexnet": lambda: iaa.Affine(rotate=(-5, 5)),
+    }
+    chain = chains[policy]()
+    chain.seed_(5)
+    expected = of_points(chain, 1500) - 0.5
+    matrices = draws(AUGMENTATIONS[policy], np.arange(6000), 3, 1, SIDE, SIDE)["matrix"]
+    found = np.einsum("nij,pj->npi", matrices, np.column_stack([POINTS - 0.5, np.ones(3)]))
+
+    def described(points):
+        """Places, and what only combinations of parameters give: lengths, the angle between and the area with its sign."""
+        right, down = points[:, 1] - points[:, 0], points[:, 2] - points[:, 0]
+        area = right[:, 0] * down[:, 1] - right[:, 1] * down[:, 0]
+        together = [np.hypot(*right.T), np.hypot(*down.T), area, (right * down).sum(axis=1), np.arctan2(*right.T)]
+        return np.column_stack([points.reshape(len(points), 6), *together]).round(2)
+
+    for one, other in zip(described(found).T, described(expected).T, strict=True):
+        assert stats.ks_2samp(one, other).pvalue > 1e-3
+
+
+def test_noise_is_distributed_as_that_of_imgaug():
+    images = np.full((400, 24, 24, 4), 128, np.uint8)
+    noise = report()[3]
+    noise.seed_(2)
+    found, expected = augment(images, np.arange(400), "report", 0, 0), noise.augment_images(images)
+    deviations = [each.std(axis=(1, 2)).mean(axis=1) for each in (found, expected)]
+    assert stats.ks_2samp(*deviations).pvalue > 1e-3
+    for each in (found, expected):
+        noisy = each[each.std(axis=(1, 2, 3)) > 0.5]
+        alike = (noisy == noisy[..., :1]).all(axis=(1, 2, 3))
+        assert 0.4 < alike.mean() < 0.6
+
+
+@given(deviation=st.floats(0.3, 4), start=st.integers(0, NOISE_STARTS - 1), grey=st.booleans())
+@settings(deadline=None, max_examples=30)
+def test_noise_has_the_right_moments_in_every_image_and_channel(deviation, start, grey):
+    record, image = Warp(drawn), np.full((128, 128, 4), 100, np.uint8)
+    [draw] = drawn(np.eye(2)[np.newaxis], np.zeros((1, 2)), 128, 128)
+    draw["deviation"], draw["grey"], draw["start"] = deviation, grey, start
+    out = np.empty_like(image)
+    warp(record, image, draw, out)
+    noise = out.astype(float) - 100
+    rounded = stats.norm(scale=deviation)
+    levels = np.arange(-30, 31)
+    variance = levels**2 @ (rounded.cdf(levels + 0.5) - rounded.cdf(levels - 0.5))
+    assert noise.mean(axis=(0, 1)) == pytest.approx(0, abs=4 * deviation / 128 + 0.01)
+    assert noise.var(axis=(0, 1)) == pytest.approx(variance, rel=0.06, abs=0.01)
+    correlations = np.corrcoef(noise.reshape(-1, 4).T)
+    assert correlations == pytest.approx(np.ones((4, 4)) if grey else np.eye(4), abs=0.05)
+    along = [
+        np.corrcoef(noise[:-1, ..., 0].ravel(), noise[1:, ..., 0].ravel()),
+        np.corrcoef(noise[:, :-1, 0].ravel(), noise[:, 1:, 0].ravel()),
+    ]
+    assert [each[0, 1] for each in along] == pytest.approx([0, 0], abs=0.05)
+    if deviation > 2:
+        assert stats.kurtosis(noise[..., 0].ravel()) == pytest.approx(0, abs=0.2)
+
+
+def test_what_is_no_map_and_no_noise_is_no_warp():
+    with pytest.raises(TypeError, match="GaussianBlur is no flip, affine map or Gaussian noise"):
+        by_imgaug(lambda: iaa.GaussianBlur(1))(np.random.default_rng(0), 1, 8, 8)
+
+
+def test_draws_of_an_item_are_those_of_its_block_in_any_company():
+    record, items = AUGMENTATIONS["report"], np.array([0, BLOCK - 1, BLOCK, 5 * BLOCK + 3])
+    together = draws(record, items, 1, 2, 32, 32)
+    for other in range(9):  # of which only two are remembered
+        draws(record, items, 1, other, 32, 32)
+    assert (draws(record, items[::-1], 1, 2, 32, 32) == together[::-1]).all()
+    assert len(np.unique(together["matrix"].reshape(4, 6), axis=0)) == 4
+
+
+def test_tensorflow_can_take_a_batch_as_it_is():
+    for count in (1, 2, 5):
+        assert augment(blobs(count), np.arange(count), "report", 0, 0).ctypes.data % 64 == 0
 
 
 def test_none_is_the_identity():

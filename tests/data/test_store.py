@@ -356,3 +356,6 @@ def test_joined_images_are_read_as_one_array(sizes, data):
     rows = np.array(data.draw(st.lists(st.integers(0, len(whole) - 1))), np.int64)
     assert (len(joined), joined.shape) == (len(whole), whole.shape)
     np.testing.assert_array_equal(joined[rows], whole[rows])
+    for row in rows.tolist():
+        np.testing.assert_array_equal(joined[row], whole[row])
+        assert np.shares_memory(joined[row], whole)

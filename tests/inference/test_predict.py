@@ -20,10 +20,11 @@ from hpa.files import file_digest, read_json, write_json
 from hpa.inference import predict
 from hpa.models.catalog import build
 from hpa.runs.folder import run_config, write_history
-from hpa.runs.monitor import validation_scores
+from hpa.runs.monitor import multi_label_scores
 from hpa.scoring.members import read_members
 from hpa.scoring.predictions import read_predictions, write_predictions
-from hpa.settings import DEFAULTS, Settings, fold_name
+from hpa.settings import DEFAULTS, Settings
+from hpa.stages import fold_name
 from hpa.tasks import HEP2, HPA
 from hpa.tta import TTA
 
@@ -206,7 +207,7 @@ def test_folds_and_views_from_the_models_to_the_blend(drawn_data, tmp_path, caps
         model = keras.saving.load_model(folder / "model.keras", compile=False)
         single, mirrored = (model.predict(each, verbose=0).astype(float) for each in (images, images[:, :, ::-1]))
         mean = expit((logit(single) + logit(mirrored)) / 2)
-        scores.append([validation_scores("many", samples.targets, each)["validation_f1_best"] for each in (single, mean)])
+        scores.append([multi_label_scores(samples.targets, each)["validation_f1_best"] for each in (single, mean)])
         write_history(folder, pd.DataFrame([{"epoch": 1, "validation_f1_best": scores[-1][0]}]))
         held_out.append((samples.ids, mean))
 

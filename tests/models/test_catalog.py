@@ -9,7 +9,7 @@ import pytest
 from hpa.errors import BadInput
 from hpa.models.catalog import build, load, save, to_train
 from hpa.models.gapnet import VARIANTS
-from hpa.registry import require_size
+from hpa.registry import require_network
 
 
 @pytest.mark.parametrize("variant", [None, *range(8)])
@@ -18,7 +18,7 @@ def test_the_smallest_size_is_just_large_enough(variant):
     smallest = 94 if variant is None else VARIANTS[variant].smallest_size
     assert build(model, smallest, 4, 28, **({} if variant is None else {"variant": variant})).output.shape == (None, 28)
     with pytest.raises(BadInput, match=f"at least {smallest} pixels"):
-        require_size(model, variant, smallest - 1)
+        require_network(model, variant, smallest - 1)
 
 
 def test_below_the_smallest_size_keras_itself_fails(monkeypatch):

@@ -20,7 +20,8 @@ from hpa.runs.folder import (
     run_folders,
     write_history,
 )
-from hpa.settings import STAGES, Settings, fold_name, run_name
+from hpa.settings import Settings
+from hpa.stages import STAGES, fold_name, run_name
 from hpa.tasks import HPA
 
 SETTINGS = Settings(variant=0, size=128, folds=5, epochs=2, batch_size=16)

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from hpa.errors import BadInput
-from hpa.scoring.blend import blend_members, validation_f1, validation_thresholds
+from hpa.scoring.blend import blend_members, thresholds_and_rows, validation_f1
 from hpa.scoring.members import Members
 from hpa.scoring.predictions import Predictions, read_predictions, write_predictions
 from hpa.scoring.rules import WEIGHTS
@@ -13,6 +13,11 @@ from hpa.scoring.saved_thresholds import write_thresholds
 from hpa.scoring.thresholds import find_thresholds
 from hpa.scoring.weights import blend
 from hpa.tta import TTA
+
+
+def validation_thresholds(*arguments):
+    return thresholds_and_rows(*arguments)[0]
+
 
 TARGETS = np.array([[1, 0], [1, 0], [0, 1], [0, 1]], np.uint8)
 # at threshold 0.5: all right, F1 1; in each class one hit of two positives and two predictions, F1 0.5

@@ -14,7 +14,7 @@ from hpa.runs.folder import run_folders
 from hpa.scoring.folds import join_folds, run_of
 from hpa.scoring.members import read_members
 from hpa.scoring.predictions import Predictions, write_predictions
-from hpa.settings import fold_name
+from hpa.stages import fold_name
 from hpa.tasks import HPA
 
 FOLDS, ROWS, CLASSES = 3, 90, len(HPA.classes)

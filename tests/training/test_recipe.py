@@ -25,7 +25,7 @@ OPTIONS = [
 
 def test_a_run_ends_when_it_stalls_and_rare_classes_are_repeated_and_weighed(drawn_cells, tmp_path, monkeypatch, capsys):
     scores = {"validation_accuracy": 0.5, "validation_mean_class_accuracy": 0.5}
-    monkeypatch.setattr(fit, "validation_scores", lambda *arguments: scores)
+    monkeypatch.setattr("hpa.runs.monitor.single_label_scores", lambda *arguments: scores)
     fed = []
     batches = fit.training_batches
     monkeypatch.setattr(fit, "training_batches", lambda *arguments: fed.append(arguments) or batches(*arguments))

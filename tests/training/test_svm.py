@@ -185,37 +185,28 @@ def test_one_label_is_what_scikit_learn_predicts(places, partition, kernel):
     np.testing.assert_allclose(logits, scale * decisions, atol=1e-3)
 
 
-SCALES = np.geomspace(0.1, 100, 700)  # 1 % apart
-
-
-def softened_losses(decisions, targets):
-    """Return scikit-learn's log loss at each scale, of each row as every class, weighted by Platt's softened target."""
-    rows, count = targets.shape
-    own = np.bincount(targets.argmax(axis=1))[targets.argmax(axis=1)][:, None]
-    weights = np.where(targets, own + 1, 1) / (own + count)
-    outcomes = np.tile(np.arange(count), rows)
-    return [
-        log_loss(outcomes, np.repeat(softmax(scale * decisions, axis=1), count, axis=0), sample_weight=weights.ravel())
-        for scale in SCALES
-    ]
-
-
-def cross_validated(pipeline, training, folds):
-    classes, split = training.targets.argmax(axis=1), PredefinedSplit(folds)
-    return cross_val_predict(pipeline, training.features, classes, cv=split, method="decision_function")
+def calibrated(kernel, regularisation, training, folds):
+    """Return scikit-learn's own, fitted to all."""
+    pipeline = reference(kernel, regularisation)
+    expected = CalibratedClassifierCV(pipeline, method="temperature", cv=PredefinedSplit(folds), ensemble=False)
+    return expected.fit(training.features, training.targets.argmax(axis=1))
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_one_label_is_calibrated_by_the_temperature_of_the_least_softened_log_loss(places, partition, kernel):
+def test_one_label_is_calibrated_by_scikit_learns_temperature(places, partition, kernel):
     training, validation, folds = partition["one"]
-    pipeline = reference(kernel, history(places["one"], kernel)["regularisation"])
-    classes, probabilities = training.targets.argmax(axis=1), validation.probabilities[kernel]
-    scale = SCALES[np.argmin(softened_losses(cross_validated(pipeline, training, folds), training.targets))]
-    decisions = pipeline.fit(training.features, classes).decision_function(validation.features)
-    np.testing.assert_allclose(probabilities, softmax(scale * decisions, axis=1), atol=5e-3)
-    sklearns = CalibratedClassifierCV(pipeline, method="temperature", cv=PredefinedSplit(folds), ensemble=False)
-    unsoftened = sklearns.fit(training.features, classes).predict_proba(validation.features)
-    assert (probabilities.max(axis=1) <= unsoftened.max(axis=1) + 1e-6).all()  # ours is less sure of itself
+    expected = calibrated(kernel, history(places["one"], kernel)["regularisation"], training, folds)
+    probabilities = validation.probabilities[kernel]
+    np.testing.assert_allclose(probabilities, expected.predict_proba(validation.features), atol=5e-3)  # libsvm's tolerance
+
+
+def test_two_classes_with_one_label_are_calibrated_by_scikit_learns_temperature():
+    random = np.random.default_rng(0)
+    targets = np.eye(2, dtype=np.uint8)[np.arange(100) % 2]
+    features = random.normal(size=(100, 3)) + targets[:, :1]
+    head = svm.fit_head(features, targets, "one", np.arange(100) // 20, "linear", (features, targets))
+    expected = calibrated("linear", head.regularisation, Rows(features, targets, {}), np.arange(100) // 20)
+    np.testing.assert_allclose(softmax(head.logits(features), axis=1), expected.predict_proba(features), atol=1e-3)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -231,15 +222,16 @@ def test_many_labels_are_calibrated_as_by_platt(places, partition, kernel):
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_the_regularisation_of_the_least_validation_loss_is_taken(places, partition, kernel):
     training, validation, folds = partition["one"]
+    classes, split = training.targets.argmax(axis=1), PredefinedSplit(folds)
     of_training, of_validation = {}, {}
     for each in svm.REGULARISATIONS[kernel]:
-        pipeline = reference(kernel, each)
-        softened = softened_losses(cross_validated(pipeline, training, folds), training.targets)
-        decisions = pipeline.fit(training.features, training.targets.argmax(axis=1)).decision_function(validation.features)
-        of_training[each] = min(softened)
-        of_validation[each] = log_loss(
-            validation.targets.argmax(axis=1), softmax(SCALES[np.argmin(softened)] * decisions, axis=1)
+        fitted = calibrated(kernel, each, training, folds)
+        of_validation[each] = log_loss(validation.targets.argmax(axis=1), fitted.predict_proba(validation.features))
+        held_out = cross_val_predict(
+            reference(kernel, each), training.features, classes, cv=split, method="decision_function"
         )
+        temperature = fitted.calibrated_classifiers_[0].calibrators[0].beta_
+        of_training[each] = log_loss(classes, softmax(temperature * held_out, axis=1))
     found = history(places["one"], kernel)
     assert found["regularisation"] == min(of_validation, key=of_validation.get)
     assert found["validation_loss"] == pytest.approx(min(of_validation.values()), rel=1e-2)
@@ -305,15 +297,26 @@ def test_a_finished_one_is_left_alone_and_an_interrupted_one_is_made_again(place
     assert {name: (folder / name).read_bytes() for name in made} == made
 
 
-def test_decision_values_without_a_mistake_have_the_scale_worked_out_by_hand():
-    targets = np.eye(3, dtype=np.uint8)[np.arange(60) % 3]  # 20 rows each
-    scale, offset, loss = svm.calibrate(targets * 2.0 - 1, targets, "one")
-    np.testing.assert_allclose(scale, np.log(21) / 2, rtol=1e-3)  # softmax (1, -1, -1) -> 21 to 1 to 1
+def test_decision_values_have_the_scales_worked_out_by_hand():
+    classes = np.arange(60) % 3
+    targets, decided = np.eye(3, dtype=np.uint8)[classes], np.eye(3)[np.where(np.arange(60) < 6, classes + 1, classes) % 3]
+    scale, offset = svm.scale_temperature(
+        decided * 2.0 - 1, targets
+    )  # 54 of 60 are right: softmax (1, -1, -1) -> 18 : 1 : 1
+    np.testing.assert_allclose(scale, np.log(18) / 2, rtol=1e-6)
     np.testing.assert_array_equal(offset, 0)
-    assert loss == pytest.approx(21 / 23 * np.log(23 / 21) + 2 / 23 * np.log(23))
-    scale, offset, _ = svm.calibrate(targets * 2.0 - 1, targets, "many")
+    scale, offset = svm.fit_sigmoids(targets * 2.0 - 1, targets)  # Platt's targets for decisions without a mistake
     np.testing.assert_allclose(offset + scale, np.log(21), rtol=1e-3)  # 21 of 22 where it is 1
     np.testing.assert_allclose(offset - scale, -np.log(41), rtol=1e-3)  # 1 of 42 where it is -1
+
+
+def test_classes_that_are_told_apart_without_a_mistake_have_finite_logits():
+    targets = np.eye(3, dtype=np.uint8)[np.arange(60) % 3]
+    scale, offset = svm.scale_temperature(targets * 2.0 - 1, targets)
+    logits = (targets * 2.0 - 1) * scale + offset
+    assert 1 < scale[0] < 1e5
+    assert svm.single_label_log_loss(logits, targets) < 1e-6
+    assert np.isfinite(svm.single_label_log_loss(logits, np.roll(targets, 1, axis=0)))
 
 
 def test_what_differs_by_rounding_alone_is_not_learned_from():

@@ -20,7 +20,7 @@ from hpa import evaluate, finetune, train
 from hpa.data.store import pack, store_folder
 from hpa.data.tables import read_training_table
 from hpa.files import file_digest
-from hpa.registry import DENSE_PART
+from hpa.registry import AUGMENTATIONS, DENSE_PART
 from hpa.scoring.predictions import read_predictions, write_predictions
 from hpa.scoring.thresholds import find_thresholds
 from hpa.tasks import HPA
@@ -182,6 +182,24 @@ def wait_for(file, process):
         assert time.monotonic() < deadline
         assert process.poll() is None, "the process ended before it could be killed"
         time.sleep(0.02)
+
+
+def test_a_half_trained_run_does_not_go_on_with_another_augmentation(runs, drawn_data, tmp_path, capsys):
+    whole, half = runs / "2" / "base", tmp_path / "2" / "base"
+    half.mkdir(parents=True)
+    shutil.copy(whole / "split.csv", half)
+    config = json.loads((whole / "config.json").read_text())
+    assert config["versions"].pop("augmentation") == str(AUGMENTATIONS["report"].version) != "1"  # older ones recorded none
+    for finished in (False, True):
+        (half / "config.json").write_text(json.dumps(config))
+        rows = (whole / "history.csv").read_text().splitlines(keepends=True)
+        (half / "history.csv").write_text("".join(rows if finished else rows[:2]))
+        before = {file: file.read_bytes() for file in half.iterdir()}
+        assert run(train, drawn_data, tmp_path, *OPTIONS, "--check-only") == (0 if finished else 2)
+        error = capsys.readouterr().err
+        assert finished or f"begun by hpa {config['versions']['hpa']} with version 1 of augmentation report, now 2" in error
+        assert len(error.splitlines()) == (not finished)
+        assert {file: file.read_bytes() for file in half.iterdir()} == before
 
 
 @pytest.mark.parametrize(("name", "calls"), [("write_predictions", 1), ("_save", 2), ("write_history", 2)])
