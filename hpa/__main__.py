@@ -24,6 +24,7 @@ COMMANDS = {
     "predict": "predict the test set, or a folder, with all chosen models in one pass",
     "evaluate": "score models on labelled images, with pictures of their mistakes",
     "explain": "show where in an image the networks looked",
+    "cells": "tell the classes of each cell of a field",
     "embed": "write a network's features of images as a table, and the most similar images",
     "thresholds": "compare rules for the thresholds and save one next to the models",
     "ensemble": "blend the models into a submission",

@@ -41,7 +41,7 @@ class Place:
     @property
     def matrix(self) -> np.ndarray:
         """The matrix [2, 3] from positions to pixels, as OpenCV has it."""
-        return np.array([[self.step, 0, self.start], [0, self.step, self.start]])
+        return np.array([[self.step, 0, self.start], [0, self.step, self.start]], np.float64)
 
     def scaled(self, factor: float) -> "Place":
         """Return the place in an image that is larger by a factor."""
