@@ -13,9 +13,7 @@ from hpa.errors import BadInput
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the options."""
-    parser = command.parser(
-        "cells", "Tell the classes of each cell of a field by networks that were trained on whole fields."
-    )
+    parser = command.parser("cells", "The networks are those that were trained on whole fields.", "tta tta-average")
     command.add_run_and_images(parser, several=True, data=False)
     add = parser.add_argument
     add(
@@ -27,8 +25,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--out", type=Path, required=True, metavar="FILE.csv", help="the table to write, a row for each cell")
     add("--submission", type=Path, metavar="FILE.csv", help="also write the form of Kaggle's single-cell competition")
     add("--overlays", type=Path, metavar="FOLDER", help="also write pictures of the cells and their classes")
-    add("--nucleus", type=command.comma_separated, default=["blue"], metavar="NAME,...", help="channels that show nuclei")
-    add("--body", type=command.comma_separated, default=["red", "yellow"], metavar="NAME,...", help="those that fill cells")
+    add("--nucleus", type=command.comma_separated, default="blue", metavar="NAME,...", help="channels that show nuclei")
+    add("--body", type=command.comma_separated, default="red,yellow", metavar="NAME,...", help="those that fill cells")
     return parser
 
 
