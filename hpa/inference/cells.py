@@ -138,7 +138,7 @@ class Cells:
         columns = ["Id", "Cell", "x", "y", "width", "height", "area", "border"]
         frame = pd.DataFrame(rows, columns=columns)
         scores = pd.DataFrame(self.probabilities.round(4), columns=list(classes))
-        texts = ["|".join(classes[number] for number in np.flatnonzero(row).tolist()) for row in predicted]
+        texts = [" | ".join(classes[number] for number in np.flatnonzero(row).tolist()) for row in predicted]
         return pd.concat([frame, scores], axis=1).assign(Predicted=texts)
 
 

@@ -134,7 +134,7 @@ def test_a_row_of_a_table_says_where_a_cell_is():
         {"Id": "a", "Cell": 2, "x": 4, "y": 3, "width": 6, "height": 5, "area": 30, "border": 0, "Golgi": 0.25, "ER": 0.5,
          "Predicted": "ER"},
         {"Id": "a", "Cell": 7, "x": 20, "y": 15, "width": 5, "height": 5, "area": 25, "border": 1, "Golgi": 0.125,
-         "ER": 0.75, "Predicted": "Golgi|ER"},
+         "ER": 0.75, "Predicted": "Golgi | ER"},
     ]  # fmt: skip
 
 
