@@ -253,6 +253,15 @@ def as_number(base: type, text: str) -> Any:
 positive_integer, whole_number, positive_number = number(Count), number(Seed), number(Positive)
 
 
+def shard(text: str) -> tuple[int, int]:
+    """Read the option `--shard`, such as `2/8`."""
+    found = re.fullmatch("([0-9]{1,9})/([0-9]{1,9})", text)
+    number, count = (int(each) for each in found.groups()) if found else (0, 0)
+    if not 1 <= number <= count:
+        raise argparse.ArgumentTypeError(f"expected K/N, the part K of N parts, 1 <= K <= N, found '{text}'")
+    return number, count
+
+
 def comma_separated(text: str) -> list[str]:
     """Read an option such as `0,1,2`."""
     parts = [part.strip() for part in text.split(",")]

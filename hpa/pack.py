@@ -16,6 +16,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", type=command.positive_integer, help=help)
     help = "which images: train takes validation and external sets along; if not given, both, as far as they are there"
     parser.add_argument("--set", choices=("train", "test"), help=help)
+    help = (
+        "pack only the part K of N parts of each set, at the same time as others pack other parts, on other machines too; "
+        "when all are packed, the command without it completes them"
+    )
+    parser.add_argument("--shard", type=command.shard, metavar="K/N", help=help)
     add_settings(parser, ["intensity_range"], lambda _, own: f"default: {own.unset}")
     return parser
 
@@ -26,7 +31,8 @@ def work(options: argparse.Namespace) -> None:
     from hpa.training.presets import preset_settings
 
     size = options.size or preset_settings(options.task.kind.preset, options.runs)["size"]
-    for store in pack_data(options.data, options.runs, options.task, size, options.set, options.intensity_range):
+    asked = (options.data, options.runs, options.task, size, options.set, options.intensity_range, options.shard)
+    for store in pack_data(*asked):
         print(f"{store.folder}: {len(store.ids)} images of {'x'.join(map(str, store.images.shape[1:]))}")
 
 

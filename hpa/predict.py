@@ -18,6 +18,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser = command.parser("predict", shared="data runs variants stage tta tta-average")
     help = "predict the images of this folder, instead of those in --data"
     parser.add_argument("--images", type=Path, metavar="FOLDER", help=help)
+    help = (
+        "predict only the part K of N parts of the test set, at the same time as others predict other parts, on other "
+        "machines too; when all are predicted, the command without it writes test.npz"
+    )
+    parser.add_argument("--shard", type=command.shard, metavar="K/N", help=help)
     parser.add_argument("--out", type=Path, metavar="FILE.csv", help="with --images: the table to write")
     return parser
 
@@ -29,6 +34,8 @@ def work(options: argparse.Namespace) -> None:
     folders = run_folders(options.runs, options.variants, options.stage)
     if (options.images is None) != (options.out is None):
         raise BadInput("--images and --out go together: the folder to predict, and the table to write")
+    if options.images and options.shard:
+        raise BadInput("--shard is for the test set of --data; leave it out")
     if options.out and options.out.is_dir():
         raise BadInput(f"--out {options.out}: is a folder; name a file")
     if options.images:
@@ -41,7 +48,7 @@ def work(options: argparse.Namespace) -> None:
         with quiet_import():
             from hpa.inference.predict import predict
 
-        predict(folders, options.data, options.runs, command.tta(options))
+        predict(folders, options.data, options.runs, command.tta(options), options.shard)
 
 
 main = command.main(__name__, build_parser, work)

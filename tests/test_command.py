@@ -92,6 +92,7 @@ def test_an_unknown_option_is_2(capsys):
         (command.whole_number, "0", 0),
         (command.positive_number, "1e-3", 1e-3),
         (command.comma_separated, "0,1, fcn", ["0", "1", "fcn"]),
+        (command.shard, "2/8", (2, 8)),
     ],
 )
 def test_options_are_read(read, text, value):
@@ -104,6 +105,7 @@ def test_options_are_read(read, text, value):
         (command.positive_integer, ["0", "-1", "1.5", "", "a", "²", "1_0", " 1"]),
         (command.whole_number, ["-1", "1.0", "", "٣"]),
         (command.positive_number, ["0", "-1", "nan", "inf", "", "a"]),
+        (command.shard, ["", "1", "0/2", "3/2", "a/b", "1/2/3", "-1/2"]),
         (command.comma_separated, ["", "0,", ",0", "0,,1", "0,0", "0, 0"]),
     ],
 )

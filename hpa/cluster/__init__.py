@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import logging
+import math
 import shlex
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -99,6 +100,13 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="GIB",
         help="memory of a task; if not given, none is reserved",
     )
+    add(
+        "--shard-rows",
+        type=command.positive_integer,
+        default=10_000,
+        metavar="N",
+        help="pack and predict larger sets in parts of about so many rows, each a task of its own",
+    )
     add("--dry-run", action="store_true", help="of run: print the plan and do nothing")
     return parser
 
@@ -121,9 +129,13 @@ def work(options: argparse.Namespace) -> None:
 
 def _asked(options: argparse.Namespace) -> Competition:
     from hpa.cluster.competition import Competition, Share
+    from hpa.data.tables import has_test_set, read_ids, read_samples
 
     named = {name: getattr(options, name.replace("-", "_")) for name in ("shift", "threshold", "sample-submission", "out")}
     named["weights"] = options.ensemble_weights
+    rows = {"train": len(read_samples(options.data, "train", options.task))}
+    if has_test_set(options.data):
+        rows["test"] = len(read_ids(options.data, options.task))
     memory = int((options.memory_per_task or 0) * 2**30)
     return Competition(
         task=options.task,
@@ -142,6 +154,7 @@ def _asked(options: argparse.Namespace) -> Competition:
         ensemble=[f"--{name}={value}" for name, value in named.items() if value is not None],
         stage=options.stage,
         share=Share(options.cores_per_task or cores(), options.gpus_per_task, memory),
+        shards={name: math.ceil(count / options.shard_rows) for name, count in rows.items()},
     )
 
 

@@ -12,6 +12,7 @@ import os
 import pickle
 import secrets
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,8 @@ OUT_OF_MEMORY = 3
 ANSWER = 120  # seconds in which a node has to answer
 CLOCK = 30  # seconds by which a node's clock may differ from that of the shared folder; locks are judged by it
 
+DAY = 86400  # seconds
+
 logger = logging.getLogger(__name__)
 
 
@@ -61,6 +64,9 @@ class Cluster:
         self._probe = {name: str(folder) for name, folder in folders.items()}
         self._probe["token"] = secrets.token_hex(8)
         versions = hardware.versions()
+        for file in folders["runs"].glob(f"{_probe_file(Path(), '*')}"):
+            if time.time() - file.stat().st_mtime > DAY:  # of a process that was killed
+                file.unlink(missing_ok=True)
         write_json(_probe_file(folders["runs"], self._probe["token"]), versions)
         self._fixed = self._probe, versions, os.getcwd()
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)

@@ -16,12 +16,19 @@ Stated = Sequence[Interval | None] | None
 
 
 def pack_data(
-    data: Path, runs: Path, task: Task, size: int, which: str | None = None, intensity_range: Stated = None
+    data: Path,
+    runs: Path,
+    task: Task,
+    size: int,
+    which: str | None = None,
+    intensity_range: Stated = None,
+    part: tuple[int, int] | None = None,
 ) -> Iterator[ImageStore]:
     """Pack the sets of a data folder and yield each store, `<runs>/stores/<set>-<size>-<digits>`, when it is whole.
 
     `which` is `"train"` for the training, validation and external sets, `"test"` for the test set, and None for all. The
     intensity range is the interval of 16-bit files of all channels, or of each; None to measure it over the training set.
+    With a part, (number from 1, count), only that of each set is packed, and nothing is yielded.
 
     Raises:
         BadInput: before anything is packed, if a table is faulty or a file of a set is missing.
@@ -35,9 +42,9 @@ def pack_data(
         ids |= {name: samples.ids for name, samples in read_external(data, task).items()}
     if which == "test" or (which is None and has_test_set(data)):
         ids["test"] = read_ids(data, task)
-    for name in ids:  # a missing file of the test set shows before an hour goes into the training set
+    for name in ids if not part else ():  # a missing file of the test set shows before an hour goes into the training set
         find_files(data / name, ids[name], task, whole=True)
     ranges = stated_range(intensity_range, task) if intensity_range else None
     if not intensity_range and (data / "train").is_dir():  # as training would measure it
         ranges = range_of_training_set(data, read_samples(data, "train", task).ids, task, runs)
-    yield from pack_all(ids, data, runs, task, size, ranges)
+    yield from pack_all(ids, data, runs, task, size, ranges, part)

@@ -16,6 +16,17 @@ R = TypeVar("R")
 AHEAD = 32  # items worked on before their results are asked for; bounds the memory and how long an interruption takes
 
 
+def rows_of(part: tuple[int, int], rows: int, unit: int = 1) -> range:
+    """Return the rows of one of several parts of a table, (number from 1, count), cut at multiples of `unit`.
+
+    >>> [rows_of((number, 3), 10, 4) for number in (1, 2, 3)]
+    [range(0, 4), range(4, 8), range(8, 10)]
+    """
+    number, count = part
+    units = -(-rows // unit)
+    return range(min(rows, unit * (units * (number - 1) // count)), min(rows, unit * (units * number // count)))
+
+
 def map_in_threads(
     work: Callable[[T], R],
     items: Sequence[T],

@@ -21,7 +21,7 @@ import numpy as np
 from hpa.data.images import read_sample
 from hpa.data.intensity import Ranges, remark
 from hpa.data.layout import find_files, stamp
-from hpa.data.parallel import map_in_threads
+from hpa.data.parallel import map_in_threads, rows_of
 from hpa.errors import BadInput, refuse
 from hpa.files import locked, read_json, write_json
 from hpa.resources import require_disk, require_memory
@@ -117,21 +117,12 @@ def pack(folder: Path, source: Path, ids: np.ndarray, task: Task, size: int, ran
     """
     require_room({folder: len(ids)}, size, len(task.channels))
     files = find_files(source, ids, task, whole=True)
-    made_of = (str(source.resolve()), ranges)  # the stamps also tell whether predictions are up to date
-    stamps = np.array([stamp(sample, made_of) for sample in files], np.uint64)
-    request = {
-        "task": task.name,
-        "channels": list(task.channels),
-        "suffixes": list(task.suffixes),
-        "size": size,
-        "intensity_range": ranges and [interval and list(interval) for interval in ranges],
-        "ids": [str(identifier) for identifier in ids],
-        "source": str(source.resolve()),
-    }
+    stamps, request = _stamps(files, source, ranges), _request(source, ids, task, size, ranges)
     with locked(folder.parent / f".{folder.name}.lock", wait=True):
         if not _fits(folder, request, stamps):
             partial = _partial(folder)
             _begin(partial, request)
+            _take_parts(partial)
             _pack_rows(partial, request, source, files, stamps)
             shutil.rmtree(folder, ignore_errors=True)
             os.rename(partial, folder)
@@ -140,14 +131,63 @@ def pack(folder: Path, source: Path, ids: np.ndarray, task: Task, size: int, ran
     return ImageStore(folder, np.asarray(ids), images)
 
 
+def pack_part(
+    folder: Path, source: Path, ids: np.ndarray, task: Task, size: int, ranges: Ranges | None, part: tuple[int, int]
+) -> None:
+    """Do `pack` for a part of the rows, (number from 1, count), maybe while others pack others; `pack` completes the store.
+
+    Images go to their places in the store, and what is noted of them to files of the part.
+    """
+    require_room({folder: len(ids)}, size, len(task.channels))
+    rows, partial = rows_of(part, len(ids)), _partial(folder)
+    files, mark = find_files(source, ids[rows.start : rows.stop], task), f"-{rows.start}"
+    stamps, request = _stamps(files, source, ranges), _request(source, ids, task, size, ranges)
+    with locked(folder.parent / f".{folder.name}.lock", wait=True):
+        if _fits(folder, request) and np.array_equal(np.load(folder / "stamps.npy")[rows.start : rows.stop], stamps):
+            return
+        _begin(partial, request)
+    with locked(folder.parent / f".{folder.name}{mark}.lock", wait=True):
+        _begin_notes(partial, request, len(rows), mark)
+        _pack_rows(partial, request, source, files, stamps, rows.start, mark)
+
+
+def _stamps(files: Sequence[Sequence[Path]], source: Path, ranges: Ranges | None) -> np.ndarray:
+    made_of = (str(source.resolve()), ranges)  # the stamps also tell whether predictions are up to date
+    return np.array([stamp(sample, made_of) for sample in files], np.uint64)
+
+
+def _request(source: Path, ids: np.ndarray, task: Task, size: int, ranges: Ranges | None) -> dict[str, Any]:
+    return {
+        "task": task.name,
+        "channels": list(task.channels),
+        "suffixes": list(task.suffixes),
+        "size": size,
+        "intensity_range": ranges and [interval and list(interval) for interval in ranges],
+        "ids": [str(identifier) for identifier in ids],
+        "source": str(source.resolve()),
+    }
+
+
 def pack_all(
-    sets: Mapping[str, np.ndarray], data: Path, runs: Path, task: Task, size: int, ranges: Ranges | None
+    sets: Mapping[str, np.ndarray],
+    data: Path,
+    runs: Path,
+    task: Task,
+    size: int,
+    ranges: Ranges | None,
+    part: tuple[int, int] | None = None,
 ) -> Iterator[ImageStore]:
-    """Pack sets of a data folder, the ids of each under its name, once all of them are known to fit; see `pack`."""
+    """Pack sets of a data folder, the ids of each under its name, once all of them are known to fit; see `pack`.
+
+    With a part only `pack_part` is done for each set, and nothing is yielded.
+    """
     folders = {name: store_folder(runs, data / name, task, size, ranges) for name in sets}
     require_room({folder: len(sets[name]) for name, folder in folders.items()}, size, len(task.channels))
     for name, folder in folders.items():
-        yield pack(folder, data / name, sets[name], task, size, ranges)
+        if part:
+            pack_part(folder, data / name, sets[name], task, size, ranges, part)
+        else:
+            yield pack(folder, data / name, sets[name], task, size, ranges)
 
 
 def _partial(folder: Path) -> Path:
@@ -178,19 +218,57 @@ def _begin(partial: Path, request: dict[str, Any]) -> None:
         return
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    (_, shape), *others = _kinds(request)
+    _, shape = _kinds(request)[0]
     require_disk(partial, math.prod(shape), str(partial))
     # Images are a hole in the file at first. Plain writes will fill it, since they report a disk that is full by then;
     # writing through a memory map would kill the process instead.
     np.lib.format.open_memmap(partial / "images.npy", "w+", np.uint8, shape)
-    for name, (dtype, shape) in zip(("stamps", "facts"), others, strict=True):
-        np.save(partial / f"{name}.npy", np.zeros(shape, dtype))
+    _begin_notes(partial, request, shape[0])
     write_json(partial / "store.json", request)
 
 
-def _pack_rows(partial: Path, request: dict[str, Any], source: Path, files: list[list[Path]], stamps: np.ndarray) -> None:
+def _begin_notes(partial: Path, request: dict[str, Any], rows: int, mark: str = "") -> None:
+    """Make the files of stamps and facts if they are absent or damaged; the mark of a part is its first row."""
+    for name, (dtype, shape) in zip(("stamps", "facts"), _kinds(request)[1:], strict=True):
+        found = _read_notes(partial / f"{name}{mark}.npy")
+        if found is None or found.shape != (rows, *shape[1:]):
+            np.save(partial / f"{name}{mark}.npy", np.zeros((rows, *shape[1:]), dtype))
+
+
+def _read_notes(path: Path) -> np.ndarray | None:
+    """Return the array in a file; None if it is absent or was cut short."""
+    try:
+        return np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return None
+
+
+def _take_parts(partial: Path) -> None:
+    """Note in the store what its parts have noted; rows whose notes are damaged are packed again."""
+    for file in partial.glob("stamps-*.npy"):
+        first, other = int(file.stem.removeprefix("stamps-")), partial / file.name.replace("stamps", "facts")
+        stamps, facts = _read_notes(file), _read_notes(other)
+        if stamps is not None and facts is not None and len(stamps) == len(facts):
+            for name, part in (("facts", facts), ("stamps", stamps)):
+                whole = np.load(partial / f"{name}.npy", mmap_mode="r+")
+                whole[first : first + len(part)] = part
+                whole.flush()
+        for each in (file, other):
+            each.unlink(missing_ok=True)
+
+
+def _pack_rows(
+    partial: Path,
+    request: dict[str, Any],
+    source: Path,
+    files: list[list[Path]],
+    stamps: np.ndarray,
+    first: int = 0,
+    mark: str = "",
+) -> None:
+    """Pack what is missing of the rows from `first` on, which have these files and stamps."""
     images = np.load(partial / "images.npy", mmap_mode="r")
-    done, facts = (np.load(partial / name, mmap_mode="r+") for name in ("stamps.npy", "facts.npy"))
+    done, facts = (np.load(partial / f"{name}{mark}.npy", mmap_mode="r+") for name in ("stamps", "facts"))
     rows = np.flatnonzero(done != stamps)
     size = request["size"]
     ranges = request["intensity_range"] or [None] * len(request["channels"])
@@ -203,14 +281,14 @@ def _pack_rows(partial: Path, request: dict[str, Any], source: Path, files: list
 
     results = map_in_threads(
         read, rows.tolist(), f"packing {size} px", faults,
-        done=len(files) - len(rows), name=lambda row: f"id {request['ids'][row]}: ",
+        done=len(files) - len(rows), name=lambda row: f"id {request['ids'][first + row]}: ",
     )  # fmt: skip
     with open(partial / "images.npy", "rb+", buffering=0) as file, contextlib.closing(results):
         for _ in range(0, len(rows), CHUNK):
             written = []
             for row, image in filter(None, islice(results, CHUNK)):
                 try:
-                    _write_at(file, images.offset + row * image.nbytes, image)
+                    _write_at(file, images.offset + (first + row) * image.nbytes, image)
                 except OSError as error:
                     raise OSError(error.errno, error.strerror, str(partial)) from error
                 written.append(row)

@@ -18,12 +18,12 @@ from tqdm import tqdm
 
 from hpa.data.images import read_sample
 from hpa.data.intensity import Ranges, remark
-from hpa.data.parallel import map_in_threads
+from hpa.data.parallel import map_in_threads, rows_of
 from hpa.data.partition import pack_sets
 from hpa.data.store import ImageStore, Joined, pack, store_folder
 from hpa.data.tables import has_test_set, read_ids
 from hpa.errors import BadInput, refuse
-from hpa.files import file_digest, locked
+from hpa.files import file_digest, locked, written_whole
 from hpa.hardware import announce, jit_compile
 from hpa.models.catalog import load
 from hpa.runs.folder import model_faults, model_shape, read_history, read_settings, read_task_of, require_table
@@ -40,19 +40,22 @@ BATCH = 64
 Form = tuple[int, Ranges | None]
 
 
-def predict(folders: Sequence[Path], data: Path, runs: Path, tta: TTA = NO_TTA) -> None:
+def predict(folders: Sequence[Path], data: Path, runs: Path, tta: TTA = NO_TTA, part: tuple[int, int] | None = None) -> None:
     """Write `test.npz` into the run folders, and `validation.npz` again if it was made with another `tta`.
 
     Files that were made with the same `tta` from the present model and images stay. Runs whose images have the same size and
     intensity range share one pass over the test set, if `data` has one. An interrupted pass goes on where it stopped, but
     the validation rows of a run start again. Packed images go to `<runs>/stores`.
 
+    With a part, (number from 1, count), only these test rows, and the validation rows of such a part of the runs, are
+    predicted, maybe while others predict other parts. A call without it then writes the same files as without parts.
+
     Raises:
         BadInput: if a run has no model, the runs are of several tasks, or a table or an image cannot be used.
     """
     require_models(runs, folders)
     task = common_task(folders)
-    for folder in folders:
+    for folder in folders[part[0] - 1 :: part[1]] if part else folders:
         _predict_validation(folder, task, data, runs, tta)
     if not has_test_set(data):
         logger.info("%s: no test set here, neither test/ nor sample_submission.csv", data)
@@ -63,12 +66,15 @@ def predict(folders: Sequence[Path], data: Path, runs: Path, tta: TTA = NO_TTA) 
         folders_of_form[form_of(folder)].append(folder)
     for (size, ranges), group in folders_of_form.items():
         store = pack(store_folder(runs, data / "test", task, size, ranges), data / "test", ids, task, size, ranges)
-        with locked(runs / "stores" / ".predict.lock", wait=True):
+        lock = f".predict-{part[0]}-{part[1]}.lock" if part else ".predict.lock"
+        with locked(runs / "stores" / lock, wait=True):
             open_folders = [folder for folder in group if not _is_up_to_date(folder, store, tta)]
             for folder in set(group) - set(open_folders):
                 logger.info("%s is up to date", folder / "test.npz")
             if open_folders:
-                _predict_together(open_folders, store, task, tta)
+                _predict_together(open_folders, store, task, tta, part)
+    for left in (runs / "stores").glob(".predictions-*.npy") if not part else ():
+        left.unlink(missing_ok=True)  # of an abandoned pass: one of its models or images has changed
 
 
 def predict_as_validated(folders: Sequence[Path], data: Path) -> None:
@@ -209,33 +215,44 @@ def _is_up_to_date(folder: Path, store: ImageStore, tta: TTA) -> bool:
     )
 
 
-def _predict_together(folders: list[Path], store: ImageStore, task: Task, tta: TTA) -> None:
+def _predict_together(
+    folders: list[Path], store: ImageStore, task: Task, tta: TTA, part: tuple[int, int] | None = None
+) -> None:
+    """Predict a part's rows, or what no part has, then write test.npz. Parts end where batches end."""
     # The digests come before the models are read: if a training replaces one meanwhile, it is predicted again.
     stamps_digest = file_digest(store.folder / "stamps.npy")
     model_digests = [file_digest(folder / "model.keras") for folder in folders]
-    models = [load_run(folder) for folder in folders]
-    announce(read_settings(folders[0]).precision)
     name = hashlib.sha256(repr((tta, stamps_digest, model_digests)).encode()).hexdigest()[:16]
-    partial = store.folder.parent / f".predictions-{name}.npy"  # named after all that the result depends on
-    for other in set(partial.parent.glob(".predictions-*.npy")) - {partial}:
-        other.unlink()  # of an abandoned pass: one of its models or images has changed
+    name = f".predictions-{name}"  # after all that the result depends on
+    own = rows_of(part, len(store.ids), BATCH) if part else range(len(store.ids))
+    partial = store.folder.parent / (f"{name}-{own.start}-{own.stop}.npy" if part else f"{name}.npy")
     if not partial.exists():
-        unfinished = partial.with_suffix(".partial.npy")
-        np.save(unfinished, np.full((len(folders), len(store.ids), len(task.classes)), np.nan, np.float32))
-        os.replace(unfinished, partial)
+        with written_whole(partial) as unfinished:
+            np.save(unfinished, np.full((len(folders), len(own), len(task.classes)), np.nan, np.float32))
     probabilities = np.load(partial, mmap_mode="r+")  # [models, n, classes]; NaN where still to be predicted
+    parts = [] if part else sorted(partial.parent.glob(f"{name}-*.npy"))
+    for file in parts:
+        start, stop = map(int, file.stem.split("-")[-2:])
+        missing = np.isnan(probabilities[:, start:stop])
+        probabilities[:, start:stop][missing] = np.load(file)[missing]
     rows = np.flatnonzero(np.isnan(probabilities).any(axis=(0, 2)))
-    description = f"predicting with {len(models)} model{'s' if len(models) > 1 else ''}"
-    with tqdm(total=len(store.ids), initial=len(store.ids) - len(rows), unit="img", desc=description, disable=None) as bar:
+    models = [load_run(folder) for folder in folders] if len(rows) else []
+    if models:
+        announce(read_settings(folders[0]).precision)
+    description = f"predicting with {len(folders)} model{'s' if len(folders) > 1 else ''}"
+    with tqdm(total=len(own), initial=len(own) - len(rows), unit="img", desc=description, disable=None) as bar:
         for start in range(0, len(rows), BATCH):
             batch = rows[start : start + BATCH]
-            images = store.images[batch]
+            images = store.images[own.start + batch]
             for member, model in enumerate(models):
                 probabilities[member, batch] = tta.predict(model, images, task.labels)
             bar.update(len(batch))
+    if part:
+        return
     for folder, predicted, digest in zip(folders, probabilities, model_digests, strict=True):
         made_from = {"model_sha256": digest, "stamps_sha256": stamps_digest}
         predictions = Predictions(store.ids, task.classes, predicted, None, task.labels, tta, **made_from)
         write_predictions(folder / "test.npz", predictions)
         logger.info("%s is written", folder / "test.npz")
-    partial.unlink()
+    for file in (partial, *parts):
+        file.unlink()

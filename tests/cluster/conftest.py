@@ -1,4 +1,6 @@
 import logging
+import os
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +11,7 @@ cluster_utils = pytest.importorskip("ray.cluster_utils")
 @pytest.fixture(scope="module")
 def three_nodes():
     """A Ray cluster of three nodes on this machine, with one core each: the head, and two that may be killed."""
+    os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])  # for the nodes' workers, wherever they are
     cluster = cluster_utils.Cluster(
         initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}, shutdown_at_exit=False
     )

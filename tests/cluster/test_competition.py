@@ -63,6 +63,22 @@ def test_the_whole_competition_is_one_graph(place):
     assert by_name["cnn 4-fold1"].folder == Path("runs/4-fold1/cnn")
 
 
+def test_large_sets_are_packed_and_predicted_in_parts(place):
+    tasks = tasks_of("--variants=2", "--shard-rows=5", "--gpus-per-task=1")
+    assert graph(tasks) == {
+        **{f"pack train {number}/5": [] for number in range(1, 6)},
+        **{f"pack test {number}/2": [] for number in range(1, 3)},
+        "pack": [*(f"pack train {number}/5" for number in range(1, 6)), "pack test 1/2", "pack test 2/2"],
+        "train 2": ["pack"],
+        "predict 1/2": ["train 2"],
+        "predict 2/2": ["train 2"],
+        "predict": ["predict 1/2", "predict 2/2"],
+        "ensemble": ["predict"],
+    }
+    assert {task.name.split()[0]: task.gpus for task in tasks} == {"pack": 0, "train": 1, "predict": 1, "ensemble": 0}
+    assert "--set test --shard 2/2" in tasks[6].typed
+
+
 def test_the_report_has_30_and_32_trainings(place):
     stages = "--stages=base,cnn,dnn,dnn2"
     commands = [task.command for task in tasks_of("--variants=0,1,2,3,4,5,6,7", "--size=150", stages)]

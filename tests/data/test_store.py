@@ -1,4 +1,6 @@
+import atexit
 import errno
+import functools
 import io
 import itertools
 import os
@@ -6,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +22,8 @@ from hpa import resources
 from hpa.data import store
 from hpa.data.images import FULL, read_image, read_sample
 from hpa.data.layout import find_files
-from hpa.data.store import Joined, pack, require_room, store_folder
+from hpa.data.parallel import rows_of
+from hpa.data.store import Joined, pack, pack_part, require_room, store_folder
 from hpa.errors import BadInput, Failure
 from hpa.tasks import HPA
 
@@ -359,3 +363,62 @@ def test_joined_images_are_read_as_one_array(sizes, data):
     for row in rows.tolist():
         np.testing.assert_array_equal(joined[row], whole[row])
         assert np.shares_memory(joined[row], whole)
+
+
+@given(st.integers(0, 50), st.integers(1, 9), st.integers(1, 7))
+def test_parts_are_all_rows_once(rows, count, unit):
+    parts = [rows_of((number, count), rows, unit) for number in range(1, count + 1)]
+    assert [row for part in parts for row in part] == list(range(rows))
+    assert [part.start % unit for part in parts if part] == [0] * len([part for part in parts if part])
+
+
+@given(st.permutations([1, 2, 3]), st.integers(0, 3), st.sets(st.integers(0, 2)))
+def test_a_store_packed_in_parts_is_that_of_one_process(order, count, broken):
+    """In any order, with parts left out or their notes cut short."""
+    with tempfile.TemporaryDirectory() as place:
+        folder, source, expected = Path(place) / "store", *SHARDED()
+        for number in order[:count]:
+            pack_part(folder, source, IDS[:10], HPA, SIZE, None, (number, 3))
+            assert not folder.exists()
+        notes = sorted(folder.with_name("store.partial").glob("*-*.npy"))
+        for number in broken:
+            if number < len(notes):
+                os.truncate(notes[number], 100)
+        store = pack(folder, source, IDS[:10], HPA, SIZE)
+        assert {file.name: file.read_bytes() for file in folder.iterdir()} == expected
+        assert len(store.ids) == 10
+
+
+@functools.cache
+def SHARDED():  # noqa: N802
+    """Samples, and the files of their store as one process packs it."""
+    place = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, place)
+    random = np.random.default_rng(0)
+    (place / "source").mkdir()
+    for identifier in IDS[:10]:
+        for channel in HPA.channels:
+            pixels = random.integers(0, 256, (12, 12), np.uint8)
+            Image.fromarray(pixels).save(place / "source" / f"{identifier}_{channel}.png")
+    pack(place / "store", place / "source", IDS[:10], HPA, SIZE)
+    return place / "source", {file.name: file.read_bytes() for file in (place / "store").iterdir()}
+
+
+def test_what_parts_have_packed_is_not_packed_again(tmp_path, source, decoded):
+    folder = tmp_path / "store"
+    for number in (3, 1):
+        pack_part(folder, source, IDS, HPA, SIZE, None, (number, 4))
+    assert sorted(decoded) == [*IDS[:10], *IDS[20:30]]
+    pack_part(folder, source, IDS, HPA, SIZE, None, (1, 4))
+    assert len(decoded) == 20
+    pack(folder, source, IDS, HPA, SIZE)
+    assert sorted(decoded) == IDS.tolist()
+    pack_part(folder, source, IDS, HPA, SIZE, None, (2, 4))
+    assert len(decoded) == 40
+
+
+def test_an_image_that_a_part_cannot_read_is_named(tmp_path, source):
+    (source / "s0033_red.png").write_bytes(b"no image")
+    pack_part(tmp_path / "store", source, IDS, HPA, SIZE, None, (1, 4))
+    with pytest.raises(BadInput, match="id s0033: "):
+        pack_part(tmp_path / "store", source, IDS, HPA, SIZE, None, (4, 4))

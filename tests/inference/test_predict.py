@@ -383,3 +383,33 @@ def test_what_cannot_be_predicted(drawn_data, runs, tmp_path, capsys):
     next((tmp_path / "data" / "test").glob("*_green.png")).unlink()
     assert run(tmp_path / "data", runs, "--variants", "2") == 2
     assert "_green.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("done", [[1, 2, 3], [3], []])
+def test_predictions_in_parts_are_those_of_one_process(drawn_data, runs, monkeypatch, done):
+    monkeypatch.setattr(predict, "BATCH", 6)
+    files = [runs / variant / "base" / "test.npz" for variant in ("2", "3")]
+    assert run(drawn_data, runs) == 0
+    expected = [file.read_bytes() for file in files]
+    for file in files:
+        file.unlink()
+    rows = []
+
+    def counting(self, model, images, labels):
+        rows.append(len(images))
+        return own(self, model, images, labels)
+
+    own = TTA.predict
+    monkeypatch.setattr(TTA, "predict", counting)
+    for number in done:
+        assert run(drawn_data, runs, "--shard", f"{number}/3") == 0
+        assert not any(file.exists() for file in files)
+    assert run(drawn_data, runs) == 0
+    assert [file.read_bytes() for file in files] == expected
+    assert sum(rows) == 2 * 20  # each row once for each model
+    assert not list((runs / "stores").glob(".predictions*"))
+
+
+def test_a_part_of_a_folder_is_refused(drawn_data, runs, capsys):
+    assert run(drawn_data, runs, "--images", str(drawn_data / "test"), "--out", "table.csv", "--shard", "1/2") == 2
+    assert "--shard is for the test set of --data; leave it out" in capsys.readouterr().err
