@@ -51,6 +51,17 @@ def test_the_demo_goes_from_drawing_to_a_scored_submission(tmp_path):
 
 
 @needs_venv
+@pytest.mark.slow
+def test_the_competition_on_a_ray_of_this_machine(tmp_path):
+    write_dataset(tmp_path / "cells", train=40, test=12, size=48, seed=0)
+    small = "--size 48 --epochs 1 --variants 2 --stages base --tta 1"
+    code, out, err = run("cluster/local.sh", "cells", "runs", "entry.csv", folder=tmp_path, CLUSTER_OPTIONS=small)
+    assert code == 0, err
+    assert "[ensemble] done; 5 of 5 done" in out
+    assert len(pd.read_csv(tmp_path / "entry.csv")) == 12
+
+
+@needs_venv
 @pytest.mark.skipif(importlib.util.find_spec("kaggle") is None, reason="the kaggle client is not installed")
 def test_the_competition_from_download_to_upload(drawn_data, kaggle, tmp_path):
     kaggle.archive = archive(drawn_data)

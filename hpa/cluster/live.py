@@ -53,9 +53,7 @@ class Screen:
                 self._seconds[task.command].append(now - self._begun[task.name])
                 if not self._live:
                     state = "failed" if number in walked.failed else "done"
-                    self.console.print(
-                        f"[{task.name}] {state}; {self._summary(walked, places)}", markup=False, highlight=False
-                    )
+                    self._print(f"[{task.name}] {state}; {self._summary(walked, places)}")
                 self._ended.add(task.name)
         if self._live:
             self._live.update(Group(self._table(walked), Text(self._summary(walked, places))), refresh=True)
