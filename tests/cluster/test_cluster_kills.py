@@ -74,6 +74,13 @@ def owners(folder):
     return found
 
 
+def at_work(cluster):
+    """The workers of all nodes that do a task."""
+    children = [child for node in cluster.list_all_nodes() for child in raylet(node).children()]
+    titles = [(child, " ".join(child.cmdline())) for child in children if child.is_running()]
+    return [child for child, title in titles if re.match("ray::(pack|train|cnn|predict|ensemble)", title)]
+
+
 def until(condition, seconds=600):
     end = time.monotonic() + seconds
     while not (found := condition()):
@@ -139,15 +146,10 @@ def test_twenty_kills_of_workers_nodes_and_drivers(three_nodes, tmp_path):
             assert driver.wait() == 0, log.read_text()  # all is done already
             victim = "end"
         elif victim == "worker":
-            workers = list(owners(killed).values()) or [
-                child
-                for node in three_nodes.list_all_nodes()
-                for child in raylet(node).children()
-                if "attempt" in child.name()
-            ]
+            workers = list(owners(killed).values()) or at_work(three_nodes)
             kill(*workers[:1])
         elif victim == "node":
-            kill_node(three_nodes, chance.choice(three_nodes.worker_nodes))
+            kill_node(three_nodes, chance.choice(list(three_nodes.worker_nodes)))
             three_nodes.add_node(num_cpus=1)
         else:
             os.killpg(driver.pid, signal.SIGKILL)
