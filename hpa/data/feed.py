@@ -109,7 +109,11 @@ def evaluation_batches(images: np.ndarray | Joined, rows: np.ndarray, batch_size
     """Return the rows' images in their order and untouched, each batch a tuple of one uint8 array [B, S, S, C]."""
     rows = np.asarray(rows, np.int64)
     items = [(0, rows[start : start + batch_size]) for start in range(0, len(rows), batch_size)]
-    return prefetched(lambda: iter(items), lambda _, chosen: (images[chosen],), [("uint8", images.shape[1:])])
+    return prefetched(
+        lambda: iter(items),
+        lambda _, chosen: (augment(images, chosen, "none", 0, 0, chosen),),
+        [("uint8", images.shape[1:])],
+    )
 
 
 def prefetched(

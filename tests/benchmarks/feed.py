@@ -1,76 +1,172 @@
-"""How fast the augmented feed is at 256 px, against a training step of variant 0 on this machine.
+"""How fast the augmented feed is: against imgaug's own chain, and against PyTorch's DataLoader with AlbumentationsX.
 
-Run `python tests/benchmarks/feed.py`. The two are measured in turn, never at the same time.
+Run `python tests/benchmarks/feed.py` in an environment that also has `tests/benchmarks/feed-requirements.txt`. All read the
+same packed images and have the same policy, `report`, in batches of 32. Each is a process of its own, on one core or on all.
+They work in turn, round by round, so that other load of the computer meets all alike; medians of the rounds are printed.
+Processor time is that of all threads and workers, and depends less on other load.
 """
 
-import math
+import multiprocessing
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
-import keras
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from hpa.data.feed import Feed, training_batches  # noqa: E402
-from hpa.data.store import pack  # noqa: E402
-from hpa.data.tables import read_training_table  # noqa: E402
-from hpa.drawn.fields import write_dataset  # noqa: E402
 from hpa.files import cores  # noqa: E402
-from hpa.models.catalog import build  # noqa: E402
-from hpa.settings import Settings  # noqa: E402
-from hpa.tasks import HPA  # noqa: E402
-from hpa.training.fit import compile_model  # noqa: E402
 
-SETTINGS = Settings(variant=0, batch_size=16)
-ROWS = 192
-STEPS = 6
-REPEATS = 5
+BATCH = 32
+ROWS = {256: 1024, 512: 256}
+ROUNDS = 5
+OTHERS = "torch+albumentationsx"
+NAMES = ("feed", "imgaug", "no augmentation", OTHERS)
+
+
+def batches_of_hpa(augmentation, images):
+    """Return a function of the epoch that returns its batches."""
+    from hpa.data.feed import Feed, training_batches
+
+    targets = np.zeros((len(images), 28), np.uint8)
+    feed = Feed(images, targets, np.arange(len(images)), augmentation, "none", 0)
+    return lambda epoch: training_batches(feed, BATCH, range(epoch, epoch + 1))
+
+
+def register_chain():
+    """Register imgaug's own chain, image by image, as an augmentation."""
+    from hpa.data.policies import report
+    from hpa.registry import AUGMENTATIONS, Augmentation
+
+    def prepare():
+        chain = report()
+
+        def vary(image, sequence):
+            chain.seed_(int(sequence.generate_state(1)[0]))
+            return chain.augment_image(image)
+
+        return vary
+
+    AUGMENTATIONS.register("imgaug", Augmentation(prepare))
+
+
+def batches_of_torch(images):
+    """Return a function of the epoch that returns its batches, made by as many workers as there are cores."""
+    import albumentations
+    import cv2
+    import torch
+
+    torch.set_num_threads(1)
+    noise = [albumentations.GaussNoise(std_range=(0, 0.0125), per_channel=each, p=1) for each in (True, False)]
+    both = {"x": (-0.2, 0.2), "y": (-0.2, 0.2)}
+    policy = albumentations.Compose(
+        [
+            albumentations.HorizontalFlip(p=0.5),
+            albumentations.VerticalFlip(p=0.5),
+            albumentations.Affine(
+                scale={"x": (0.8, 1.2), "y": (0.8, 1.2)}, translate_percent=both, rotate=(-180, 180), keep_ratio=False,
+                shear={"x": (-8, 8), "y": (-8, 8)}, border_mode=cv2.BORDER_REFLECT_101, p=1,
+            ),
+            albumentations.OneOf(noise, p=1),
+        ]
+    )  # fmt: skip
+
+    class Rows(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(images)
+
+        def __getitem__(self, row):
+            return torch.from_numpy(policy(image=images[row])["image"]), torch.zeros(28)
+
+    loader = torch.utils.data.DataLoader(
+        Rows(),
+        BATCH,
+        shuffle=True,
+        num_workers=cores(),
+        persistent_workers=True,
+        worker_init_fn=lambda _: cv2.setNumThreads(0),
+    )
+    return lambda epoch: loader
+
+
+def processor_time():
+    """Return the seconds that this process and its workers have computed."""
+    total = time.process_time()
+    for child in multiprocessing.active_children():
+        fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+        total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return total
+
+
+def work(name, count, folder):
+    """Make an epoch of batches, and print its seconds, for each line "SIZE EPOCH" of the standard input."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+    if name == "imgaug":
+        register_chain()
+    made = {}
+    for size, epoch in ([int(each) for each in line.split()] for line in sys.stdin):
+        if size not in made:
+            images = np.load(folder / f"{size}.npy", mmap_mode="r")
+            augmentation = {"feed": "report", "imgaug": "imgaug", "no augmentation": "none"}.get(name)
+            made[size] = batches_of_torch(images) if name == OTHERS else batches_of_hpa(augmentation, images)
+        batches = made[size](epoch)
+        wall, processor, images = time.perf_counter(), processor_time(), 0
+        for batch in batches:
+            images += len(batch[0])
+        assert images == ROWS[size]
+        print(time.perf_counter() - wall, processor_time() - processor, flush=True)
 
 
 def main() -> None:
     """Measure and print."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_dataset(folder / "data", train=ROWS, test=1, size=256)
-        table = read_training_table(folder / "data" / "train.csv", HPA)
-        store = pack(folder / "store", folder / "data" / "train", table.ids, HPA, SETTINGS.size)
-
-        def feed(augmentation: str, epochs: range):
-            rows = np.arange(ROWS)
-            return training_batches(
-                Feed(store.images, table.targets, rows, augmentation, "none", 0), SETTINGS.batch_size, epochs
-            )
-
-        model = build(SETTINGS.model, SETTINGS.size, len(HPA.channels), len(HPA.classes), variant=SETTINGS.variant)
-        compile_model(model, SETTINGS, HPA, keras.optimizers.Adam(SETTINGS.learning_rate))
-        images, targets = next(iter(feed("report", range(1))))
-        model.train_on_batch(images, targets)  # traces the step; not what is measured
-        rates = {"the feed, augmented": [], "the feed, not augmented": [], "training": []}
-        for repeat in range(REPEATS):
-            for label, augmentation, epochs in (
-                ("the feed, augmented", "report", 4),
-                ("the feed, not augmented", "none", 20),
-            ):
-                start = time.perf_counter()
-                batches = sum(1 for _ in feed(augmentation, range(repeat * epochs, (repeat + 1) * epochs)))
-                rates[label].append(epochs * ROWS / (time.perf_counter() - start))
-                assert batches == epochs * math.ceil(ROWS / SETTINGS.batch_size)
-            start = time.perf_counter()
-            for _ in range(STEPS):
-                model.train_on_batch(images, targets)
-            rates["training"].append(STEPS * SETTINGS.batch_size / (time.perf_counter() - start))
-        print(f"{cores()} cores, {SETTINGS.size} px, median of {REPEATS}, load {os.getloadavg()[0]:.1f}")
-        for label, each in rates.items():
-            print(f"{label:>24}: {statistics.median(each):6.1f} images/s ({min(each):.1f} to {max(each):.1f})")
-        ratios = [fed / trained for fed, trained in zip(rates["the feed, augmented"], rates["training"], strict=True)]
-        print(f"augmented feed / training: {statistics.median(ratios):.1f} (to be 5 or more)")
+    missing = [each for each in ("torch", "albumentations") if not find_spec(each)]
+    names = [name for name in NAMES if not (missing and name == OTHERS)]
+    with tempfile.TemporaryDirectory() as folder:
+        random = np.random.default_rng(0)
+        for size, rows in ROWS.items():
+            np.save(Path(folder) / f"{size}.npy", random.integers(0, 256, (rows, size, size, 4), np.uint8))
+        for count in sorted({1, cores()}):
+            workers = {
+                name: subprocess.Popen(
+                    [sys.executable, __file__, name, str(count), folder],
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                )
+                for name in names
+            }  # fmt: skip
+            for size, rows in ROWS.items():
+                seconds = {name: [] for name in names}
+                for epoch in range(ROUNDS + 1):
+                    for name in names:
+                        workers[name].stdin.write(f"{size} {epoch}\n")
+                        workers[name].stdin.flush()
+                        measured = [float(each) for each in workers[name].stdout.readline().split()]
+                        if epoch:  # the first has imports, workers that start, and files that are read from the disk
+                            seconds[name].append(measured)
+                print(f"{count} of {os.cpu_count()} cores, {size} px, median of {ROUNDS}, load {os.getloadavg()[0]:.1f}")
+                for name, each in seconds.items():
+                    wall, processor = (rows / statistics.median(values) for values in zip(*each, strict=True))
+                    print(f"{name:>24}: {wall:6.0f} images/s, {processor:6.0f} per processor second")
+                for other in ("imgaug", OTHERS):
+                    if other in seconds:
+                        pairs = zip(seconds[other], seconds["feed"], strict=True)
+                        ratios = [[theirs / ours for theirs, ours in zip(*pair, strict=True)] for pair in pairs]
+                        wall, processor = (statistics.median(values) for values in zip(*ratios, strict=True))
+                        print(f"feed / {other}: {wall:.1f} ({processor:.1f} in processor time)", flush=True)
+                        if (size, other) == (256, OTHERS):
+                            last = f"feed / {OTHERS}: {wall:.1f}"
+            for worker in workers.values():
+                worker.communicate()
+    print(f"{' and '.join(missing)} missing, see feed-requirements.txt" if missing else last)
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) == 4:
+        work(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
+    else:
+        main()
