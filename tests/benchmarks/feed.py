@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 from hpa.files import cores  # noqa: E402
 
 BATCH = 32
-ROWS = {256: 1024, 512: 256}
+ROWS = {256: 512, 512: 128}
 ROUNDS = 5
 OTHERS = "torch+albumentationsx"
 NAMES = ("feed", "imgaug", "no augmentation", OTHERS)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from hpa.data.augment import augment
-from hpa.data.feed import Feed, evaluation_batches, training_batches
-from hpa.data.images import read_image, write_image
+from hpa.data.feed import Feed, evaluation_batches, smaller, training_batches
+from hpa.data.images import read_image, resized, write_image
 
 COUNT, BITS = 60, 6
 # A row's target is its own number in binary, so that every batch tells which rows it holds.
@@ -103,6 +103,16 @@ def test_the_first_epochs_are_small_and_look_like_files_read_in_that_size(images
         for channel in range(4):
             write_image(tmp_path / f"{channel}.png", large[5, ..., channel])
         np.testing.assert_array_equal(small[5], read_image([tmp_path / f"{channel}.png" for channel in range(4)], 12))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 7])
+def test_small_images_have_any_channels(channels):
+    images = np.random.default_rng(0).integers(0, 256, (3, 20, 20, channels), np.uint8)
+    small = smaller(images)
+    assert small.shape == (3, 14, 14, channels)
+    for channel in range(channels):
+        expected = [resized(np.ascontiguousarray(image[..., channel]), 14) for image in images]
+        np.testing.assert_array_equal(small[..., channel], expected)
 
 
 FACTORS = np.where(ROWS < 20, 2.5, 1)
