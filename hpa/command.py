@@ -1,4 +1,4 @@
-"""What every command shares: the way it starts, the way it fails, and the options that several of them have."""
+"""What all commands share: how they start and fail, and the options that several of them have."""
 
 import argparse
 import errno
@@ -25,7 +25,7 @@ TEXT_OF_TASK: dict[Task, str] = {}  # what the user wrote for a task, for a comm
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong with an option; a page of usage before it would hide it.
+    """A parser that says in one line what is wrong with an option, without the page of usage.
 
     Attributes:
         folded: headings of the groups of options that `--help` leaves to `--help-all`.
@@ -109,7 +109,7 @@ def failure(parser: argparse.ArgumentParser, error: BaseException) -> tuple[int,
 
 
 def open_streams() -> None:
-    """See to it that no message can end a run: letters that a stream cannot show are escaped, a closed stream is silent."""
+    """Escape letters that the standard streams cannot show, and open closed ones, so that no message can end a run."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -151,24 +151,15 @@ def parser(name: str, more: str = "", shared: str = "") -> argparse.ArgumentPars
 
 
 def add_run_and_images(parser: argparse.ArgumentParser, several: bool, data: bool = True) -> None:
-    """Add `--run`, one run folder or `several`, and the images that it is asked about: `--data` or `--images`."""
+    """Add `--run`, one run folder or `several`, and the images to look at: `--data` or `--images`."""
     number: dict[str, Any] = {"nargs": "+"} if several else {}
     text = "run folders; several are averaged" if several else "run folder"
     parser.add_argument("--run", type=Path, required=True, metavar="FOLDER", help=text, **number)
-    images = parser.add_mutually_exclusive_group(required=True) if data else parser
+    add = (parser.add_mutually_exclusive_group(required=True) if data else parser).add_argument
     if data:
-        images.add_argument(
-            "--data", type=Path, metavar="SET", help="a folder of labelled images: class folders, or a table next to it"
-        )
-    images.add_argument(
-        "--images",
-        type=Path,
-        nargs="+",
-        default=(),
-        required=not data,
-        metavar="PATH",
-        help="folders of images, and files, each of which stands for its sample",
-    )
+        add("--data", type=Path, metavar="SET", help="a folder of labelled images: class folders, or a table next to it")
+    help = "folders of images, and files, each of which stands for its sample"
+    add("--images", type=Path, nargs="+", default=(), required=not data, metavar="PATH", help=help)
 
 
 def tta(options: argparse.Namespace) -> TTA:
@@ -201,10 +192,15 @@ def train(options: argparse.Namespace, settings: "Settings", task: Task, name: s
 
 
 def require_output(options: argparse.Namespace, path: Path, data: Sequence[Path] = (), option: str = "--out") -> None:
-    """Raise BadInput if writing the file `path`, which an `option` names, would replace something that a command reads.
+    """Raise BadInput if writing the file `path`, which an `option` names, would replace something that the command reads.
 
-    That is what some `options` name, and `data`, such as `hpa.data.layout.data_paths` returns.
+    It reads what some `options` name, and `data`, such as `hpa.data.layout.data_paths` returns. Neither may `path` be a
+    folder, nor its folder a file.
     """
+    if path.is_dir():
+        raise BadInput(f"{option} {path}: is a folder; name a file")
+    if path.parent.exists() and not path.parent.is_dir():
+        raise BadInput(f"{option} {path.parent}: is a file; name a folder")
     inputs = ("table", "sample_submission", "shares", "reference", "masks", "ensemble")
     named = [getattr(options, name, None) for name in inputs]
     images = getattr(options, "images", None) or ()
@@ -241,7 +237,7 @@ def number(hint: Any) -> Callable[[str], Any]:
 
 
 def as_number(base: type, text: str) -> Any:
-    """Return a text as a number of a type, or as it is if it is none."""
+    """Return the number of a type that a text holds, or else the text."""
     if base is int:
         return int(text) if re.fullmatch("-?[0-9]{1,10}", text) else text
     try:
@@ -270,42 +266,23 @@ def comma_separated(text: str) -> list[str]:
     return parts
 
 
+def _folder(default: str, help: str) -> dict[str, Any]:
+    return {"type": Path, "default": Path(default), "metavar": "FOLDER", "help": help}
+
+
 # Options that several commands have.
+KNOWN_TASKS = f"{'|'.join(TASKS)}|FILE.toml"
+TASK = "what is classified: a known task, or a file that names classes, channels and labels"
+CHECK = "train nothing; check settings, tables and run folders as training would before its first epoch"
+AVERAGED = "test-time augmentation: average over an image and its mirror image (2), quarter turns (4), or all of these (8)"
+RUNS = "the runs, each with all its folds, instead of all that are there"
 SHARED: dict[str, dict[str, Any]] = {
-    "task": {
-        "type": task,
-        "default": HPA.name,
-        "metavar": f"{'|'.join(TASKS)}|FILE.toml",
-        "help": "what is classified: a known task, or a file that names classes, channels and labels",
-    },
-    "data": {
-        "type": Path,
-        "default": Path("data"),
-        "metavar": "FOLDER",
-        "help": "folder of the data: train/ with train.csv or class folders, test/, sample_submission.csv",
-    },
-    "runs": {
-        "type": Path,
-        "default": Path("runs"),
-        "metavar": "FOLDER",
-        "help": "folder of the run folders and the packed images",
-    },
-    "variants": {
-        "type": comma_separated,
-        "metavar": "N,N,...",
-        "help": "the runs, each with all its folds, instead of all that are there",
-    },
+    "task": {"type": task, "default": HPA.name, "metavar": KNOWN_TASKS, "help": TASK},
+    "data": _folder("data", "folder of the data: train/ with train.csv or class folders, test/, sample_submission.csv"),
+    "runs": _folder("runs", "folder of the run folders and the packed images"),
+    "variants": {"type": comma_separated, "metavar": "N,N,...", "help": RUNS},
     "stage": {"choices": ("last", "all", *STAGES), "default": "last", "help": "which stage of every run"},
-    "tta": {
-        "type": int,
-        "choices": VIEWS,
-        "default": 1,
-        "help": "test-time augmentation: take the mean over this many views of each image: itself, mirrored (2), quarter "
-        "turns (4), or all of them (8)",
-    },
-    "tta-average": {"choices": AVERAGES, "default": "probabilities", "help": "what the mean over views is taken of"},
-    "check-only": {
-        "action": "store_true",
-        "help": "train nothing; check settings, tables and run folders as training would before its first epoch",
-    },
+    "tta": {"type": int, "choices": VIEWS, "default": 1, "help": AVERAGED},
+    "tta-average": {"choices": AVERAGES, "default": "probabilities", "help": "what test-time augmentation averages"},
+    "check-only": {"action": "store_true", "help": CHECK},
 }

@@ -1,6 +1,6 @@
-"""`python -m hpa.demo`: the whole way on drawn cells, command by command, and what the blend is worth on the test set.
+"""`python -m hpa.demo`: all commands on drawn cells, one after the other, and the score of the blend on the test set.
 
-Each line that starts with `$` can be typed by hand just so. Run again, it goes on where it stopped or finds all done.
+The lines that start with `$` are commands that work by themselves. Run again, the demo goes on where it stopped.
 """
 
 import argparse
@@ -17,8 +17,8 @@ from hpa.registry import require_network
 from hpa.tasks import HPA
 
 # The options that name a member, and those that only its training takes. A blend gains if its members make different
-# mistakes and are about equally good. So these are two kinds of network, and the CellNet has few filters: with twice as
-# many it learns so much faster than GapNet that it is better alone.
+# mistakes and are about equally good. So these are two kinds of network. The CellNet has few filters: with twice as many it
+# learns so much faster than GapNet that it is better alone.
 MEMBERS: Sequence[tuple[list[str], list[str]]] = (
     (["--variant", "0"], []),
     (["--model", "cellnet"], ["--filters", "16,32,64,128", "--blocks", "1,1,1,1", "--kernel", "3", "--dropout", "0.2"]),
@@ -54,14 +54,12 @@ def work(options: argparse.Namespace) -> None:
 
 
 def check_names(options: argparse.Namespace) -> None:
-    """Refuse at the start what the last command would refuse: names that are too long, and a submission over the data."""
+    """Raise before the first command what the last one would raise: for too long names, or a submission over the data."""
     from hpa.data.layout import data_paths
 
     for path in (options.data, options.runs, options.out):
         with contextlib.suppress(FileNotFoundError):
             path.lstat()  # the system says which name is too long
-    if options.out.is_dir():
-        raise BadInput(f"--out {options.out}: is a folder; name a file")
     command.require_output(options, options.out, data_paths(options.data))
 
 
@@ -71,17 +69,12 @@ def commands(options: argparse.Namespace) -> list[tuple[str, list[str]]]:
     data, runs = ["--data", _as_argument(options.data)], ["--runs", _as_argument(options.runs)]
     size = ["--size", str(options.size)]
     fields = ["--train", str(options.train), "--test", str(options.test)]
-    steps = [
-        ("draw", ["--out", _as_argument(options.data), *fields, *size]),
-        ("pack", [*data, *runs, *size]),
-    ]
+    learning = ["--preset", "winner", "--epochs", str(options.epochs), "--batch-size", "16"]
+    steps = [("draw", ["--out", _as_argument(options.data), *fields, *size]), ("pack", [*data, *runs, *size])]
     for member, network in MEMBERS:
         which = [*data, *runs, *member]
-        learning = ["--preset", "winner", "--epochs", str(options.epochs), "--batch-size", "16"]
-        steps += [
-            ("train", [*which, *network, *size, *learning]),
-            ("finetune", [*which, "--stage", "cnn", "--epochs", "1"]),
-        ]
+        steps.append(("train", [*which, *network, *size, *learning]))
+        steps.append(("finetune", [*which, "--stage", "cnn", "--epochs", "1"]))
     return [
         *steps,
         ("predict", [*data, *runs]),
@@ -117,12 +110,9 @@ def print_scores(options: argparse.Namespace) -> None:
         scores[name] = macro_f1(truth, predict_classes(test, thresholds)[0])
     best = max(scores, key=lambda name: scores[name])
     blend = score_submission(options.out, key, HPA)
+    guess = {"constant guess (all classes)": macro_f1(truth, np.ones_like(truth))}
     print("\nmacro F1 on the drawn test set")
-    for name, f1 in [
-        ("constant guess (all classes)", macro_f1(truth, np.ones_like(truth))),
-        *scores.items(),
-        ("blend", blend),
-    ]:
+    for name, f1 in (guess | scores | {"blend": blend}).items():
         print(f"  {name:32} {f1:.4f}")
     side = "above" if blend > scores[best] else "below"
     print(f"the blend is {abs(blend - scores[best]):.4f} {side} its best member, {best}")

@@ -1,8 +1,8 @@
 """`python -m hpa.download --table FILE.csv`: download public images of the Human Protein Atlas by a table of their ids.
 
-Their ids are `<antibody>_<plate>_<well>_<field>`. Writes grey PNGs in the competition's layout to `external/`, the labels of
-those that are there to `external.csv`, and what failed to `external-failed.csv`. Run again, it goes on: what is there and
-agrees with its checksum is not downloaded again.
+Their ids are `<antibody>_<plate>_<well>_<field>`. Writes grey PNGs in the competition's layout to `external/`, their labels
+to `external.csv`, and failed ids to `external-failed.csv`. Run again, it downloads only images that are missing or do not
+agree with their checksums.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """`python -m hpa.duplicates --data FOLDER`: find exact and near-exact copies of images, within and across the sets.
 
-Looks at those of `train/`, `external/`, `external-<any name>/`, `validation/` and `test/` that are there, counts the pairs
-of images that are copies of each other, and says whether the copies agree in their labels. `hpa/data/duplicates.py` says
-what counts as near-exact. With the CSV, `python -m hpa.train --groups FILE.csv` keeps all copies of an image in one fold.
+The sets are those of `train/`, `external/`, `external-<any name>/`, `validation/` and `test/` that exist. Prints how many
+pairs of images are copies of each other, and whether their labels agree. `hpa/data/duplicates.py` defines near-exact copies.
+With the CSV, `python -m hpa.train --groups FILE.csv` keeps all copies of an image in one fold.
 """
 
 import argparse
@@ -16,13 +16,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser = command.parser("duplicates", "Copies are exact or near-exact.", "data task")
     help = "write the copies: columns Id, group, set, kind and label"
     parser.add_argument("--out", type=Path, metavar="FILE.csv", help=help)
-    help = "draw the first 160, groups with near ones first"
+    help = "write a picture of the first 160, near copies first"
     parser.add_argument("--contact-sheet", type=Path, metavar="FILE.png", help=help)
     return parser
 
 
 def work(options: argparse.Namespace) -> None:
-    """Find the copies, print how many there are and which labels clash, and write what is asked for."""
+    """Find the copies, print how many there are and which labels clash, and write the table and the picture if asked for."""
     from hpa.data.duplicates import copies_table, describe, read_sets
     from hpa.data.layout import data_paths
     from hpa.files import written_whole

@@ -2,10 +2,10 @@
 
     python -m hpa.ensemble --shift 0.34 --variants 0,1,2,3,4,6
 
-A member is any folder with `validation.npz` and `test.npz`, or all folds of a run. Its weight is its validation macro F1
-minus `--shift`, or what another rule says. Writes a CSV in the order of the sample submission, and a JSON of the same name
-that says how it came about. Instead of that, `--compare-weights` compares the rules on rows that they have not seen, and
-`--sweep-shift 0.30:0.42:0.01` shows what depends on the shift.
+A member is any folder with `validation.npz` and `test.npz`, or all folds of a run. By default its weight is its validation
+macro F1 minus `--shift`. Writes a CSV in the order of the sample submission, and a JSON of the same name with how it was
+made. Instead of that, `--compare-weights` compares the rules on rows that they have not seen, and `--sweep-shift
+0.30:0.42:0.01` shows the effect of the shift.
 """
 
 import argparse
@@ -24,15 +24,15 @@ def build_parser() -> argparse.ArgumentParser:
     add("--members", type=Path, nargs="+", metavar="FOLDER", help="these folders, instead of --variants and --stage")
     help = "validation F1 minus --shift; all the same; by forward selection with replacement; or by a search for the best F1"
     add("--weights", choices=WEIGHTS, default="shifted", help=help)
-    help = "the nearer it is to the members' F1, the more the best of them count"
+    help = "the nearer it is to the members' F1, the larger the weights of the best of them"
     add("--shift", type=float, default=0.34, help=help)
     add(
         "--threshold",
         type=threshold_rule,
         metavar="per-class|global|class-share|NUMBER",
         help="a class is predicted above this probability: the best for each class or the best for all on the validation "
-        "rows, as often as it occurs there, or a given one; if not given, the rule that hpa.thresholds saved next to all "
-        "members, and per-class if they have none in common",
+        "rows, one that predicts it as often as it occurs there, or a number; if not given, the rule that hpa.thresholds "
+        "saved next to all members, and per-class if they have none in common",
     )
     help = "write and print a table that compares all --weights, no submission"
     add("--compare-weights", action="store_true", help=help)
@@ -45,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def work(options: argparse.Namespace) -> None:
-    """Blend the members, write the submission and print how it came about; or compare rules."""
+    """Blend the members, write the submission and print how it was made; or compare rules."""
     from hpa.data.layout import data_paths
     from hpa.runs.entry import compare_blends, make_entry
 

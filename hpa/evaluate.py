@@ -29,14 +29,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def work(options: argparse.Namespace) -> None:
-    """Predict the labelled images with every run's model, blend, write and print the scores."""
+    """Predict the labelled images with every run's model, blend, and write and print the scores."""
     twice = [str(folder) for folder in dict.fromkeys(options.run) if options.run.count(folder) > 1]
     refuse("--run", [f"{folder} is named twice; once is enough" for folder in twice])
     if options.out is None and len(options.run) > 1:
         raise BadInput(f"--run names {len(options.run)} folders; say with --out where to write")
     out = options.out or options.run[0] / f"evaluation-{options.data.resolve().name}"
-    if out.exists() and not out.is_dir():
-        raise BadInput(f"--out {out}: is a file; name a folder")
     if options.out is None and (out / "scores.json").exists():
         scored = read_json(out / "scores.json").get("data")
         if scored not in (None, str(options.data.resolve())):

@@ -39,7 +39,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     Raises:
         BadInput: if `path` is a folder, or a link that leads back to itself.
     """
-    path = Path(os.path.realpath(path))  # follows links, and returns one that leads back to itself as it is
+    path = Path(os.path.realpath(path))  # follows links, except one that leads back to itself
     if path.is_symlink():
         raise BadInput(f"{path}: is a link that leads back to itself; delete it or name another file")
     if path.is_dir():

@@ -1,4 +1,4 @@
-"""The two kinds of labels: one class for each sample, or any number of classes. What differs between them is said here."""
+"""The two kinds of labels, one class for each sample or any number of classes, and all that differs between them."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def option(name: str) -> str:
 
 
 def read(name: str, text: str) -> object:
-    """Return the value of a setting from an option's text; argparse.ArgumentTypeError if the setting may not have it."""
+    """Return the value of a setting from an option's text; raise argparse.ArgumentTypeError if it is out of bounds."""
     base, _ = kind(HINTS[name])
     words = expected(HINTS[name])
     value: object
@@ -71,14 +71,14 @@ def _interval(text: str) -> tuple[object, ...] | None:
 
 
 def in_presets(name: str, own: About) -> str:
-    """Return in words what a setting is in `report`, and in the presets that set it to something else."""
+    """Return in words the default of a setting, and its values in the presets that change it."""
     values = [f"default: {shown(DEFAULTS[name], own)}"]
     values += [f"{preset}: {shown(changes[name], own)}" for preset, changes in PRESETS.items() if name in changes]
     return "; ".join(values)
 
 
 def in_stages(name: str, own: About) -> str:
-    """Return in words what a setting is in fine-tuning."""
+    """Return in words the default of a setting in fine-tuning."""
     if name in ("epochs", "learning_rate", "loss"):
         return "; ".join(f"{stage.name}: {getattr(stage, name)}" for stage in STAGES.values() if stage.start)
     return "default: that of the run it starts from" if name == "batch_size" else f"default: {shown(DEFAULTS[name], own)}"

@@ -1,6 +1,6 @@
-"""`python -m hpa.pack`: decode, stack and resize the images once, on all cores; training and prediction then just read.
+"""`python -m hpa.pack`: decode, stack and resize the images once, on all cores; training and prediction only read them.
 
-Training and prediction pack what they need by themselves; this command does it ahead of time.
+Training and prediction also pack the images that they need; this command does it ahead of time.
 """
 
 import argparse
@@ -12,9 +12,9 @@ from hpa.options import add_settings
 def build_parser() -> argparse.ArgumentParser:
     """Return the options."""
     parser = command.parser("pack", shared="task data runs")
-    help = "side of the packed images in pixels; if not given, as hpa.train has it"
+    help = "side of the packed images in pixels; if not given, that of hpa.train"
     parser.add_argument("--size", type=command.positive_integer, help=help)
-    help = "which images: train takes validation and external sets along; if not given, both, as far as they are there"
+    help = "which images: train includes validation and external sets; if not given, all that exist"
     parser.add_argument("--set", choices=("train", "test"), help=help)
     help = (
         "pack only the part K of N parts of each set, at the same time as others pack other parts, on other machines too; "

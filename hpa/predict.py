@@ -36,8 +36,6 @@ def work(options: argparse.Namespace) -> None:
         raise BadInput("--images and --out go together: the folder to predict, and the table to write")
     if options.images and options.shard:
         raise BadInput("--shard is for the test set of --data; leave it out")
-    if options.out and options.out.is_dir():
-        raise BadInput(f"--out {options.out}: is a folder; name a file")
     if options.images:
         command.require_output(options, options.out)
         with quiet_import():

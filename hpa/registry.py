@@ -1,8 +1,8 @@
-"""What a name in the settings stands for: networks, losses, augmentations and the like, one line each.
+"""The names in the settings and what they stand for: networks, losses, augmentations and the like.
 
-A name leads to a record, "module:attribute", that is loaded when it is asked for. A record says what it is for, so that
-settings can be checked before Keras is loaded. To add one, write a file with the record and add its line here; a program of
-your own calls `register`.
+A name leads to a record, "module:attribute", which is loaded on first use. Records say which settings fit them, so settings
+are checked before Keras is loaded. To add one, write a file with the record and add its name here. Your own program calls
+`register`.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Warp:
-    """A way to vary images that is one affine map of all channels, then grey levels, then noise; quick, since it is one map.
+    """A way to vary images: one affine map of all channels, then grey levels, then noise.
 
     Attributes:
         draw: function of a generator, a count n, height and width in pixels. It returns how n images are varied, an array
@@ -190,34 +190,15 @@ class Warp:
     version: int = 2  # 1 was one random state an item
 
 
-AUGMENTATIONS: Registry[Augmentation | Warp] = Registry(
-    "augmentation",
-    {
-        "report": "hpa.data.policies:REPORT",
-        "cells": "hpa.data.policies:CELLS",
-        "alexnet": "hpa.data.policies:ALEXNET",
-        "crop": "hpa.data.policies:CROP",
-        "rotation": "hpa.data.policies:ROTATION",
-        "flip": "hpa.data.policies:FLIP",
-        "hue": "hpa.data.policies:HUE",
-        "saturation": "hpa.data.policies:SATURATION",
-        "exposure": "hpa.data.policies:EXPOSURE",
-        "aspect": "hpa.data.policies:ASPECT",
-        "blur": "hpa.data.policies:BLUR",
-        "none": "hpa.data.policies:NONE",
-    },
-)
+POLICIES = (
+    "report", "cells", "alexnet", "crop", "rotation", "flip", "hue", "saturation", "exposure", "aspect", "blur", "none"
+)  # fmt: skip
+AUGMENTATIONS: Registry[Augmentation | Warp] = Registry("augmentation", _records("hpa.data.policies", *POLICIES))
 
 # Takes images uint8 [B, S, S, C], targets float32 [B, classes] and a generator; returns new arrays like the first two.
 Mixing = Callable[["np.ndarray", "np.ndarray", "np.random.Generator"], tuple["np.ndarray", "np.ndarray"]]
 MIXINGS: Registry[Mixing] = Registry(
-    "mixing",
-    {
-        "none": "hpa.data.mixing:none",
-        "mix-up": "hpa.data.mixing:mix_up",
-        "cutmix": "hpa.data.mixing:cutmix",
-        "mosaic": "hpa.data.mixing:mosaic",
-    },
+    "mixing", {name: f"hpa.data.mixing:{name.replace('-', '_')}" for name in ("none", "mix-up", "cutmix", "mosaic")}
 )
 
 # Each takes the learning rate, or its schedule, and by name the other arguments that all of Keras' optimizers have.
@@ -245,15 +226,8 @@ class Schedule:
     plateau: str | None = None
 
 
-SCHEDULES: Registry[Schedule] = Registry(
-    "schedule",
-    {
-        "constant": Schedule(),
-        "cosine": Schedule(end=1e-4),
-        "plateau": Schedule(plateau="loss"),
-        "plateau-score": Schedule(plateau="score"),
-    },
-)
+FALLS = {"cosine": Schedule(end=1e-4), "plateau": Schedule(plateau="loss"), "plateau-score": Schedule(plateau="score")}
+SCHEDULES: Registry[Schedule] = Registry("schedule", {"constant": Schedule()} | FALLS)
 
 # The exponent of a class' inverse frequency, see `hpa.data.sampling`.
 WEIGHTINGS: Registry[float] = Registry("weighting", {"none": 0.0, "square-root": 0.5, "inverse-frequency": 1.0})

@@ -11,7 +11,7 @@ from hpa import command
 from hpa.options import add_settings, given_settings
 from hpa.training.presets import FOLDS, preset_file
 
-MOMENTUM = "default: over a tenth of a trial's steps, or as many as the preset averages over if these are fewer"
+MOMENTUM = "default: an average over a tenth of a trial's steps, or the preset's if that is shorter"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -29,16 +29,16 @@ def build_parser() -> argparse.ArgumentParser:
         ("loss", "size", "intensity_range", "batch_size", "ema_momentum"),
         lambda name, _: MOMENTUM if name == "ema_momentum" else "default: the preset's",
     )
-    add("--trials", type=command.positive_integer, default=20, help="settings to try in all, those tried before included")
-    add("--epochs", type=command.positive_integer, default=10, help="passes of each trial over its training rows")
-    add("--rows", type=command.positive_integer, default=2000, help="how many rows each trial learns from")
+    add("--trials", type=command.positive_integer, default=20, help="trials in all, earlier ones included")
+    add("--epochs", type=command.positive_integer, default=10, help="epochs of each trial")
+    add("--rows", type=command.positive_integer, default=2000, help="training rows of each trial")
     add("--seed", type=command.whole_number, default=0, help="seed of the search and of every trial")
     parser.set_defaults(folds=FOLDS)
     return parser
 
 
 def work(options: argparse.Namespace) -> None:
-    """Search, and say how the best setting is trained."""
+    """Search, and print the command that trains the best setting."""
     from hpa.training.plan import start_of_search
 
     task, data, runs, name = options.task, options.data, options.runs, options.name

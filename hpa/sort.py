@@ -1,7 +1,7 @@
 """`python -m hpa.sort`: sort a flat folder of images into class folders by a table of classes.
 
-For example `python -m hpa.sort --images cells --table gt_training.csv --out data/train`. Files keep their names and stay
-where they are: copies or, with --link, links are made. The same command goes on where it stopped.
+For example `python -m hpa.sort --images cells --table gt_training.csv --out data/train`. Files are copied or, with --link,
+linked, under their own names. The same command goes on where it stopped.
 """
 
 import argparse
@@ -20,12 +20,12 @@ def build_parser() -> argparse.ArgumentParser:
     columns = "columns Image ID and Image class, or Id and Target"
     add("--table", type=Path, required=True, metavar="FILE.csv", help=columns)
     add("--out", type=Path, required=True, metavar="FOLDER", help="folder of the class folders")
-    add("--link", action="store_true", help="make hard links, or symbolic ones where those cannot be, instead of copies")
+    add("--link", action="store_true", help="make hard links instead of copies, or symbolic links on other disks")
     return parser
 
 
 def work(options: argparse.Namespace) -> None:
-    """Sort the images and say how many each class has."""
+    """Sort the images and print how many each class has."""
     from hpa.data.sorting import sort_images
 
     count_of, written = sort_images(options.images, options.table, options.out, options.task, options.link)

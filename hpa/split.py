@@ -16,7 +16,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--table", type=Path, metavar="FILE.csv", help="the table, instead of the data's training set")
     add("--folds", type=command.positive_integer, default=5, metavar="NUMBER", help="how many folds")
-    add("--split-seed", type=command.whole_number, default=0, metavar="NUMBER", help="another seed, other folds")
+    add("--split-seed", type=command.whole_number, default=0, metavar="NUMBER", help="seed of the folds")
     add_settings(parser, ["groups"], lambda _, own: f"default: {own.unset}")
     add("--out", type=Path, default=Path("runs/split.csv"), metavar="FILE.csv", help="columns Id and fold")
     return parser

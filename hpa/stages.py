@@ -41,9 +41,9 @@ STAGES = {
 
 
 def run_name(given: str | None, model: str, variant: int | None, fold: int) -> str:
-    """Return the name of a run's folder: what is given, or else the variant, with the model unless it is GapNet.
+    """Return the name of a run's folder: the given one, or else the variant, with the model unless it is GapNet.
 
-    Folds but the first have their number in it, as `fold_name` says; a given name may have it already.
+    All folds but the first add their number, see `fold_name`; a given name may have it already.
 
     Raises:
         BadInput: if the given name cannot be that of a run's folder.
@@ -55,7 +55,7 @@ def run_name(given: str | None, model: str, variant: int | None, fold: int) -> s
 
 
 def require_letters(name: str) -> str:
-    """Return the name of a run or a search; raise BadInput if it has other letters than a folder of it may have."""
+    """Return the name of a run or a search; raise BadInput if it cannot be the name of its folder."""
     if name in RESERVED or not name.replace("-", "").replace("_", "").isalnum():
         taken = f"{', '.join(RESERVED)} are taken"
         raise BadInput(f"name {name}: expected letters, digits, - and _; {taken}", setting="name")
@@ -72,7 +72,7 @@ def fold_name(run: str, fold: int, kernel: str | None = None) -> str:
 
 
 def name_fault(name: str, fold: int, kernel: str | None = None) -> str | None:
-    """Return what is wrong with the name of a run on a fold: that it ends as those of another fold or SVM head do."""
+    """Return what is wrong with the name of a run on a fold: that it has the ending of another fold or of an SVM head."""
     ending = fold_name("", 0, kernel)
     endings = tuple(fold_name("", 0, each) for each in SVM_KERNELS)
     if not name.endswith(ending) or name.removesuffix(ending).endswith(endings):

@@ -3,9 +3,9 @@
     python -m hpa.thresholds --run runs/0/base
     python -m hpa.thresholds --variants 0,1,2 --rule per-class
 
-The rules are compared on validation rows that they have not seen. What is saved, `thresholds.json` and the table as
-`thresholds.csv` in each run folder, is for the mean of these runs' predictions; `hpa.predict`, `hpa.evaluate` and
-`hpa.ensemble` use it by themselves.
+The rules are compared on validation rows that they have not seen. Each run folder gets `thresholds.json`, the thresholds for
+the mean of these runs' predictions, and the table as `thresholds.csv`. `hpa.predict`, `hpa.evaluate` and `hpa.ensemble` use
+the thresholds by themselves.
 """
 
 import argparse
@@ -25,16 +25,16 @@ def build_parser() -> argparse.ArgumentParser:
         type=lambda text: text if text == "best" else threshold_rule(text),
         default="best",
         metavar=f"best|{'|'.join(THRESHOLDS)}|NUMBER",
-        help="what to save: the best of the table, or the best threshold for each class, the best for all, what predicts "
-        "each class as often as it occurs, or a given one",
+        help="which rule to save: the best of the table, or the best threshold for each class, the best for all, one that "
+        "predicts each class as often as it occurs, or a number",
     )
     add(
         "--shares",
         type=Path,
         metavar="FILE",
-        help="for class-share: which share of the samples has each class, a CSV with the columns class and share or a JSON "
-        "object of share by class: the name of every class, and a number above 0 and at most 1; if not given the shares of "
-        "the validation rows, which stand for those of the training set, as folds are stratified",
+        help="for class-share: the share of the samples that each class has, above 0 and at most 1, a CSV with the columns "
+        "class and share or a JSON object; if not given, the shares of the validation rows, which are those of the training "
+        "set in stratified folds",
     )
     add("--seed", type=command.whole_number, default=0, help="of the folds and resampled rows of the table")
     return parser

@@ -1,4 +1,4 @@
-"""Test-time augmentation: the mean prediction over turned and mirrored views of an image."""
+"""Test-time augmentation: the mean prediction over an image and its turned and mirrored copies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # commands import this module for their options, and need no 
     import numpy as np
     from numpy.typing import NDArray
 
-# Quarter turns and mirror of each view: the image itself first, the whole dihedral group of the square last.
+# Quarter turns and mirror of each copy: the image itself first, the whole dihedral group of the square last.
 VIEWS = {
     1: ((0, False),),
     2: ((0, False), (0, True)),
@@ -31,11 +31,11 @@ def view(images: NDArray[np.uint8], turns: int, mirrored: bool) -> NDArray[np.ui
 
 
 def mean_logits(outputs: NDArray[np.float32], labels: str) -> NDArray[np.float32]:
-    """Return the probabilities, float32 [B, classes], of the mean logits of probabilities, float32 [views, B, classes].
+    """Return the probabilities, float32 [B, classes], of the mean logits of probabilities, float32 [copies, B, classes].
 
     For multi-label samples the logit is that of a sigmoid, log(p / (1 - p)). For single-label samples it is that of a
     softmax, log(p), so the result is the normalised geometric mean. Probabilities are clipped to [epsilon, 1 - epsilon], as
-    in Keras' crossentropies: one view that is certain must not outvote all others.
+    in Keras' crossentropies: a certain prediction of one copy must not outvote all others.
     """
     import numpy as np
 
@@ -44,24 +44,24 @@ def mean_logits(outputs: NDArray[np.float32], labels: str) -> NDArray[np.float32
     return np.asarray(kind.from_logits(kind.to_logits(clipped).mean(axis=0)), np.float32)
 
 
-# Each takes outputs, float32 [views, B, classes], and labels, and returns the mean, float32 [B, classes].
+# Each takes outputs, float32 [copies, B, classes], and labels, and returns the mean, float32 [B, classes].
 AVERAGES: dict[str, Any] = {"probabilities": lambda outputs, labels: outputs.mean(axis=0), "logits": mean_logits}
 
 
 @dataclass(frozen=True)
 class TTA:
-    """Which views of each image a network predicts, and what their mean is taken of.
+    """Test-time augmentation: how many copies of each image a network predicts, and what is averaged.
 
     Attributes:
-        views: how many views, a key of `VIEWS`; 1 is the image as it is.
-        average: a key of `AVERAGES`. One view has no mean, so `"probabilities"` is kept for it, whatever is given.
+        views: how many copies, a key of `VIEWS`; 1 is the image itself.
+        average: a key of `AVERAGES`; always `"probabilities"` for 1.
 
     Raises:
         BadInput: if one of them is no such key.
 
     Example:
-        >>> print(TTA(8, "logits"))
-        8 view(s), mean of logits
+        >>> print(TTA(8, "logits"), TTA(1), sep=", ")
+        test-time augmentation 8 (mean of logits), no test-time augmentation
     """
 
     views: int = 1
@@ -77,10 +77,12 @@ class TTA:
             object.__setattr__(self, "average", "probabilities")
 
     def __str__(self) -> str:
-        return f"{self.views} view(s), mean of {self.average}"
+        if self.views == 1:
+            return "no test-time augmentation"
+        return f"test-time augmentation {self.views} (mean of {self.average})"
 
     def predict(self, model: Any, images: NDArray[np.uint8], labels: str) -> NDArray[np.float32]:
-        """Return a compiled model's mean over the views of images, uint8 [B, S, S, C], as float32 [B, classes]."""
+        """Return a compiled model's mean over the copies of images, uint8 [B, S, S, C], as float32 [B, classes]."""
         import numpy as np
 
         outputs = [model.predict_on_batch(np.ascontiguousarray(view(images, *each))) for each in VIEWS[self.views]]

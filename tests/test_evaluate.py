@@ -176,7 +176,7 @@ def test_thresholds_of_other_views_are_refused_before_anything_is_predicted(plac
     before = set(place.rglob("*"))
     module, options = command
     assert module.main([*options, "--tta", "8"]) == 2
-    assert "runs/other/base/validation.npz: made with test-time augmentation 1 view(s)" in capsys.readouterr().err
+    assert "runs/other/base/validation.npz: made with no test-time augmentation" in capsys.readouterr().err
     assert set(place.rglob("*")) == before
     assert networks == []
 

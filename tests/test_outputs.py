@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from hpa.data.tables import read_ids, read_samples
+from hpa.data.tables import read_ids, read_labelled
 from hpa.files import write_json
 from hpa.scoring.predictions import Predictions, write_predictions
 from hpa.tasks import HEP2, HPA
@@ -18,7 +18,7 @@ def folder(drawn_data, drawn_cells, tmp_path_factory):
     folder = tmp_path_factory.mktemp("outputs")
     shutil.copytree(drawn_data, folder / "fields")
     shutil.copytree(drawn_cells, folder / "cells")
-    table, ids = read_samples(folder / "fields", "train", HPA), read_ids(folder / "fields", HPA)
+    table, ids = read_labelled(folder / "fields" / "train", HPA), read_ids(folder / "fields", HPA)
     random = np.random.default_rng(0)
     member = folder / "runs" / "0" / "base"
     member.mkdir(parents=True)

@@ -19,7 +19,7 @@ from train_settings import train_settings
 
 from hpa import search, train
 from hpa.data.store import store_folder
-from hpa.data.tables import read_samples
+from hpa.data.tables import read_labelled
 from hpa.errors import BadInput, Failure
 from hpa.files import locked
 from hpa.models.gapnet import VARIANTS
@@ -62,7 +62,7 @@ class Trainer:
             return
         self.asked.append((name, settings))
         number = int(name.rpartition("-")[2])
-        open_run(folder, run_config(settings, task, read_samples(data, "train", task), None), data)
+        open_run(folder, run_config(settings, task, read_labelled(data / "train", task), None), data)
         if number == self.interrupt:
             self.interrupt = None
             raise KeyboardInterrupt
@@ -356,7 +356,7 @@ def test_a_trial_whose_model_was_deleted_is_not_trained_again(place, monkeypatch
     monkeypatch.setattr(room, "train", lambda *arguments: trained.append(arguments))
     settings = settings_of("cells", size=16, epochs=1)
     folder = Path("runs/searches/search/trial-0/base")
-    open_run(folder, run_config(settings, HEP2, read_samples(Path("data"), "train", HEP2), None), Path("data"))
+    open_run(folder, run_config(settings, HEP2, read_labelled(Path("data/train"), HEP2), None), Path("data"))
     write_history(folder, pd.DataFrame({"epoch": [1], "validation_accuracy": [0.75]}))
     outcome = room._outcome(settings, HEP2, Path("data"), Path("runs"), "searches/search/trial-0")
     assert (outcome["value"], outcome["user_attrs"]) == (0.75, {"seconds": None, "parameters": None})

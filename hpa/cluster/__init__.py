@@ -129,11 +129,11 @@ def work(options: argparse.Namespace) -> None:
 
 def _asked(options: argparse.Namespace) -> Competition:
     from hpa.cluster.competition import Competition, Share
-    from hpa.data.tables import has_test_set, read_ids, read_samples
+    from hpa.data.tables import has_test_set, read_ids, read_labelled
 
     named = {name: getattr(options, name.replace("-", "_")) for name in ("shift", "threshold", "sample-submission", "out")}
     named["weights"] = options.ensemble_weights
-    rows = {"train": len(read_samples(options.data, "train", options.task))}
+    rows = {"train": len(read_labelled(options.data / "train", options.task))}
     if has_test_set(options.data):
         rows["test"] = len(read_ids(options.data, options.task))
     memory = int((options.memory_per_task or 0) * 2**30)

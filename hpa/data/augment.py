@@ -6,8 +6,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.random import SeedSequence
 
+from hpa.data.mixing import aligned
 from hpa.data.policies import DRAW, NOISE_STARTS
-from hpa.data.store import Joined
+from hpa.data.store import Images
 from hpa.errors import BadInput
 from hpa.registry import AUGMENTATIONS, Warp
 
@@ -20,7 +21,7 @@ def policies_for(channels: int) -> list[str]:
 
 
 def require_channels(policy: str, channels: int) -> None:
-    """Refuse a policy for colours where there are none.
+    """Raise BadInput for a policy for colours where there are none.
 
     Raises:
         BadInput: naming the policies that images of so many channels allow.
@@ -33,7 +34,7 @@ def require_channels(policy: str, channels: int) -> None:
 
 
 def augment(
-    images: np.ndarray | Joined, items: np.ndarray, policy: str, seed: int, epoch: int, rows: np.ndarray | None = None
+    images: Images, items: np.ndarray, policy: str, seed: int, epoch: int, rows: np.ndarray | None = None
 ) -> np.ndarray:
     """Return augmented copies of some images.
 
@@ -69,16 +70,8 @@ def augment(
     return augmented
 
 
-def aligned(shape: tuple[int, ...]) -> np.ndarray:
-    """Return an empty uint8 array at an address that TensorFlow takes without a copy, a multiple of 64."""
-    size = int(np.prod(shape))
-    room = np.empty(size + 63, np.uint8)
-    start = -room.ctypes.data % 64
-    return room[start : start + size].reshape(shape)
-
-
 def by_fours(change: Callable[[np.ndarray, np.ndarray], object], image: np.ndarray, out: np.ndarray) -> None:
-    """Have OpenCV change an image of any channels into another one, four channels at a time, which is what it takes."""
+    """Have OpenCV change an image of any number of channels, four at a time, since it takes no more."""
     if image.shape[-1] <= 4:
         change(image, out)
         return

@@ -95,7 +95,7 @@ def download(table: SampleTable, data: Path, base_url: str, rate: float, size: i
 def grey_image(body: bytes, colour: str, size: int) -> np.ndarray | None:
     """Return the grey image that a JPEG of one colour shows, uint8 [H, W] of at most `size` pixels; None if it is not whole.
 
-    A JPEG that is grey itself is taken as it is. Yellow is the mean of red and green.
+    A grey JPEG is not converted. Yellow is the mean of red and green.
     """
     try:
         image = decode_jpeg(body)

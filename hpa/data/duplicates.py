@@ -6,9 +6,9 @@ Gaussians of sigma 0.75 and 1.5 on 48 pixels, has a normalised cross-correlation
 to 3 of these pixels. Neither number changes with brightness or contrast.
 
 Both thresholds were measured on the 10,876 HEp-2 cells of the I3A training and validation sets and on 245 real and drawn
-fields of view (docs/pages/results.md has the figures): pairs of two classes, which cannot be copies, have a fine similarity
-of at most 0.79, and the number of pairs has a dip from 0.80 to 0.85. JPEG of quality 75, a resize to 50 %, a brightness of
-30 % and a crop of 1 % keep 0.87 or more. Mirrored or turned copies are not looked for: it would take eight times as long.
+fields of view (docs/pages/results.md has the figures). Pairs of two classes cannot be copies; their fine similarity is at
+most 0.79. Few pairs of any kind have one from 0.80 to 0.85. JPEG of quality 75, a resize to 50 %, a brightness of 30 % and a
+crop of 1 % keep 0.87 or more. Mirrored and turned copies are not found: the search would take eight times as long.
 """
 
 import functools
@@ -29,7 +29,7 @@ from hpa.data.images import read_image, resized
 from hpa.data.intensity import measure
 from hpa.data.layout import EXTERNAL, external_sets, find_files, find_folders
 from hpa.data.parallel import map_in_threads
-from hpa.data.tables import SampleTable, read_ids, read_samples, table_next_to
+from hpa.data.tables import SampleTable, read_ids, read_labelled, table_next_to
 from hpa.errors import BadInput, refuse, shown
 from hpa.tasks import Task
 
@@ -41,16 +41,8 @@ LARGEST_SHIFT = 3  # in fine pixels
 FLAT = 0.05  # grey levels; a channel whose detail deviates less shows nothing to compare
 CLASHES_SHOWN = 10
 CLASH_LETTERS = 1000  # of a group of thousands
-LARGE_GROUP = 30  # pictures; in a larger group not every two are compared, which would take for ever if all look alike
+LARGE_GROUP = 30  # pictures; of a larger group only some pairs are compared: all would take hours if all images look alike
 BLOCK = 2048  # images that are compared with as many others at a time; bounds the memory
-
-
-@dataclass(frozen=True)
-class Fingerprints:
-    """What images are compared by; the images themselves need not stay in memory."""
-
-    digests: np.ndarray  # bytes [n]: BLAKE2b of the shape and all pixels
-    thumbnails: np.ndarray  # uint8 [n, SIDE, SIDE, C]
 
 
 @dataclass(frozen=True)
@@ -58,11 +50,11 @@ class Copies:
     """Which images are copies of which.
 
     Attributes:
-        group: int64 array [n], the same for all copies of an image, and copies of these, and numbered from 0; an image
-            without copies is a group of its own.
-        picture: int64 array [n], the same for images with the same pixels and numbered from 0.
-        near: int64 array [pairs, 2] of pictures that are near-exact copies of each other: all such pairs, but in groups of
-            more than `LARGE_GROUP` pictures only as many as hold the group together, or some more.
+        group: int64 array [n], numbers from 0: the same for all copies of an image, and for copies of these. An image
+            without copies is alone in its group.
+        picture: int64 array [n], numbers from 0: the same for images with the same pixels.
+        near: int64 array [pairs, 2] of pictures that are near-exact copies of each other. All such pairs are there, except
+            in groups of more than `LARGE_GROUP` pictures, where they only connect the group.
     """
 
     group: np.ndarray
@@ -71,7 +63,7 @@ class Copies:
 
 
 def read_sets(data: Path, task: Task) -> dict[str, SampleTable]:
-    """Read the samples of the sets that are there; raise BadInput if there is none, or a table is faulty.
+    """Read the samples of all sets in a data folder; raise BadInput if there is none, or a table is faulty.
 
     The test set may lack labels. An external set without labels, as a killed download leaves it, is ignored.
     """
@@ -81,7 +73,7 @@ def read_sets(data: Path, task: Task) -> dict[str, SampleTable]:
         labelled = table_next_to(folder).exists() or (task.kind.exclusive and folder.is_dir() and bool(find_folders(folder)))
         if folder.is_dir() and (labelled or name not in external):
             read = labelled or name != "test"
-            sets[name] = read_samples(data, name, task) if read else SampleTable(read_ids(data, task))
+            sets[name] = read_labelled(data / name, task) if read else SampleTable(read_ids(data, task))
     if not sets:
         raise BadInput(f"{data}: no train/, {EXTERNAL}/, validation/ or test/ in it; name the folder that holds them")
     return sets
@@ -97,7 +89,7 @@ def copies_table(data: Path, sets: dict[str, SampleTable], task: Task) -> tuple[
     """
     files = [sample for name, table in sets.items() for sample in find_files(data / name, table.ids, task, whole=True)]
     labels = [[""] * len(each) if each.targets is None else name_labels(each.targets, task) for each in sets.values()]
-    copies = find_copies(read_fingerprints(files))
+    copies = find_copies(*read_fingerprints(files))
     set_of_row = np.repeat(np.arange(len(sets)), [len(table) for table in sets.values()])
     frame = pd.DataFrame(
         {
@@ -120,8 +112,7 @@ def count_pairs(copies: Copies, sets: Sequence[str], set_of_row: np.ndarray) -> 
 
     Returns:
         A frame with the columns `kind`, "exact" for the same pixels, else "near"; `sets`, such as "within train" or "train +
-        validation"; and `pairs` of images: a picture that is there twice and is like a third makes one exact and two near.
-        In large groups (see `Copies`) there may be more near pairs than are counted.
+        validation"; and `pairs` of images. In large groups (see `Copies`) not all near pairs are counted.
     """
     images = np.zeros((copies.picture.max() + 1, len(sets)), np.int64)  # of each picture in each set
     np.add.at(images, (copies.picture, set_of_row), 1)
@@ -139,7 +130,7 @@ def count_pairs(copies: Copies, sets: Sequence[str], set_of_row: np.ndarray) -> 
 
 
 def label_clashes(copies: pd.DataFrame) -> dict[int, str]:
-    """Say for every group of `copies_table` whose labels differ which sample has which; unknown labels clash with none."""
+    """Say which sample has which label, for every group of `copies_table` whose known labels differ."""
     labelled = copies[copies["label"] != ""]
     clashing = labelled[labelled.groupby("group")["label"].transform("nunique") > 1].groupby("group")
     return {group: ", ".join(f"{row.set} {row.Id} {row.label}" for row in rows.itertuples()) for group, rows in clashing}
@@ -150,10 +141,10 @@ def name_labels(targets: np.ndarray, task: Task) -> list[str]:
     return [" + ".join(task.classes[number] for number in np.flatnonzero(row)) for row in targets]
 
 
-def read_fingerprints(files: Sequence[Sequence[Path]]) -> Fingerprints:
-    """Decode every sample, its channels' files, once, on all cores, and keep 2.3 kB a channel of it.
+def read_fingerprints(files: Sequence[Sequence[Path]]) -> tuple[np.ndarray, np.ndarray]:
+    """Decode every sample's channel files once, on all cores; raise BadInput naming all that cannot be read.
 
-    Raises BadInput naming all that cannot be read.
+    Returns the digests, bytes [n], and the thumbnails, uint8 [n, SIDE, SIDE, C]: 2.3 kB a channel.
     """
     ranges = measure("images", files)
     thumbnails = np.empty((len(files), SIDE, SIDE, len(files[0])), np.uint8)
@@ -166,11 +157,11 @@ def read_fingerprints(files: Sequence[Sequence[Path]]) -> Fingerprints:
     faults: list[str] = []
     digests = list(map_in_threads(read, range(len(files)), "reading", faults, name=lambda row: f"{files[row][0].parent}: "))
     refuse("images", sorted(faults))
-    return Fingerprints(np.array(digests), thumbnails)
+    return np.array(digests), thumbnails
 
 
 def digest(image: np.ndarray) -> bytes:
-    """Return 32 hexadecimal digits that are the same only for the same pixels in the same shape."""
+    """Return 32 hexadecimal digits, the BLAKE2b hash of an image's shape and pixels."""
     code = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
     code.update(np.ascontiguousarray(image).data)
     return code.hexdigest().encode()  # no NUL at its end, which NumPy would drop
@@ -181,19 +172,19 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
     return np.dstack([resized(channel, SIDE) for channel in cv2.split(image)])
 
 
-def find_copies(fingerprints: Fingerprints) -> Copies:
+def find_copies(digests: np.ndarray, thumbnails: np.ndarray) -> Copies:
     """Find the groups of copies; a copy of a copy is in the same group. An image of one even tone has exact copies only."""
-    _, first, picture = np.unique(fingerprints.digests, return_index=True, return_inverse=True)
-    near = near_pairs(fingerprints.thumbnails[first])
+    _, first, picture = np.unique(digests, return_index=True, return_inverse=True)
+    near = near_pairs(thumbnails[first])
     graph = coo_array((np.ones(len(near), bool), near.T), (len(first), len(first)))
     group = connected_components(graph, directed=False)[1][picture]
     return Copies(pd.factorize(group)[0], picture, near)
 
 
 def near_pairs(thumbnails: np.ndarray) -> np.ndarray:
-    """Compare all images with each other, except those that are in one group of more than `LARGE_GROUP` already.
+    """Return the near-exact copies among thumbnails, int64 [pairs, 2], the lower row first.
 
-    Returns int64 [pairs, 2], rows of the thumbnails with the lower one first.
+    Two images that are in one group of more than `LARGE_GROUP` already are not compared.
     """
     rows = len(thumbnails)
     coarse = np.array([_coarse(image) for image in thumbnails])

@@ -1,7 +1,7 @@
-"""Labelled images from elsewhere that a network learns from in addition to the training set; they are never validated with.
+"""Labelled images from elsewhere: a network learns from them in addition to the training set, but is not validated on them.
 
-They lie in the folder `external/` of the data, in the same layout as `train/`, with `external.csv` next to it; further ones
-in folders `external-<any name>/`, each with its own table.
+They lie in the folders `external/` and `external-<any name>/` of the data, in the same layout as `train/`, each with its own
+table next to it.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ import pandas as pd
 
 from hpa.data.duplicates import name_labels
 from hpa.data.layout import external_sets, say_once
-from hpa.data.tables import SampleTable, concatenate, has_test_set, read_ids, read_samples
+from hpa.data.tables import SampleTable, concatenate, has_test_set, read_ids, read_labelled
 from hpa.errors import BadInput, first_of, refuse, shown
 from hpa.tasks import Task
 
@@ -21,9 +21,9 @@ def read_external(data: Path, task: Task) -> dict[str, SampleTable]:
     """Read the labels of the external images, as `read_labelled` does, under the name of each folder.
 
     Raises:
-        BadInput: for a faulty table, and naming every id that is also in the test set, which is never to be learned from.
+        BadInput: for a faulty table, and naming every id that is also in the test set, which no network may learn from.
     """
-    sets = {name: read_samples(data, name, task) for name in external_sets(data)}
+    sets = {name: read_labelled(data / name, task) for name in external_sets(data)}
     if has_test_set(data):
         tested = read_ids(data, task)
         fix = "rename it, or delete it if it is the same image: learning would see it"
@@ -34,10 +34,9 @@ def read_external(data: Path, task: Task) -> dict[str, SampleTable]:
 
 
 def warn_of_tested(data: Path, ids: Mapping[str, np.ndarray], task: Task) -> None:
-    """Log a warning, once a process, if ids of some sets are in the test set too: how many, and the first of them.
+    """Log a warning, once a process, if `ids` of some sets, by the sets' names, are in the test set too.
 
-    They are most likely the same images, which makes a score on the test set too good. `ids` has those of each set under its
-    name. A test set that is absent or faulty is ignored here; its reader raises.
+    A test set that is absent or faulty is ignored here; its reader raises.
     """
     try:
         tested = read_ids(data, task) if has_test_set(data) else np.array([])

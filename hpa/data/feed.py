@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 
 from hpa.backend import backend
-from hpa.data.augment import aligned, augment, by_fours
-from hpa.data.mixing import mix
+from hpa.data.augment import augment, by_fours
+from hpa.data.mixing import aligned, mix
 from hpa.data.sampling import epoch_items
-from hpa.data.store import Joined
+from hpa.data.store import Images
 from hpa.files import cores
 
 Batches = Iterable[tuple[Any, ...]]  # of arrays, or of TensorFlow's tensors
@@ -51,7 +51,7 @@ class Feed:
         small_epochs: so many epochs, from epoch 0 on, have images that are `smaller`.
     """
 
-    images: np.ndarray | Joined
+    images: Images
     targets: np.ndarray
     rows: np.ndarray
     augmentation: str
@@ -105,7 +105,7 @@ def training_batches(feed: Feed, batch_size: int, epochs: range) -> Batches:
     return prefetched(items, feed.load, parts[: 2 if feed.weights is None else 3])
 
 
-def evaluation_batches(images: np.ndarray | Joined, rows: np.ndarray, batch_size: int) -> Batches:
+def evaluation_batches(images: Images, rows: np.ndarray, batch_size: int) -> Batches:
     """Return the rows' images in their order and untouched, each batch a tuple of one uint8 array [B, S, S, C]."""
     rows = np.asarray(rows, np.int64)
     items = [(0, rows[start : start + batch_size]) for start in range(0, len(rows), batch_size)]

@@ -1,7 +1,7 @@
 """The files of one sample become one uint8 image, and pictures become files.
 
-8-bit files are taken as they are. 16-bit ones are scaled by the intensity range of the data set: a lowest and a highest
-number for each channel, or None for a channel of 8-bit files (see `hpa.data.intensity`).
+8-bit files are not scaled. 16-bit ones are scaled by the intensity range of the data set: a lowest and a highest number for
+each channel, or None for a channel of 8-bit files (see `hpa.data.intensity`).
 """
 
 import functools

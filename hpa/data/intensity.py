@@ -1,7 +1,7 @@
 """The intensity range of a data set: which numbers of its 16-bit files are black and white, for each channel.
 
-Cameras of 12 bits fill a sixteenth of what a 16-bit file can hold, so the range is measured over the training set, once,
-and used for all that a run trained with it ever sees. 8-bit files are never scaled.
+Cameras of 12 bits fill a sixteenth of what a 16-bit file can hold. So the range is measured once over the training set, and
+scales all images that a run sees. 8-bit files are never scaled.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ def range_of_training_set(data: Path, ids: np.ndarray, task: Task, runs: Path) -
 
 
 def stated_range(intervals: Sequence[Interval | None], task: Task) -> Ranges:
-    """Return the intensity range that a setting states, of one interval for all channels or one for each, else BadInput."""
+    """Return the range of each channel from a setting of one interval for all or one for each; BadInput for other counts."""
     channels = len(task.channels)
     if len(intervals) not in (1, channels):
         fault = f"{len(intervals)} intervals for {channels} channels; give one for all, or for each"

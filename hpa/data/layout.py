@@ -65,7 +65,7 @@ def _files_in(folder: Path, extensions: Sequence[str]) -> list[Path]:
 
 
 def describe_unread(folder: Path, task: Task) -> str:
-    """Say why the files of a folder without samples are none, and how to fix it; "" if there are none that look like any."""
+    """Say why the images in a folder are not samples, and how to fix it; "" if nothing in it looks like an image."""
     images = list_images(folder)
     if images:
         ends = " or ".join(f"{suffix}.png" for suffix in task.suffixes)

@@ -3,14 +3,13 @@
 import numpy as np
 from numpy.random import Generator
 
-from hpa.data.augment import aligned
 from hpa.registry import MIXINGS
 
 Batch = tuple[np.ndarray, np.ndarray]
 
 
 def none(images: np.ndarray, targets: np.ndarray, generator: Generator) -> Batch:
-    """Return a batch as it is."""
+    """Return the batch."""
     return images, targets
 
 
@@ -80,10 +79,18 @@ def mosaic(images: np.ndarray, targets: np.ndarray, generator: Generator) -> Bat
 
 
 def mix(images: np.ndarray, targets: np.ndarray, mixing: str, generator: Generator) -> Batch:
-    """Mix a batch by a name in `MIXINGS`, or with probability one half hand it back as it is."""
+    """Mix a batch by a name in `MIXINGS`, or with probability one half return it unchanged."""
     return MIXINGS[mixing](images, targets, generator) if generator.random() < 0.5 else (images, targets)
 
 
 def _weighted(targets: np.ndarray, sources: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """Return the sum of the targets of each image's sources, integers [k, B], by their shares [k, B], as float32."""
     return (shares[..., np.newaxis] * targets[sources]).sum(axis=0).astype(np.float32)
+
+
+def aligned(shape: tuple[int, ...]) -> np.ndarray:
+    """Return an empty uint8 array at an address that TensorFlow takes without a copy, a multiple of 64."""
+    size = int(np.prod(shape))
+    room = np.empty(size + 63, np.uint8)
+    start = -room.ctypes.data % 64
+    return room[start : start + size].reshape(shape)

@@ -11,7 +11,7 @@ from hpa.data.images import read_image
 from hpa.data.intensity import Ranges, measure
 from hpa.data.layout import find_files
 from hpa.data.pictures import for_people, write_sheet
-from hpa.data.tables import read_samples
+from hpa.data.tables import read_labelled
 from hpa.registry import AUGMENTATIONS, MIXINGS
 from hpa.resources import require_picture
 from hpa.tasks import Task
@@ -32,7 +32,7 @@ def write_overview_of(path: Path, data: Path, task: Task, size: int, seed: int) 
     """
     of_picture, of_channel = OVERVIEW_BYTES
     require_picture(size, of_picture + of_channel * len(task.channels), "a picture of images")
-    table = read_samples(data, "train", task)
+    table = read_labelled(data / "train", task)
     rows = np.unique(np.linspace(0, len(table) - 1, VARIATIONS).astype(int))
     files = find_files(data / "train", table.ids[rows], task)
     ranges = measure(data / "train", files)
@@ -48,8 +48,8 @@ def write_overview_of(path: Path, data: Path, task: Task, size: int, seed: int) 
 def write_overview(path: Path, images: np.ndarray, targets: np.ndarray, seed: int) -> None:
     """Write a picture with a row for every policy that the images' channels allow, and one for every mixing.
 
-    A row has its name, the first image as it is, and eight variations of it; a mixing takes what it adds from the others.
-    Images are uint8 [n, S, S, C], shown as `for_people` says, and targets float32 [n, classes].
+    A row has its name, the first image, and eight variations of it; a mixing adds parts of the others. Images are uint8
+    [n, S, S, C], shown as `for_people` says, and targets float32 [n, classes].
     """
     items = np.arange(VARIATIONS)
 
@@ -77,7 +77,7 @@ def write_picture_of(path: Path, data: Path, task: Task, size: int, ranges: Rang
     """
     of_picture, of_channel = PICTURE_BYTES
     require_picture(size, of_picture + of_channel * len(task.channels), "a picture of images")
-    ids = read_samples(data, "train", task).ids[:1]
+    ids = read_labelled(data / "train", task).ids[:1]
     [files] = find_files(data / "train", ids, task)
     write_picture(path, read_image(files, size, ranges or measure(data / "train", [files])), policy, seed)
     return f"{path}: sample {ids[0]} and sixteen augmentations of it"

@@ -1,7 +1,7 @@
-"""The rows that a run learns from, and those that it is validated with.
+"""The train/validation partition: which rows a run learns from, and which validate it.
 
-If the data has a `validation` set, a run learns from all of `train` and is validated with that. Otherwise, or if folds are
-asked for, one fold of `train` is held out. A run only ever learns from external sets.
+If the data has a `validation` set, a run learns from all of `train` and is validated on that set. Otherwise, or if folds are
+asked for, one fold of `train` is held out. External rows are never validation rows.
 """
 
 import hashlib
@@ -15,9 +15,9 @@ from hpa.data.groups import copies_of_test, read_groups
 from hpa.data.intensity import Ranges
 from hpa.data.layout import EXTERNAL
 from hpa.data.splits import read_split, split_text, write_split
-from hpa.data.store import Joined, pack_all
+from hpa.data.store import ConcatenatedImages, Images, pack_all
 from hpa.data.stratify import stratified_folds
-from hpa.data.tables import SampleTable, read_samples
+from hpa.data.tables import SampleTable, read_labelled
 from hpa.errors import BadInput, refuse
 from hpa.settings import Settings
 from hpa.tasks import Task
@@ -42,24 +42,24 @@ class Partition:
 
 
 def has_validation_set(data: Path) -> bool:
-    """Tell whether the data has a validation set of its own."""
+    """Tell whether the data has a validation set."""
     return (data / "validation").is_dir()
 
 
 def make_partition(settings: Settings, task: Task, data: Path, split: Path | None = None) -> Partition:
     """Return the training and the validation rows of a run.
 
-    Rows of a group (`settings.groups`) stay together: those of `train` in one fold, and a row whose group has a validation
-    row is not learned from. Nor are external rows that have a copy in the test set by these groups. Instead of a new
-    partition the rows of a `split` are taken, a split.csv that `write_partition` wrote for this fold.
+    Rows of a group (`settings.groups`) stay together: those of `train` are in one fold, and a row whose group has a
+    validation row is left out of the training. So are external rows that have a copy in the test set by these groups. With
+    a `split`, a split.csv that `write_partition` wrote for this fold, the partition is read from it.
 
     Raises:
         BadInput: if a table, the groups or the split is faulty, an id is in two sets, or no row is left to learn from or to
             validate with.
     """
-    sets = {"train": read_samples(data, "train", task)}
+    sets = {"train": read_labelled(data / "train", task)}
     if settings.folds is None:
-        sets["validation"] = read_samples(data, "validation", task)
+        sets["validation"] = read_labelled(data / "validation", task)
     warn_of_tested(data, {name: own.ids for name, own in sets.items()}, task)
     if settings.external_weight:
         sets |= read_external(data, task)
@@ -96,10 +96,10 @@ def _require_rows(source: Path, training: np.ndarray, validation: np.ndarray, fi
         refuse(source, [] if len(rows) else [f"no row to {purpose}; {fix}"])
 
 
-def pack_sets(partition: Partition, data: Path, runs: Path, task: Task, size: int, ranges: Ranges | None) -> Joined:
-    """Return the images of all rows, uint8 [n, size, size, channels], packed set by set; see `pack`."""
+def pack_sets(partition: Partition, data: Path, runs: Path, task: Task, size: int, ranges: Ranges | None) -> Images:
+    """Pack the sets and return the images of all rows, uint8 [n, size, size, channels]; see `pack`."""
     sets = {name: table.ids for name, table in partition.sets.items()}
-    return Joined([store.images for store in pack_all(sets, data, runs, task, size, ranges)])
+    return ConcatenatedImages([store.images for store in pack_all(sets, data, runs, task, size, ranges)])
 
 
 def split_digest(settings: Settings, partition: Partition) -> str:

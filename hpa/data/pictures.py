@@ -16,8 +16,8 @@ LEAST_SPAN = 4  # levels between them
 def for_people(images: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Return RGB pictures, uint8 [..., H, W, 3], of images uint8 [..., H, W, C] with the contrast of each channel stretched.
 
-    Black and white are the darkest and the brightest pixel of the channel in the `reference`, uint8 [H, W, C], but for a few
-    in a thousand. A channel that spans only a handful of levels there is even or noise, and stays as it is.
+    Black and white are percentiles of the channel in the `reference`, uint8 [H, W, C]. A channel that spans only a few
+    levels there is even or noise, and is not stretched.
     """
     low, high = np.percentile(reference, PERCENTILES, axis=(0, 1))
     low, high = np.where(high - low < LEAST_SPAN, [[0], [255]], [low, high])

@@ -1,4 +1,4 @@
-"""Imbalanced classes: how often a row comes in an epoch, and the weights of its classes."""
+"""Imbalanced classes: oversampling of rows, and weights of classes."""
 
 import numpy as np
 from numpy.random import Generator

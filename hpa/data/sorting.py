@@ -1,4 +1,4 @@
-"""Sort a flat folder of images into class folders: what a table says becomes the place where a file lies."""
+"""Sort a flat folder of images into class folders by a table."""
 
 import filecmp
 import os
@@ -16,12 +16,12 @@ from hpa.tasks import Task
 def sort_images(images: Path, table: Path, out: Path, task: Task, link: bool = False) -> tuple[dict[str, int], int]:
     """Copy the images of a folder to `<out>/<class>/`, under their own names, all files of a sample together.
 
-    Nothing is ever removed or overwritten. Files that are there already and equal are left, so that an interrupted sort
-    goes on where it stopped and several sets can be sorted into one folder. Every file is written whole or not at all.
+    Nothing is removed or overwritten. Equal files that are there already are left, so an interrupted sort goes on where it
+    stopped, and several sets can be sorted into one folder. Every file is written whole or not at all.
 
     The table is a CSV as `read_training_table` takes it; ids may have other leading zeros than the files. Only classes with
-    a sample get a folder. A `link` is a hard link instead of a copy, and a symbolic one where the file system does not allow
-    that. Returns how many samples each class has, in the order of the task, and how many files were written.
+    a sample get a folder. With `link` files are hard links, or symbolic ones where the file system does not allow these.
+    Returns how many samples each class has, in the order of the task, and how many files were written.
 
     Raises:
         BadInput: before anything is written, for a multi-label task, a faulty table, a row without an image, an

@@ -14,7 +14,7 @@ from hpa.files import written_whole
 
 
 def make_folds(table: SampleTable, folds: int, seed: int, groups: str | None) -> np.ndarray:
-    """Share a table out over folds, int64 [n]; whole groups (see `read_groups`) if there are any, else single rows."""
+    """Distribute the rows of a table over folds, int64 [n]; groups (see `read_groups`) stay together."""
     return stratified_folds(table.known_targets, folds, seed, read_groups(groups, table.ids))
 
 

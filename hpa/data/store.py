@@ -1,4 +1,4 @@
-"""Packed images: decoded, stacked and resized once, then memory-mapped by everything that learns or predicts.
+"""Packed images: decoded, stacked and resized once, then memory-mapped for training and prediction.
 
 A store is a folder with `images.npy` (uint8 [n, S, S, C]), `stamps.npy` (uint64 [n], a hash of the files that a row was made
 from; 0 if it is still to be packed), `facts.npy` (int32 [n, 2 + C], height, width and brightest numbers of these files) and
@@ -42,7 +42,7 @@ class ImageStore:
     images: np.ndarray  # uint8 [n, S, S, C], memory-mapped and read-only
 
 
-class Joined:
+class ConcatenatedImages:
     """Packed images of several stores, uint8 [n, S, S, C], read by row as if they were one array.
 
     np.concatenate would copy the memory maps, all the images of a data set, into the memory.
@@ -69,10 +69,13 @@ class Joined:
         return images
 
 
+Images = np.ndarray | ConcatenatedImages  # uint8 [n, S, S, C]
+
+
 def store_folder(runs: Path, source: Path, task: Task, size: int, ranges: Ranges | None = None) -> Path:
     """Return the folder `<runs>/stores/<set>-<size>-<8 digits>` for the images of a source folder.
 
-    The digits tell apart what has images of its own: tasks, data folders and intensity ranges.
+    The digits differ between tasks, data folders and intensity ranges.
     """
     made_of = (task.name, task.channels, task.suffixes, str(source.resolve()), ranges)
     digits = hashlib.blake2b(repr(made_of).encode(errors="surrogateescape"), digest_size=4).hexdigest()
@@ -101,9 +104,8 @@ def require_room(stores: Mapping[Path, int], size: int, channels: int) -> None:
 def pack(folder: Path, source: Path, ids: np.ndarray, task: Task, size: int, ranges: Ranges | None = None) -> ImageStore:
     """Return the store at `folder`, packing what is missing from it first.
 
-    A store that was made from the same files with the same settings is opened as it is. Any other one is packed anew,
-    on all cores; an interrupted or failed packing goes on where it stopped. Memory does not grow with the number of
-    images. `remark` logs its warnings.
+    A store that was made from the same files with the same settings is only opened. Any other one is packed anew, on all
+    cores; an interrupted or failed packing goes on where it stopped. Memory does not grow with the number of images.
 
     The `source` is the folder of the images, or of their class folders; rows are in the order of the ids, and `size` is the
     side of the packed images in pixels. `ranges` has the intensity range of 16-bit files for each channel, or None for 8

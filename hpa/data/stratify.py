@@ -1,10 +1,10 @@
-"""Folds of a multi-label table: every class, every label set and the rows themselves shared out evenly.
+"""Stratified folds of a multi-label table: every class, every label set and the rows themselves are distributed evenly.
 
-Rows with the same labels are interchangeable, so what is shared out are label sets (the label-set view of Sechidis,
-Tsoumakas and Vlahavas, "On the Stratification of Multi-Label Data", ECML PKDD 2011). Each fold gets its whole part of
-every label set; only what division leaves over is free. Those rows are dealt at random and then moved between folds, one
-or two label sets at a time, while that lowers the squared deviation of the class counts from their ideal share. Groups of
-rows are shared out in the same way: those with the same number of rows of every class are interchangeable.
+Rows with the same labels are interchangeable, so label sets are distributed (Sechidis, Tsoumakas and Vlahavas, "On the
+Stratification of Multi-Label Data", ECML PKDD 2011). Each fold gets the whole part of its share of every label set. The
+remaining rows are dealt at random. Then they are moved between folds, one or two label sets at a time, while that lowers
+the squared deviation of the class counts from their ideal share. Groups of rows are distributed in the same way: those with
+the same number of rows of every class are interchangeable.
 
 Measured with five folds (docs/pages/results.md): of the competition's 31,072 rows each class is within 0.8 rows of its ideal
 share and fold sizes differ by one; iterative-stratification has folds up to 49 rows uneven. Of 74,606 rows in whole
@@ -26,15 +26,14 @@ TOLERANCE = 1e-6  # a smaller gain may be one of rounding, and could be made aga
 
 
 def stratified_folds(targets: np.ndarray, folds: int, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
-    """Share the rows of a table out over `folds` folds; holding one fold out gives a train/validation split.
+    """Distribute the rows of a table over `folds` folds; holding one fold out gives a train/validation split.
 
-    Guaranteed without groups: a label set with m rows has m / folds of them in each fold, rounded down or up; so has each
-    class where no row has two. Fold sizes are rounded shares too, and a class with a single row is never in fold 0: holding
-    out fold 0 trains on it. (The latter wins where such rows are too many for both; no fold is ever empty.)
-    Sought, and reached on tables of real size: each class has its rounded share in each fold too.
+    Without groups it is guaranteed that each fold has the rounded share of every label set and of all rows, and of every
+    class if no row has two. A class with a single row is never in fold 0, so a run on fold 0 learns it. (If such rows are
+    too many for both, fold 0 is smaller, but never empty.) On tables of real size each class has its rounded share, too.
 
-    With groups, what is shared out evenly are those with the same number of rows of every class; fold sizes count like one
-    more class. What is sought is a small chi-square, so that a rare class is in every fold if it has groups enough.
+    With groups, those with the same number of rows of every class are distributed evenly; fold sizes count like one more
+    class. The search minimises chi-square, so that a rare class is in every fold if it has groups enough.
 
     Targets are uint8 [n, classes] of 0 and 1, and `groups` integers [n], the group of every row, all of whose rows go to one
     fold; None for single rows. The same table and seed give the same folds. Returns int64 [n], the fold of every row.

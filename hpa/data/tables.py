@@ -73,9 +73,8 @@ def table_next_to(folder: Path) -> Path:
 def read_labelled(folder: Path, task: Task, table: Path | None = None) -> SampleTable:
     """Read the labels of the images in a folder.
 
-    They are in `table`; if none is given, in the names of the class folders if a sample has one label and a folder in
-    `folder` is named after a class, or there is any and no `<folder>.csv` next to it; else in that table. Class folders
-    are read in the order of their ids.
+    Without a `table` they are the names of class folders, or in `<folder>.csv` next to the folder. Class folders count for
+    single-label tasks only, if a folder is named after a class or there is no CSV. Their samples are sorted by id.
 
     Raises:
         BadInput: if there is no table; for a faulty one (see `read_training_table`), a folder that is not named after a
@@ -86,7 +85,8 @@ def read_labelled(folder: Path, task: Task, table: Path | None = None) -> Sample
     if own_table.exists() and not any(class_folder.name in task.classes for class_folder in class_folders):
         class_folders = []  # an `__MACOSX` or `old` next to flat images, say
     if not class_folders:
-        refuse(own_table, [] if table or own_table.exists() else [_describe_missing_table(folder, own_table, task)])
+        if not table and not own_table.exists():
+            raise BadInput(f"{own_table}: {_describe_missing_table(folder, own_table, task)}")
         return read_training_table(table or own_table, task)
     loose = [image.name for image in list_images(folder) if image.parent == folder]
     faults: list[str] = []
@@ -107,18 +107,12 @@ def read_labelled(folder: Path, task: Task, table: Path | None = None) -> Sample
     faults += [f"{name} lies next to the class folders; move it into one of them" for name in loose]
     refuse(folder, faults + _name_faults(class_of))
     ids = sorted(class_of)
-    targets = np.zeros((len(ids), len(task.classes)), np.uint8)
-    targets[np.arange(len(ids)), [task.classes.index(class_of[identifier]) for identifier in ids]] = 1
-    return SampleTable(np.array(ids, dtype=str), targets)
-
-
-def read_samples(data: Path, name: str, task: Task) -> SampleTable:
-    """Read the labelled set `<data>/<name>`, as `read_labelled` does."""
-    return read_labelled(data / name, task)
+    numbers = [task.classes.index(class_of[identifier]) for identifier in ids]
+    return SampleTable(np.array(ids, dtype=str), np.eye(len(task.classes), dtype=np.uint8)[numbers])
 
 
 def has_test_set(data: Path) -> bool:
-    """Tell whether the data has a test set, or should have one, as data without a training set should."""
+    """Tell whether there is a test set; also true without a training set, so that the test set is reported as missing."""
     return any((data / name).exists() for name in ("sample_submission.csv", "test")) or not (data / "train").exists()
 
 
@@ -176,11 +170,7 @@ def read_training_table(path: Path, task: Task) -> SampleTable:
 
 
 def read_sample_submission(path: Path) -> SampleTable:
-    """Read the ids of a CSV with the columns `Id` and `Predicted`; what is predicted there does not matter.
-
-    Raises:
-        BadInput: naming every faulty row.
-    """
+    """Read the ids of a CSV with the columns `Id` and `Predicted`, but not its predictions; BadInput names faulty rows."""
     frame = read_columns(path, ["Id", "Predicted"])
     refuse(path, [f"line {row + 2}: {fault}" for row, fault in _id_faults(frame["Id"])])
     return SampleTable(frame["Id"].to_numpy(dtype=str))
@@ -191,12 +181,12 @@ def read_columns(
 ) -> pd.DataFrame:
     """Read the named columns of a CSV as text, or the first of the `alternatives` that is there instead of them.
 
-    A byte order mark and CRLF line ends are accepted. The file's name does not matter, only what is in it. A table that is
-    `exact`, a file for other programs, has these columns alone, in this order and without a byte order mark.
+    A byte order mark, CRLF line ends and any file name are accepted. An `exact` table, which other programs will read, has
+    these columns alone, in this order and without a byte order mark.
 
     Raises:
-        BadInput: if the file is absent, no plain file, compressed, not a UTF-8 CSV, lacks a column, has one twice or those
-            of two alternatives, or has no rows unless it may be empty; and naming every row with a control character.
+        BadInput: if the file is absent, no plain file, compressed or not a UTF-8 CSV; if it lacks a column, has one twice or
+            has those of two alternatives; if it has no rows and may not be empty; and naming rows with control characters.
     """
     content = _read_bytes(path)
     try:
@@ -235,7 +225,7 @@ def read_columns(
 
 
 def _read_bytes(path: Path) -> bytes:
-    """Return what is in a table, unless it is certain to be none."""
+    """Return the content of a file that may be a CSV table."""
     require_plain(path)
     try:
         content = Path(path).read_bytes()
@@ -260,10 +250,7 @@ def _parse(content: bytes, **options: object) -> pd.DataFrame:
 
 
 def id_differences(found: np.ndarray, expected: np.ndarray, source: object) -> list[str]:
-    """Say how many ids are missing, surplus or repeated, and which are the first of them; nothing if none are.
-
-    The expected ids are distinct and those of `source`, for the message.
-    """
+    """Say how many ids are missing, surplus or repeated compared with the distinct ids of a `source`, with the first few."""
     if np.array_equal(found, expected):  # as almost always
         return []
     counts, wanted = Counter(found.tolist()), dict.fromkeys(expected.tolist())
@@ -276,7 +263,7 @@ def id_differences(found: np.ndarray, expected: np.ndarray, source: object) -> l
 
 
 def _name_faults(ids: Iterable[str]) -> list[str]:
-    """Say which ids that are names of files no table could hold."""
+    """Say which of some ids, from the names of files, cannot be in a table."""
     unsound = [shown(repr(each)) for each in ids if CONTROL.search(each)]
     return [f"the name of {each} holds a line break or control character; rename it" for each in unsound]
 
@@ -310,6 +297,6 @@ def _describe_missing_table(folder: Path, own_table: Path, task: Task) -> str:
 
 
 def repeated_faults(ids: pd.Series) -> list[str]:
-    """Say which ids, with rows from 0 as index, stand there twice."""
+    """Say which ids, indexed by row from 0, occur twice."""
     repeated = ids[ids.duplicated()]
     return [f"line {row + 2}: id {shown(each)} is here twice; keep one of them" for row, each in repeated.items()]

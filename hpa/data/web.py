@@ -1,4 +1,4 @@
-"""Ask web servers that may say and do anything: every answer is bounded in size and time.
+"""Requests to web servers that are not trusted: every answer is bounded in size and time.
 
 http.client is used directly. requests and urllib3 bound the wait for the next bytes, but neither all of an answer nor its
 headers, so a server that sends a byte now and then would hold them for ever.
@@ -23,7 +23,7 @@ GRACE, SLOWEST = 30, 1000  # seconds after which an answer has to come faster th
 
 
 def encoded_address(base_url: str) -> str:
-    """Return an address as it is sent: the host in ASCII (IDNA), the path percent-encoded and without a slash at its end.
+    """Return an address in the form that is sent: the host in ASCII (IDNA), the path percent-encoded, without a last slash.
 
     Raises:
         BadInput: if it is no http or https address, or holds a user name, a query or a fragment.
@@ -100,5 +100,5 @@ class _Handler(HTTPHandler, HTTPSHandler, FTPHandler):
 
 
 def opener() -> OpenerDirector:
-    """Return what opens http and https addresses, and no others: urllib would follow a redirection to `ftp:` too."""
+    """Return an opener of http and https addresses alone; urllib's own would follow a redirection to `ftp:` too."""
     return build_opener(_Handler)

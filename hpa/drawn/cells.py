@@ -1,8 +1,8 @@
 """The geometry of drawn cells, and the brushes to draw in them.
 
-A cell has coordinates of its own: `turn`, the direction seen from its nucleus (0 to 1 is once round), and `depth`, which is
--1 at the centre of the nucleus, 0 at the nuclear membrane and 1 at the plasma membrane. What is laid out in them wraps
-itself round the nucleus and stays inside the cell. Lengths are in units of `Field.unit`, the typical radius of a cell.
+Each cell has its own coordinates: `turn`, the direction from its nucleus (0 to 1 is once round), and `depth`, which is -1 at
+the centre of the nucleus, 0 at the nuclear membrane and 1 at the plasma membrane. Shapes in these coordinates bend round the
+nucleus and stay inside the cell. Lengths are in units of `Field.unit`, the typical radius of a cell.
 """
 
 from collections.abc import Sequence
@@ -74,10 +74,10 @@ def grow_field(
     dividing: bool = False,
     dented: bool = False,
 ) -> Field:
-    """Return a field, `size` pixels wide, of several cells that fill what they find free; nuclei never overlap.
+    """Return a field, `size` pixels wide, of several cells; neither they nor their nuclei overlap.
 
     If `crowded`, there are more cells, each touching another. Two can be `daughters` with a bridge between them. One can be
-    `dividing`: round, with a spindle and no nucleus. Nuclei can be `dented` on the side of the organizing center.
+    `dividing`: round, with a spindle and no nucleus. Nuclei can be `dented` towards the organizing center.
     """
     unit = size * generator.uniform(0.21, 0.27)
     centers, bridge = _centers(size, unit, crowded, daughters, generator)

@@ -62,9 +62,9 @@ class Drawn:
 def write_dataset(folder: Path, train: int, test: int, size: int = 512, seed: int = 0, single_cells: bool = False) -> None:
     """Write drawn cells to `folder` in the competition's layout, on all cores.
 
-    `train/` and `test/` hold `<id>_<channel>.png`, 8 bit grey; `train.csv` has the columns Id and Target,
-    `sample_submission.csv` Id and Predicted, and `test_key.csv`, which the competition keeps to itself, Id and Target. What
-    was asked for stands in `drawn.json`. A drawing that was broken off is completed; a finished one is left as it is.
+    `train/` and `test/` hold `<id>_<channel>.png`, 8 bit grey. `train.csv` has the columns Id and Target,
+    `sample_submission.csv` Id and Predicted, and `test_key.csv`, which the competition keeps secret, Id and Target.
+    `drawn.json` records the request. An interrupted drawing is completed; a finished one is not changed.
 
     `size` is that of the square pictures in pixels. A field's pixels depend on the seed, the split, the row and its classes.
     With `single_cells` each cell shows some of its field's classes only. `train_masks/` and `test_masks/` then hold label
@@ -83,7 +83,7 @@ def write_dataset(folder: Path, train: int, test: int, size: int = 512, seed: in
     def draw(split: str, row: int, target: str) -> list[np.ndarray]:
         generator = default_rng([seed, SPLITS.index(split), 1 + row])
         classes = [int(number) for number in target.split()]
-        found = draw_with_key(classes, size, generator, single_cells)
+        found = draw_field(classes, size, generator, single_cells)
         if single_cells:
             numbers = [number for number in range(1, len(found.targets)) if (found.cells == number).any()]
             targets = [" ".join(str(classes[each]) for each in np.flatnonzero(found.targets[number])) for number in numbers]
@@ -127,10 +127,9 @@ def sample_table(split: str, rows: int, seed: int) -> pd.DataFrame:
 def sample_targets(rows: int, generator: Generator) -> np.ndarray:
     """Draw the classes of some rows, as long-tailed as in the competition. Returns uint8 [rows, 28] of 0 and 1.
 
-    A row has as many classes as rows of the competition have; which ones is drawn without replacement with the real class
-    counts as weights. So that small data sets, too, have something to learn of every class, a class with fewer than
-    1 + rows // 60, at most 25, rows then takes the place of the commonest class in some rows. With fewer rows than classes
-    there is no such floor, and with as many rows as the competition it is too low to matter.
+    The number of classes of a row is distributed as in the competition. They are drawn without replacement with the real
+    class counts as weights. Small data sets, too, need rows of every class: a class with fewer than 1 + rows // 60 rows, at
+    most 25, then replaces the commonest class in some rows. With fewer rows than classes nothing is replaced.
     """
     weights = np.array(CLASS_COUNTS)
     lengths = generator.choice(np.arange(1, 6), rows, p=np.array(LABELS_PER_ROW) / sum(LABELS_PER_ROW))
@@ -209,12 +208,7 @@ def write_drawing(
                     table.to_csv(temporary, index=False)
 
 
-def draw_field(classes: Sequence[int], size: int, generator: Generator) -> np.ndarray:
-    """Draw one field of view whose protein shows `classes`. Returns uint8 [size, size, 4]: red, green, blue, yellow."""
-    return draw_with_key(classes, size, generator).image
-
-
-def draw_with_key(classes: Sequence[int], size: int, generator: Generator, single_cells: bool = False) -> Drawn:
+def draw_field(classes: Sequence[int], size: int, generator: Generator, single_cells: bool = False) -> Drawn:
     """Draw one field of view whose protein shows `classes`, all in each cell, or with `single_cells` some in each."""
     crowded, daughters, dividing, dented = (number in classes for number in (JUNCTIONS, BRIDGE, SPINDLE, AGGRESOME))
     field = grow_field(size, generator, crowded, daughters, dividing, dented)
@@ -244,7 +238,7 @@ def draw_with_key(classes: Sequence[int], size: int, generator: Generator, singl
 
 
 def _shares(classes: Sequence[int], cells: int, generator: Generator) -> np.ndarray:
-    """Deal out the classes of a field: float32 [classes, cells + 1], 1 where a cell shows a class; each has and is one's."""
+    """Choose the classes of each cell, float32 [classes, cells + 1] of 0 and 1: each cell has one, and each class a cell."""
     shown = generator.random((len(classes), cells + 1)) < 0.5
     shown[generator.integers(len(classes), size=cells + 1), np.arange(cells + 1)] = True
     shown[np.arange(len(classes)), generator.integers(1, cells + 1, len(classes))] = True
@@ -275,10 +269,10 @@ def _exposed(light: np.ndarray, generator: Generator) -> np.ndarray:
 
 
 def photons(expected: np.ndarray, generator: Generator) -> np.ndarray:
-    """Return how many photons arrive where so many are expected, float32 of the same shape.
+    """Return random numbers of photons around the expected ones, float32 of the same shape.
 
-    They are Poisson distributed. Here they are the square of a normal variable (Anscombe's transform inverted), which
-    has the Poisson mean and, up to 1/8, variance, looks the same and is drawn five times as fast.
+    They are squares of a normal variable (Anscombe's transform inverted): these have the mean and, up to 1/8, the variance
+    of a Poisson distribution, and are drawn five times as fast.
     """
     return np.square(np.sqrt(expected) + 0.5 * generator.standard_normal(expected.shape, np.float32)) - 0.25
 
@@ -291,7 +285,8 @@ def contact_sheet(path: Path, size: int = 256, seed: int = 0) -> None:
     check(size, seed, BYTES_A_PIXEL + 3 * 4 * len(HPA.classes))  # colours, in a few copies
 
     def picture(number: int) -> np.ndarray:
-        red, green, blue, _ = np.moveaxis(draw_field([number], size, default_rng([seed, number])), -1, 0).astype(np.float32)
+        image = draw_field([number], size, default_rng([seed, number])).image
+        red, green, blue, _ = np.moveaxis(image, -1, 0).astype(np.float32)
         return np.stack([0.6 * red, green + 0.15 * blue, 0.75 * blue], axis=-1).clip(0, 255).astype(np.uint8)
 
     tiles = (captioned(f"{number} {name}", picture(number)) for number, name in enumerate(HPA.classes))

@@ -1,8 +1,8 @@
 """Drawn single HEp-2 cells in class folders: data for everyone without the real cells, and for tests.
 
-The six classes differ in where a cell's light lies. As in the real data a specimen is of one class, and its cells have
-neighbouring ids and share sharpness, noise and stray light; pictures are stretched from black to white, and the cells are
-shared out over the sets one by one. The same seed gives the same pixels.
+The six classes differ in where the cell emits light. As in the real data, all cells of a specimen are of one class, have
+neighbouring ids and the same sharpness, noise and stray light. The contrast of each picture is stretched, and single cells,
+not specimens, are distributed over the sets. The same seed gives the same pixels.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ def write_cells(folder: Path, train: int, validation: int, test: int, size: int 
     `train/`, `validation/` and `test/` hold `<class>/<id>.png`, 8 bit grey; ids are numbers with leading zeros, distinct
     over the sets. `gt_training.csv` has the columns Image ID and Image class, for training and validation.
 
-    `size` is that of the square pictures in pixels. A drawing that was broken off is completed.
+    `size` is that of the square pictures in pixels. An interrupted drawing is completed.
 
     Raises:
         BadInput: if the folder holds anything but the same data set, finished or not, or a number is out of range.
@@ -73,7 +73,7 @@ def cell_table(cells: dict[str, int], seed: int) -> pd.DataFrame:
 
 
 def class_counts(cells: int) -> np.ndarray:
-    """Share out six or more cells as in the real data, by largest remainders, one or more to each class: int64 [6]."""
+    """Return how many of six or more cells each class has, int64 [6]: the real shares by largest remainders, at least 1."""
     shares = cells * np.array(CLASS_COUNTS) / sum(CLASS_COUNTS)
     counts = shares.astype(np.int64)
     counts[np.argsort(counts - shares)[: cells - counts.sum()]] += 1
@@ -85,7 +85,7 @@ def class_counts(cells: int) -> np.ndarray:
 def draw_specimen(number: int, count: int, size: int, generator: Generator) -> Iterator[np.ndarray]:
     """Draw `count` cells of one specimen of class `number`, uint8 [size, size] each."""
     coarseness, blur = generator.uniform(0, 1), generator.uniform(0.008, 0.028) * size
-    # Haze and fog are light of the nucleus and of the cytoplasm that is not the pattern's, in units of its brightest.
+    # Haze and fog are stray light of the nucleus and of the cytoplasm, relative to the brightest pixel of the pattern.
     photons_at_most, haze, fog = np.exp(generator.uniform(np.log([20, 0.04, 0.03]), np.log([600, 1.6, 0.6])))
     for _ in range(count):
         field = _grow_cells(size, generator)

@@ -1,7 +1,7 @@
-"""What each of the 28 classes looks like in a drawn cell.
+"""The patterns of the 28 classes in drawn cells.
 
-What lies where follows "A subcellular map of the human proteome" (Thul et al., Science 356, eaal3321, 2017).
-A pattern is a function of a field and a generator and returns light, float32 [size, size], in a scale of its own.
+They follow "A subcellular map of the human proteome" (Thul et al., Science 356, eaal3321, 2017). A pattern is a function of
+a field and a generator. It returns light, float32 [size, size]; scales differ between patterns.
 """
 
 from collections.abc import Callable
@@ -251,7 +251,7 @@ PATTERNS: tuple[Callable[[Field, Generator], np.ndarray], ...] = (  # the index 
 def _scattered(
     cell: Cell, generator: Generator, count: int | np.integer, inner: float, outer: float, spread: float = 0
 ) -> np.ndarray:
-    """Return points [count, 2] evenly strewn between two depths: all around, or `spread` turns about the pole."""
+    """Return random points [count, 2] between two depths: all around, or within about `spread` turns of the pole."""
     turn = cell.pole + generator.normal(0, spread, count) if spread else generator.uniform(0, 1, count)
     return cell.at(turn, np.sqrt(generator.uniform((inner + 1) ** 2, (outer + 1) ** 2, count)) - 1)
 
@@ -279,7 +279,7 @@ def _bodies(
 def _arcs(
     cell: Cell, generator: Generator, start: np.ndarray, span: np.ndarray, depth: np.ndarray, waves: float = 0.03
 ) -> list[np.ndarray]:
-    """Return curves [20, 2] around the nucleus: from these turns, over so many turns, at these depths, which sway."""
+    """Return wavy curves [20, 2] around the nucleus: from these turns, over this span of turns, at these depths."""
     along = np.linspace(0, 1, 20)
     phase, pitch = generator.uniform(0, 2 * np.pi, (2, len(start), 1))
     sway = waves * np.sin(phase + (4 + 2 * pitch) * along)

@@ -20,7 +20,7 @@ from hpa.data.images import read_sample
 from hpa.data.intensity import Ranges, remark
 from hpa.data.parallel import map_in_threads, rows_of
 from hpa.data.partition import pack_sets
-from hpa.data.store import ImageStore, Joined, pack, store_folder
+from hpa.data.store import Images, ImageStore, pack, store_folder
 from hpa.data.tables import has_test_set, read_ids
 from hpa.errors import BadInput, refuse
 from hpa.files import file_digest, locked, written_whole
@@ -108,7 +108,7 @@ def predict_files(folders: Sequence[Path], files: Sequence[Sequence[Path]], tta:
 
 def predict_rows(
     model: keras.Model,
-    images: np.ndarray | Joined,
+    images: Images,
     rows: np.ndarray,
     description: str,
     tta: TTA = NO_TTA,

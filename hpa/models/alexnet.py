@@ -129,7 +129,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     except ImportError as error:
         fix = "pip install torch, or save the arrays as .npz where torch is installed"
         raise BadInput(f"{path}: torch is needed to read it ({error}); {fix}") from error
-    except Exception as error:  # both readers meet a damaged file with whatever its bytes lead them into
+    except Exception as error:  # damaged files raise errors of many kinds in both readers
         reason = f"{error}".splitlines() or [type(error).__name__]
         raise BadInput(f"{path}: absent, damaged or not a state dict ({reason[0]}); download it again") from error
 

@@ -35,14 +35,12 @@ class Family:
 def backbone(family: Family, size: int, channels: int, classes: int, output: str, weights: str | None = None) -> keras.Model:
     """Return a network of `keras.applications` under global average pooling, dropout and a dense layer.
 
-    Pixels are normalised inside, as the family expects. One grey channel is repeated three times after that, by each
-    colour's own mean and deviation, so that a grey image gives exactly what the same image in three equal channels gives.
-    (Summing the first kernel over the colours is the same function, but for unequal means only away from the zero
-    padding at the border.) From the fourth channel on, mean and deviation are the means over the three colours.
+    The network normalises pixels as the family expects. One grey channel is repeated three times before, so that a grey
+    image gives the same result as three equal channels. From the fourth channel on, mean and deviation are the means over
+    the three colours.
 
-    With weights and neither one nor three channels the first convolution's kernel is inflated: the first three channels
-    keep theirs, each further one takes the mean of the three, all times 3 / channels so that the activations keep
-    their scale.
+    With weights and another number of channels the first convolution's kernel is inflated: the first three channels keep
+    theirs, further ones get the mean of the three, and all are scaled by 3 / channels, to keep the scale of activations.
 
     `weights` is None for new ones, "imagenet" to have Keras download ImageNet's, or the path of a Keras weights file for the
     three-channel network without its top (`.h5`, as Keras publishes it, or `.weights.h5`). See `hpa.registry.Network` for
@@ -101,7 +99,7 @@ def _pretrained(family: Family, size: int, weights: str) -> keras.Model:
             raise ValueError("it leaves weights without a finite value")
     except MemoryError:
         raise
-    except Exception as error:  # Keras meets a damaged or hostile file with whatever its content leads it into
+    except Exception as error:  # damaged and hostile files raise errors of many kinds in Keras
         reason = (f"{error}".splitlines() or [type(error).__name__])[0]
         raise BadInput(
             f"{weights}: absent, damaged or not the weights of {family.name} without its top ({reason})"

@@ -44,7 +44,7 @@ def load(path: Path, compile: bool = False, shape: tuple[int, int, int] | None =
         raise BadInput(f"{path}: cannot be read ({error.strerror}); train the run, or restore the file") from error
     except MemoryError:
         raise
-    except Exception as error:  # Keras meets a damaged or hostile file with whatever its content leads it into
+    except Exception as error:  # damaged and hostile files raise errors of many kinds in Keras
         line = (str(error).splitlines() or [""])[0].partition("Full object config:")[0].strip() or type(error).__name__
         raise BadInput(f"{path}: damaged ({line}); delete the run folder and train it again") from error
     if shape:
@@ -68,9 +68,9 @@ def _require_shape(model: object, path: Path, shape: tuple[int, int, int]) -> No
 
 
 def save(model: keras.Model, path: Path) -> None:
-    """Write a network without what only training needs: optimizer, loss, metrics, and layers that only learn faster.
+    """Write a network that plain Keras loads: without optimizer, loss, metrics and this package's layers for training.
 
-    So plain Keras loads it, without this package. Equal networks give equal bytes.
+    Equal networks give equal bytes.
     """
     network = keras.Model(model.input, model.output, name=model.name)  # of the same layers, and not compiled
     with written_whole(path) as temporary:
@@ -85,10 +85,7 @@ def save(model: keras.Model, path: Path) -> None:
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a part of a network's configuration as of Keras' own layers.
-
-    It is without the memory address by which layers share a number format.
-    """
+    """Return a part of a network's configuration with Keras' own layers, without memory addresses of shared formats."""
     if config.get("class_name") == "DTypePolicy":
         config.pop("shared_object_id", None)
     if config.get("registered_name") == keras.saving.get_registered_name(BatchNormalization):

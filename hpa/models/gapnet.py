@@ -52,10 +52,9 @@ def gapnet(
 ) -> keras.Model:
     """Return the report's network, uncompiled; see `hpa.registry.Network` for the arguments. `variant` counts `VARIANTS`.
 
-    With a `skip` connection, in the manner of fully convolutional networks, the deepest map is brought to the channels of
-    the second block by a 1x1 convolution, upsampled, and added to that block's map from before its pooling; the sum is
-    pooled globally as a fourth set of features. Where a pattern lies (the earlier map) and what it is (the deep one) meet
-    before the positions are averaged away (Long, Shelhamer and Darrell, CVPR 2015).
+    With a `skip` connection, as in fully convolutional networks (Long, Shelhamer and Darrell, CVPR 2015), a 1x1 convolution
+    gives the deepest map the channels of the second block. The map is upsampled and added to that block's map before its
+    pooling, and the sum is pooled globally as a fourth set of features. So it combines what a pattern is with where it is.
     """
     import keras
     from keras import layers

@@ -1,7 +1,6 @@
-"""The earlier kernel's network: a stack of convolutions, one of them four in parallel with kernels of different size.
+"""A stack of convolutions, of which the fourth has four parallel kernel sizes, for structures of different sizes.
 
-The idea is that of the kernel "CNN 128x128x4, Keras from scratch" (M. Haltuf, 2018), where the report began: structures
-of different size are each met by a kernel of their own and stacked.
+The network is that of the Kaggle kernel "CNN 128x128x4, Keras from scratch" (M. Haltuf, 2018), where the report began.
 """
 
 from __future__ import annotations

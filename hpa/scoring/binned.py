@@ -1,7 +1,7 @@
-"""The macro F1 of many blends, each with thresholds of its own, quickly: from counts in bins instead of a sort.
+"""The macro F1 of many blends, each with its own thresholds: from counts in bins instead of a sort.
 
-A bin holds the floats that share their exponent and first six binary places, so it is at most 1.6 % wide. To count all
-cells takes a tenth of the time of sorting them. This is exact enough to choose weights with, not to submit with.
+A bin holds the floats that share their exponent and first six binary places, so it is at most 1.6 % wide. Counting takes a
+tenth of the time of sorting. It is exact enough to choose weights, but not for the thresholds of a submission.
 """
 
 from collections.abc import Callable

@@ -26,10 +26,10 @@ class Ensemble:
         weights: float64 array [members], of sum 1.
         f1: that of the blend.
         thresholds: float64 array [classes], from the blend's validation probabilities.
-        accuracy: share of the validation rows for which the blend predicts exactly the right classes.
+        accuracy: share of the validation rows whose classes are all predicted right.
         probabilities: float32 array [test rows, classes] of the blend; no rows if there is no test set.
         predicted: bool array [test rows, classes].
-        fallbacks: how many test rows have no class above its threshold, so that the most probable one is predicted; 0 for
+        fallbacks: test rows without a class above its threshold, where the most probable one is predicted; 0 for
             single-label samples.
     """
 
@@ -85,8 +85,8 @@ def thresholds_and_rows(
 
     They are 1 for single-label samples: the most probable class is predicted. Multi-label samples get those that
     `hpa thresholds` saved next to the runs. If none were saved for exactly these runs, they are searched on the validation
-    rows that the runs share, by the saved rule or else per class. Members count equally, see `read_members`. Also return
-    the rows that they were searched on; None if on no rows.
+    rows that the runs share, by the saved rule or else per class. Members count equally, see `read_members`. The second
+    value has the rows of this search, None without one.
 
     Raises:
         BadInput: if a `validation.npz` is absent, does not fit the others, has another number of classes or was made with
@@ -101,8 +101,7 @@ def thresholds_and_rows(
         raise BadInput(f"{file}: has {len(members.classes)} classes, the task of the run {classes}; {fix}")
     if members.tta != tta:
         fix = f"predict the runs' own data with {tta} first, or use that of the file"
-        made = f"made with test-time augmentation {members.tta}, which gives no thresholds for {tta}"
-        raise BadInput(f"{file}: {made}; {fix}")
+        raise BadInput(f"{file}: made with {members.tta}, which gives no thresholds for {tta}; {fix}")
     rule, thresholds = saved_choice(folders, members.classes)
     if thresholds is None:
         thresholds = find_thresholds(rule, members.targets, blend(members.validation))

@@ -5,9 +5,9 @@ one; the macro F1 is that of all rows predicted in this way. Next to it is the r
 that of the rows that the rule searched on.
 
 The intervals are basic bootstrap intervals (Davison and Hinkley, "Bootstrap Methods and their Application", 1997, section
-5.2) of 95 %. Every rule gets the same resampled rows, so a gain is much surer than a score. A resample lacks some positives
-of rare classes, so its score is too low; the basic interval corrects this, the percentile interval does not. If most
-classes have only a handful of positives, it is still too narrow.
+5.2) of 95 %. All rules get the same resampled rows, so the interval of a gain is much narrower than that of a score. A
+resample lacks some positives of rare classes, so its score is too low; the basic interval corrects this, the percentile
+interval does not. If most classes have few positives, it is still too narrow.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ Find = Callable[[np.ndarray, Sequence[np.ndarray]], Found]  # from targets and t
 def compare_thresholds(
     targets: np.ndarray, probabilities: np.ndarray, rules: Mapping[str, Rule], against: str, seed: int
 ) -> pd.DataFrame:
-    """Compare threshold rules, by their names, with the one `against` which the others gain.
+    """Compare threshold rules, by their names, with the one named `against`.
 
     Args:
         targets: uint8 array [n, classes] of 0 and 1.
@@ -62,9 +62,10 @@ def compare_thresholds(
 
 
 def choose_thresholds(folders: Sequence[Path], rule: str | float, shares: Path | None = None, seed: int = 0) -> str:
-    """Compare all rules on rows that they have not seen, save the thresholds of one for the mean of some runs, and say so.
+    """Compare all threshold rules on rows that they have not seen, save the thresholds of one, and return a report.
 
-    Each run folder gets `thresholds.json`, which later predictions use, and the comparison as `thresholds.csv`.
+    The thresholds are for the mean of some runs. Each run folder gets `thresholds.json`, which later predictions use, and
+    the comparison as `thresholds.csv`.
 
     Args:
         folders: the run folders.

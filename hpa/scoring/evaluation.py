@@ -11,7 +11,6 @@ import pandas as pd
 
 from hpa.data.tables import SampleTable
 from hpa.files import write_json, written_whole
-from hpa.scoring.metrics import confusion_matrix
 from hpa.scoring.plots import draw_class_f1, draw_confusion, draw_sheet, write_figure
 from hpa.scoring.predictions import Predictions
 
@@ -91,10 +90,10 @@ def describe(evaluations: Mapping[str, Evaluation]) -> str:
 
 
 def worst_mistakes(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows with the worst mistakes, the worst first, and the class of each, integer arrays [k], k at most 40.
+    """Return the rows of the worst mistakes, the worst first, and the class of each, integer arrays [k], k at most 40.
 
-    A mistake is as bad as the probability is far from the truth. For single-label samples the class is the predicted one,
-    else the worst one of the row, whether predicted wrongly or missed.
+    The error of a mistake is the distance of the probability from the target, 0 or 1. For single-label samples the class is
+    the predicted one, for others the class of the row with the largest error.
     """
     targets = evaluation.predictions.known_targets.astype(bool)
     wrong = evaluation.predicted & ~targets if evaluation.predictions.kind.exclusive else evaluation.predicted != targets
@@ -113,7 +112,7 @@ def write_evaluation(
 ) -> None:
     """Write scores.json, classes.csv, predictions.csv, mistakes.png and confusion.png (multi-label: classes.png).
 
-    scores.json is written last: if it exists, all other files belong to it. Without a mistake there is no mistakes.png.
+    scores.json is written last: if it exists, the other files are complete. Without a mistake there is no mistakes.png.
 
     Args:
         folder: where to write; pictures of an earlier evaluation in it are deleted.
@@ -122,6 +121,8 @@ def write_evaluation(
         data: the folder of the images, named in scores.json.
         table: the table of their classes, also named there; None for the usual one.
     """
+    from sklearn.metrics import confusion_matrix
+
     *_, evaluation = evaluations.values()
     predictions = evaluation.predictions
     rows, numbers = worst_mistakes(evaluation)
@@ -134,7 +135,8 @@ def write_evaluation(
         captions = [_caption(evaluation, row, number) for row, number in zip(rows, numbers, strict=True)]
         figures["mistakes.png"] = draw_sheet(images_of(rows), captions)
     if predictions.kind.exclusive:
-        matrix = confusion_matrix(predictions.known_targets, evaluation.predicted)
+        numbers_of_classes = (each.argmax(axis=1) for each in (predictions.known_targets, evaluation.predicted))
+        matrix = confusion_matrix(*numbers_of_classes, labels=range(len(predictions.classes)))
         figures["confusion.png"] = draw_confusion(matrix, predictions.classes, title)
     else:
         figures["classes.png"] = draw_class_f1(classes, title)

@@ -1,7 +1,7 @@
 """The folds of a run: run folders that differ only in the fold held out. Together they validate every row.
 
-The folds of the run `0` are the runs `0`, `0-fold1`, `0-fold2` and so on. The config.json of a folder says which fold it is;
-a name that only ends like that of a fold is a name like any other.
+The folds of the run `0` are the runs `0`, `0-fold1`, `0-fold2` and so on. The config.json of a folder says which fold it is,
+not its name.
 """
 
 from collections import defaultdict
@@ -24,10 +24,10 @@ def run_of(folder: Path) -> str:
 
 
 def join_folds(folders: Sequence[Path]) -> dict[str, list[Path]]:
-    """Return the folders of each member of an ensemble by the member's name, in the order of the first of them.
+    """Return the folders of each member of an ensemble by the member's name, in the order of their first folders.
 
-    Folders that all hold out the same fold share their validation rows and are one member each, like folders of any other
-    origin. If they hold out several folds, the folds of a run are one member, and all of them must be there.
+    If the folders hold out several folds, the folds of a run are one member, and all of them must be there. If all hold out
+    the same fold, they share their validation rows, and each is one member. So is each folder that is no run.
 
     Raises:
         BadInput: with every missing fold and the command that trains it, every fold with other settings, another table or

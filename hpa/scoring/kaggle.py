@@ -1,7 +1,4 @@
-"""A submission is checked against what is known, and uploaded to Kaggle with its own client.
-
-The client is an extra (`pip install kaggle six`); it finds its credentials by itself.
-"""
+"""Check a submission, and upload it with Kaggle's own client, an extra (`pip install kaggle six`)."""
 
 import contextlib
 import io
@@ -32,7 +29,7 @@ HINTS = {
 
 
 def check(path: Path, sample_submission: Path, train: Path, task: Task) -> np.ndarray:
-    """Return what a submission predicts, uint8 [n, classes], and warn if its shares of classes are not those of `train`.
+    """Return the predictions of a submission, uint8 [n, classes], and warn if class shares are unlike those of `train`.
 
     Raises:
         BadInput: naming every fault, see `check_submission`.

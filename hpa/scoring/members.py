@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from hpa.data.tables import id_differences
 from hpa.errors import refuse, shown
@@ -27,7 +27,7 @@ class Members:
     """The predictions of several models for the same samples; lists have one entry for each member.
 
     Attributes:
-        names: the members' folders; for the folds of a run that of fold 0, and the number of folds.
+        names: the members' folders; for the folds of a run the folder of fold 0 and the number of folds.
         classes: class names, the columns of all arrays.
         targets: array [validation rows, classes] of 0 and 1.
         validation: float32 arrays [validation rows, classes], probabilities.
@@ -104,12 +104,11 @@ def read_members(folders: Sequence[Path], test_ids: np.ndarray | None) -> Member
 def _in_one_order(validation: dict[Path | str, Predictions]) -> list[Predictions]:
     """Return the members' validation rows in the order of the first one; raise BadInput for other rows or targets."""
     (first_source, first), *_ = validation.items()
-    again = {
-        source: [k for k, count in Counter(own.ids.tolist()).items() if count > 1] for source, own in validation.items()
-    }
+    series = {source: pd.Series(own.ids) for source, own in validation.items()}
+    again = {source: ids[ids.duplicated()].unique() for source, ids in series.items()}
     fix = "keep one row of each, or train folds of one split"
     words = "ids are validated more than once, first"
-    _refuse([(source, f"{len(ids)} {words} {shown(ids[0])}; {fix}") for source, ids in again.items() if ids])
+    _refuse([(source, f"{len(ids)} {words} {shown(ids[0])}; {fix}") for source, ids in again.items() if len(ids)])
     differences = {source: id_differences(own.ids, first.ids, first_source) for source, own in validation.items()}
     _refuse([(source, each) for source, faults in differences.items() for each in faults])
     ordered = {source: _in_order(own, first.ids) for source, own in validation.items()}
@@ -145,10 +144,9 @@ def _kind(own: Predictions) -> str:
 
 def _concatenate(folds: Sequence[Predictions]) -> Predictions:
     """Return the rows of all folds, one fold after the other."""
-    arrays: dict[str, Any] = {
-        name: np.concatenate([getattr(own, name) for own in folds]) for name in ("ids", "probabilities", "targets")
-    }
-    return replace(folds[0], **arrays)
+    names = ("ids", "probabilities", "targets")
+    ids, probabilities, targets = (np.concatenate([getattr(own, name) for own in folds]) for name in names)
+    return replace(folds[0], ids=ids, probabilities=probabilities, targets=targets)
 
 
 def _mean(folds: Sequence[Predictions]) -> np.ndarray:
@@ -158,9 +156,6 @@ def _mean(folds: Sequence[Predictions]) -> np.ndarray:
 
 def _in_order(own: Predictions, ids: np.ndarray) -> Predictions:
     """Return the same rows in the order of `ids`."""
-    if np.array_equal(own.ids, ids):
-        return own
-    row_of = {each: row for row, each in enumerate(own.ids.tolist())}
-    rows = [row_of[each] for each in ids.tolist()]
+    rows = pd.Index(own.ids).get_indexer(ids)
     targets = None if own.targets is None else own.targets[rows]
     return replace(own, ids=ids, probabilities=own.probabilities[rows], targets=targets)

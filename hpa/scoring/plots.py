@@ -1,4 +1,4 @@
-"""Pictures of scores: confusion matrix, F1 of every class, a sheet of the worst mistakes, and a sweep of the shift.
+"""Pictures of scores: confusion matrix, F1 of every class, the worst mistakes, and a sweep of the shift.
 
 matplotlib is imported where a figure is made, so that calculations do not load it.
 """
@@ -74,10 +74,7 @@ def draw_sweep(table: pd.DataFrame, title: str) -> Figure:
 
 
 def draw_sheet(images: np.ndarray, captions: Sequence[str]) -> Figure:
-    """Draw images, uint8 [k, S, S, C], eight a row, coloured by `for_people`, each below three lines of about 38 letters.
-
-    Ids and class names may have letters that no font of OpenCV has.
-    """
+    """Draw images, uint8 [k, S, S, C], eight a row, coloured by `for_people`, each below three lines of about 38 letters."""
     from hpa.data.pictures import for_people
 
     columns, rows = min(len(images), SHEET_COLUMNS), math.ceil(len(images) / SHEET_COLUMNS)

@@ -122,9 +122,9 @@ def read_predictions(path: Path) -> Predictions:
 
 
 def is_made_from(source: Path, digest: str | None, path: Path) -> bool:
-    """Return whether the prediction file `path` was made from `source`, a model or stamps of images, as it is now.
+    """Return whether the prediction file `path` was made from the present `source`, a model or stamps of images.
 
-    The `digest` of the source in the file, a SHA-256, is compared; if the file holds none, the times of both files are.
+    The SHA-256 `digest` of the source in the file decides; without one, the times of the two files.
     """
     if digest:
         return digest == file_digest(source)
@@ -132,7 +132,7 @@ def is_made_from(source: Path, digest: str | None, path: Path) -> bool:
 
 
 def model_fault(path: Path, own: Predictions) -> str | None:
-    """Return what is wrong if predictions name another model than the `model.keras` next to their file, if there is one."""
+    """Return what is wrong if the predictions are not of the `model.keras` next to their file, if there is one."""
     model = path.with_name("model.keras")
     if not own.model_sha256 or not model.exists() or is_made_from(model, own.model_sha256, path):
         return None

@@ -1,4 +1,4 @@
-"""`thresholds.json`, the thresholds next to a model, which later predictions use; and files of class shares."""
+"""`thresholds.json`, thresholds next to a model that later predictions use; and files of class shares."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -43,8 +43,8 @@ def write_thresholds(
 def saved_choice(folders: Sequence[Path], classes: Sequence[str]) -> tuple[Rule, np.ndarray | None]:
     """Return the threshold rule saved next to some runs, and the thresholds, float64 [classes], if they fit the runs' mean.
 
-    They fit if they were searched on exactly the `validation.npz` that are there now. If not all runs have the same rule, it
-    is `DEFAULT`, and a warning names the others. BadInput is raised if a file is damaged or for other classes.
+    They fit if they were searched on the present `validation.npz` of exactly these runs. If not all runs have the same rule,
+    `DEFAULT` is returned and a warning logged. BadInput is raised if a file is damaged or for other classes.
     """
     saved = {folder: _read(folder / NAME, classes) for folder in folders if (folder / NAME).exists()}
     if not saved:
@@ -62,7 +62,7 @@ def saved_choice(folders: Sequence[Path], classes: Sequence[str]) -> tuple[Rule,
 def read_shares(path: Path, classes: Sequence[str]) -> np.ndarray:
     """Read which share of the rows each class has, float64 [classes] in (0, 1], from a CSV `class,share` or a JSON object.
 
-    BadInput is raised if the file cannot be read, lacks a class, has an unknown one or one twice, or another number.
+    BadInput is raised if the file cannot be read, a class is missing, unknown or there twice, or a share is out of bounds.
     """
     if path.suffix == ".json":
         return _numbers_by_class(path, read_json(path), classes, "share", "correct it")

@@ -1,4 +1,4 @@
-"""The submission file: the competition's CSV `Id,Predicted`, and a JSON next to it that says how it was made."""
+"""The submission file: the competition's CSV `Id,Predicted`, and a JSON next to it with how it was made."""
 
 from collections.abc import Sequence
 from itertools import compress
@@ -76,11 +76,11 @@ def score_submission(path: Path, key_path: Path, task: Task) -> float:
 
 
 def share_warnings(predicted: np.ndarray, targets: np.ndarray, source: str, classes: Sequence[str]) -> list[str]:
-    """Return how predictions of a test set differ from known labels more than they should, as with wrong thresholds.
+    """Return how predictions of a test set differ from known labels so much that the thresholds may be wrong.
 
-    That is: more than double or less than half as many classes a row, or a class with a share of the rows that is above
-    the other share by half of all rows, or above five times the other share by a quarter of all rows. Predictions and
-    targets are arrays of 0 and 1, [n, classes] and [m, classes]; the `source` says whose the targets are, with a verb.
+    Warnings are for more than twice or less than half as many classes a row, and for classes whose two shares of the rows
+    differ: the higher is above the lower + 0.5, or above 5 times the lower + 0.25. Predictions and targets are arrays of 0
+    and 1, [n, classes] and [m, classes]; the `source` names the targets and has a verb, as "the training set has".
     """
     warnings = []
     here, there = predicted.sum(axis=1).mean(), targets.sum(axis=1).mean()
@@ -97,7 +97,7 @@ def share_warnings(predicted: np.ndarray, targets: np.ndarray, source: str, clas
 
 
 def _read(path: Path, expected: list[str], source: Path, class_count: int) -> tuple[dict[str, int], np.ndarray, list[str]]:
-    """Return each id's line, the predictions, uint8 [n, classes], and the faults; a `source` names the expected ids."""
+    """Return each id's line, the predictions, uint8 [n, classes], and the faults; the expected ids are those of `source`."""
     frame = read_columns(path, ["Id", "Predicted"], exact=True)
     numbers = {str(number): number for number in range(class_count)}
     predicted = np.zeros((len(frame), class_count), np.uint8)

@@ -51,13 +51,13 @@ def find_thresholds(rule: Rule, targets: np.ndarray, probabilities: np.ndarray) 
         rule: one of:
 
             - `"global"`: the one threshold for all classes that maximises the macro F1.
-            - `"per-class"`: the threshold that maximises the class's F1, shrunk to the global one, as the best cut of a
-              handful of positives is chance: with n positives the logit of the threshold is n / (n + 5) times its own
-              plus 5 / (n + 5) times the global one. It is at least 0.001.
+            - `"per-class"`: the threshold that maximises the class's F1, shrunk to the global one, since the best cut of
+              few positives is chance: with n positives the logit of the threshold is n / (n + 5) times its own plus
+              5 / (n + 5) times the global one. It is at least 0.001.
             - `"class-share"`: each class is predicted as often as it occurs in `targets`; one that does not occur gets
               the global threshold. The validation rows have the shares of the training set, since folds are stratified.
-              An array [classes] of shares in (0, 1] is the same with these shares of the rows.
-            - `"strongest"`: 1, which no probability is above, so that the most probable class is predicted.
+            - an array [classes] of shares in (0, 1]: each class is predicted for this share of the rows.
+            - `"strongest"`: 1. No probability is above it, so that the most probable class is predicted.
             - a number: the threshold itself.
         targets: bool array, or an array of 0 and 1, [n, classes].
         probabilities: float32 array [n, classes] in [0, 1].
@@ -132,7 +132,7 @@ def _logit(probability: np.ndarray | np.float64) -> np.ndarray | np.float64:
 
 
 def _best_common_cut(cuts: Cuts) -> np.float64:
-    """Pool the classes' cuts in descending order: each adds its class's gain in F1 to the sum over classes."""
+    """Return the best threshold for all classes: in descending order each cut adds its class's gain in F1 to the sum."""
     if len(cuts.values) == 1:
         return _best_cut(cuts.values, cuts.f1.mean(axis=0, keepdims=True))[0]
     gains = np.diff(cuts.f1, axis=1, prepend=0.0).ravel()
@@ -147,12 +147,9 @@ def _cut_by_count(cuts: Cuts, wanted: np.ndarray) -> np.ndarray:
 
 
 def _best_cut(values: np.ndarray, scores: np.ndarray, score_of_none: np.ndarray | float = 0.0) -> np.ndarray:
-    """Return the middle of the gap with the best score, of several equally good gaps the median one, float64 [classes].
+    """Return the middle of the gap with the best score, of equally good gaps the median one, float64 [classes].
 
-    Args:
-        values: probabilities [classes or 1, k], descending.
-        scores: the scores [classes, k] of predicting the rows down to each of them.
-        score_of_none: the score, or scores [classes, 1], of predicting none.
+    Values are descending probabilities [classes or 1, k], and scores those of predicting the rows down to each of them.
     """
     ends = np.ones((len(values), 1))
     edges = np.concatenate([ends, values, 0 * ends], axis=1)  # float64: the middle of two float32 neighbours lies between

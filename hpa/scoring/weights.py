@@ -47,7 +47,7 @@ def member_weights(
 
 
 def is_above(shift: float, f1: np.ndarray) -> bool:
-    """Return whether any member's F1 [members] is above the shift, a finite number."""
+    """Return whether the shift is finite and any member's F1 [members] is above it."""
     return bool(np.isfinite(shift) and (f1 > shift).any())
 
 

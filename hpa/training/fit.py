@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from hpa.data.feed import Feed, evaluation_batches, training_batches
 from hpa.data.sampling import class_weights, epoch_size, positive_weights, repeat_factors
-from hpa.data.store import Joined
+from hpa.data.store import Images
 from hpa.data.tables import SampleTable
 from hpa.errors import BadInput, Failure
 from hpa.files import file_digest, written_whole
@@ -64,7 +64,7 @@ class Rows:
         weights: float32 array [n], what each row weighs in the training loss; None for equal weights.
     """
 
-    images: Joined
+    images: Images
     table: SampleTable
     rows: np.ndarray
     weights: np.ndarray | None = None

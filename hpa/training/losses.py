@@ -22,10 +22,9 @@ FOCUS, MARGIN = 4, 0.05
 def soft_f1(targets: KerasTensor, probabilities: KerasTensor, sample_weight: KerasTensor | None = None) -> KerasTensor:
     """Return 1 - soft macro F1 of a batch, with probabilities instead of counts (the report's fine-tuning loss).
 
-    For each class F1 = 2 sum(p t) / (sum(p) + sum(t)) over the batch, each row counted by its weight. A class without a
-    positive in the batch has no F1 there and is left out of the mean: counted as 0, as in the report's script, it would
-    only shift the loss by a constant that changes from batch to batch, and perfect predictions would not reach 0. A batch
-    without any positive has a loss of 0.
+    For each class F1 = 2 sum(p t) / (sum(p) + sum(t)) over the batch, with weighted rows. A class without a positive in the
+    batch is left out of the mean. The report's script counts it as 0: this only adds a constant to the loss, another one in
+    each batch. The loss of a batch without any positive is 0.
     """
     from keras import ops
 

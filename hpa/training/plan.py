@@ -1,4 +1,4 @@
-"""A run as it would be made: all that can be checked before the first epoch, and without loading Keras."""
+"""All checks of a run before its first epoch, without loading Keras."""
 
 import math
 from collections.abc import Mapping
@@ -88,8 +88,8 @@ def stage_run(stage: str, given: Mapping[str, Any], runs: Path, name: str | None
 def start_of_search(preset: str | None, given: Mapping[str, Any], task: Task, data: Path, runs: Path, name: str) -> Settings:
     """Return the settings that a search of some `name` starts from, as `hpa.training.search.search` takes them.
 
-    Arguments are those of `resolve`. An exponential moving average that is not given spans a tenth of a trial's steps, or
-    as many as in the preset if these are fewer.
+    Arguments are those of `resolve`. Unless its momentum is given, the exponential moving average spans at most a tenth of a
+    trial's steps, and at most the preset's.
 
     Raises:
         BadInput: as `resolve`, and if the name is a preset's, a stage's or cannot be that of a folder.
@@ -123,14 +123,14 @@ def plan(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> P
         require_table(start, partition.table)
     else:
         require_network(settings.model, settings.variant, settings.size, len(task.channels))
-        if settings.weights not in (None, "imagenet"):  # what is in a file Keras tells
+        if settings.weights not in (None, "imagenet"):  # Keras checks what is in a file
             require_plain(Path(settings.weights))
             if not Path(settings.weights).is_file():
                 raise BadInput(f"weights {settings.weights}: absent or a folder; name a file of weights", "weights")
         begun = all((folder / file).exists() for file in ("config.json", "split.csv"))
         partition = read_partition(folder, settings, task, data) if begun else make_partition(settings, task, data)
         if not validates_as(folder, partition):
-            fault = "missing, and one that is made anew has other validation rows than validation.npz"
+            fault = "missing, and a new one would have other validation rows than validation.npz"
             fix = "restore it, or delete the run folder and train again"
             raise BadInput(f"{folder / 'split.csv'}: {fault}; {fix}")
         settings = with_intensity_range(settings, folder, task, data, runs, partition.sets["train"].ids)

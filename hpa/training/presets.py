@@ -1,4 +1,4 @@
-"""Named bundles of settings: the two reports' ways and our own. An option overrides what a preset says."""
+"""Presets, named groups of settings: those of the two reports and our own. An option overrides its preset."""
 
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,8 @@ from hpa.files import read_json
 from hpa.hardware import fastest_precision
 from hpa.settings import DEFAULTS, NAMES, faults, today
 
-FASTEST = "fastest"  # of a precision: the one that `fastest_precision` returns
-FOLDS = 5  # of a base model on data without a validation set of its own, if nothing is said
+FASTEST = "fastest"  # a precision: the one that `fastest_precision` returns
+FOLDS = 5  # default for a base model on data without a validation set
 
 # Each preset names its parent and what it sets to another value, as the files of `hpa.search` do. The settings' defaults are
 # those of `report`.
@@ -22,7 +22,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "preset": "report", "model": "alexnet", "augmentation": "alexnet", "loss": "categorical-crossentropy",
         "batch_size": 4, "optimizer": "sgd", "schedule": "plateau",
     },
-    # Our way for single cells with one label each.
+    # Ours for single cells with one label each.
     "cells": {
         "preset": "report",
         "model": "cellnet", "filters": (32, 64, 128, 256), "blocks": (1, 2, 2, 1), "kernel": 3, "dropout": 0.2,
@@ -31,7 +31,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "optimizer": "adamw", "learning_rate": 2e-3, "weight_decay": 0.05, "ema_momentum": 0.995,
         "schedule": "cosine", "warm_up": 1,
     },
-    # Our way for fields of cells with many labels and rare classes, with the report's network.
+    # Ours for multi-label fields of cells with rare classes, with the report's network.
     "winner": {
         "preset": "report", "loss": "binary-crossentropy+soft-f1", "oversampling": 0.05,
         "optimizer": "adamw", "learning_rate": 2e-3, "weight_decay": 1e-2, "ema_momentum": 0.99,

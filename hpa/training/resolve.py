@@ -1,7 +1,7 @@
-"""The settings of a run are resolved: those of a preset or of the start run, those that are given, and whether they fit.
+"""Resolve and validate the settings of a run: those that are given, and else those of a preset or of the start run.
 
-All contradictions are found here, for training, fine-tuning, search and the library alike. A setting of a preset or a start
-run that the network, the loss or the schedule has no use for is left out. If it is given, BadInput is raised.
+All contradictions are found here, for training, fine-tuning, search and the library alike. BadInput is raised for a given
+setting that the network, the loss or the schedule does not use. One of a preset or start run is reset to its default.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,13 +13,7 @@ from hpa.data.intensity import stated_range
 from hpa.data.partition import has_validation_set
 from hpa.errors import BadInput, refuse
 from hpa.registry import LOSSES, NETWORKS, SCHEDULES
-from hpa.settings import (
-    DEFAULTS,
-    STAGE_SETTINGS,
-    Settings,
-    parse_loss,
-    require_known,
-)
+from hpa.settings import DEFAULTS, STAGE_SETTINGS, Settings, parse_loss, require_known
 from hpa.stages import STAGES
 from hpa.tasks import Task
 from hpa.training.presets import FOLDS, preset_settings
@@ -29,12 +23,12 @@ OF_THE_START = ("model", "variant", "fold")  # settings of a stage that tell whi
 
 
 class Rule(NamedTuple):
-    """A setting that only some runs have a use for; the others have its default.
+    """A setting that only some runs use; the others have its default.
 
     Attributes:
         name: the setting.
-        used: whether a run has a use for it.
-        reason: why another run has not, and how to fix it; a format with the settings, with `networks` and `losses`, those
+        used: whether a run uses it.
+        reason: why another run does not, and how to fix it; a format with the settings, with `networks` and `losses`, those
             that take it, and with `schedules`, those that warm up.
     """
 
@@ -60,13 +54,13 @@ RULES = (
     _of_loss("label_smoothing", "loss {loss} has none; leave it out, or choose one of {losses}"),
     _of_loss(
         "positive_weights",
-        "weigh the positives in {losses}, which loss {loss} is without; leave them out, or choose oversampling",
+        "weigh the positives in {losses}, but the loss is {loss}; leave them out, or choose oversampling",
     ),
     Rule(
         "class_weights",
         lambda settings, task: task.kind.exclusive,
-        "is for single-label tasks; a row with several has no class of its own (Keras' class_weight would silently "
-        "take its first). Choose positive weights or oversampling",
+        "is for single-label tasks: a row with several classes has no single weight (Keras' class_weight would silently "
+        "take that of the first). Choose positive weights or oversampling",
     ),
     Rule(
         "warm_up",
@@ -83,7 +77,7 @@ def resolve(preset: str | None, given: Mapping[str, Any], task: Task, data: Path
         preset: its name, as for `preset_settings`; None for the task's own.
         given: settings that override the preset's.
         task: what is classified.
-        data: folder of the data. Without a validation set of its own, or with given folds, folds of train/ are made.
+        data: folder of the data. Without a validation set, or with given folds, train/ is split into folds.
         runs: the folder of all runs.
 
     Raises:
@@ -118,7 +112,7 @@ def resolve_stage(
 
 
 def _fitting(settings: Settings, given: Mapping[str, Any], task: Task) -> Settings:
-    """Return settings without those that the run has no use for."""
+    """Return settings without those that the run does not use."""
     for part in parse_loss(settings.loss):
         if task.labels not in LOSSES[part].labels:
             raise BadInput(f"loss {part} is not for {task.kind.words} tasks; choose another loss or preset", setting="loss")
@@ -139,12 +133,10 @@ def _fitting(settings: Settings, given: Mapping[str, Any], task: Task) -> Settin
         settings = replace(settings, variant=0)
     missing = [name for name in TOPOLOGY if name in options and getattr(settings, name) is None]
     if missing or ("blocks" in options and len(settings.filters or ()) != len(settings.blocks or ())):
-        expected = (
-            "expected filters and blocks of the same length, kernel and dropout; give them, or choose the preset cells"
-        )
-        raise BadInput(f"model {settings.model}: {expected}", setting="model")
-    if settings.folds is None and settings.fold:  # a preset's too: without it, another split would be learned from
-        reason = "the data has a validation set of its own; ask for folds to split train/"
+        wanted = "expected filters and blocks of the same length, kernel and dropout; give them, or choose preset cells"
+        raise BadInput(f"model {settings.model}: {wanted}", setting="model")
+    if settings.folds is None and settings.fold:  # a preset's too: without it, the run would learn from another split
+        reason = "the data has a validation set; ask for folds to split train/"
         raise BadInput(f"fold {settings.fold}: {reason}", setting="fold")
     if settings.folds is not None and settings.fold >= settings.folds:
         raise BadInput(f"fold {settings.fold}: there are {settings.folds} folds, counted from 0", setting="fold")

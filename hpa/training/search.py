@@ -1,9 +1,9 @@
 """A search for better settings by Optuna's tree-structured Parzen estimator, on a part of the training data.
 
-Trial 0 is the start. Every further trial is proposed from the seed, its number and the trials before it, and from nothing
-else. Only finished trials enter the study. So if a process dies in the middle of a trial, the same settings are proposed
-again, and their run goes on from its last epoch. `Study.optimize` cannot do that: it stores a running trial, leaves it
-behind after a kill, and draws another. Optuna's own plots need pyplot, whose global state belongs to the caller.
+Trial 0 has the settings to start from. Every further trial depends only on the seed, its number and the trials before it.
+Only finished trials enter the study. So if a process dies during a trial, the next one proposes the same settings, and their
+run goes on from its last epoch. `Study.optimize` cannot do that: it stores running trials, leaves them behind after a kill,
+and draws others. Optuna's own plots need pyplot, whose global state belongs to the caller.
 """
 
 import json
@@ -49,8 +49,8 @@ Space = dict[str, distributions.BaseDistribution]
 
 logger = logging.getLogger(__name__)
 
-# Settings that say how trials are measured. They are not part of what is found: at full length the preset that the search
-# started from gives them. An exponential moving average made for a short trial would be too short there.
+# Settings of the trials that do not become part of the preset that is found: at full length it takes them from the preset
+# that the search started from. An exponential moving average for a short trial would be too short there.
 OF_THE_SEARCH = (
     "stage", "intensity_range", "folds", "fold", "split_seed", "groups", "rows", "seed", "epochs", "ema_momentum",
     "precision",
@@ -59,10 +59,10 @@ PANEL_COLUMNS = 4
 
 
 def space(start: Settings, task: Task) -> Space:
-    """Return what is searched around the start: the parameters' names and where their values come from.
+    """Return the distributions of the searched parameters around the start, by name.
 
-    These are the settings that vary by their definition and that the start makes use of, and those of a network's shape. A
-    CellNet doubles its filters from stage to stage; `middle_blocks` are those of each stage between the first and the last.
+    They are the settings that `Varied` marks and the start uses, and those of a network's shape. A CellNet doubles its
+    filters from stage to stage; each stage between the first and the last has `middle_blocks`.
     """
     searched: Space = {}
     for name, varied in VARIED.items():
@@ -122,9 +122,9 @@ def with_parameters(start: Settings, parameters: dict[str, Any]) -> Settings:
 
 
 def propose(start: Settings, searched: Space, tried: Sequence[FrozenTrial]) -> dict[str, Any]:
-    """Return the parameters to try after some trials: first the start, then nine drawn at random, then what promises most.
+    """Return the parameters of the next trial: first the start's, then nine times random ones, then Optuna's estimate.
 
-    The seed of the settings to start from is also the search's.
+    The seed of the start is also that of the search.
     """
     if not tried:
         return parameters_of(start, searched)
@@ -135,20 +135,20 @@ def propose(start: Settings, searched: Space, tried: Sequence[FrozenTrial]) -> d
 
 
 def search(start: Settings, preset: str, task: Task, data: Path, runs: Path, name: str, trials: int) -> FrozenTrial:
-    """Make the trials that are still missing, or find the search finished, and return the best trial.
+    """Run the missing trials, if any, and return the best trial.
 
-    In `<runs>/searches/<name>` are the study (study.db, SQLite), a run folder for each trial, of which the best keeps its
-    model, and trials.csv and trials.png. The best settings become a preset of the search's name. A trial's score is the
+    `<runs>/searches/<name>` has the study (study.db, SQLite), a run folder for each trial, trials.csv and trials.png; only
+    the best trial keeps its model. The best settings become a preset with the search's name. The score of a trial is the
     validation score of its best epoch.
 
     Args:
-        start: the settings to start from, which also say what a trial learns from and for how long.
-        preset: the name of the preset that they are of.
+        start: the settings to start from; they also set the rows and epochs of each trial.
+        preset: the name of their preset.
         task: what is classified.
         data: folder of the data.
         runs: the folder of all runs.
         name: the search's name.
-        trials: number of trials in all, failed ones and those of earlier starts included.
+        trials: number of trials in all, failed ones and earlier ones included.
 
     Raises:
         BadInput: if tables or images are faulty, the start is outside what is searched, the search was begun with other
@@ -211,7 +211,7 @@ def _open_study(path: Path, searched: Space) -> optuna.Study:
             ]
             if not all(sound):
                 raise ValueError(f"trial {number} is not of this search")
-    except Exception as error:  # SQLite, SQLAlchemy and Optuna meet a damaged or foreign file with errors of many kinds
+    except Exception as error:  # damaged and foreign files raise errors of many kinds in SQLite, SQLAlchemy and Optuna
         reason = (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0]
         fix = "delete it and run the same command again, what was trained is found in the folders of the trials"
         raise BadInput(f"{path}: not a study that can be read ({reason}); {fix}") from error

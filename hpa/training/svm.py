@@ -8,10 +8,6 @@ The validation rows choose the regularisation, as they choose a network's best e
 would choose too strong a one: the network has learned from these very rows, so their features are too good.
 
 The calibration is scikit-learn's: one temperature for single-label data, a sigmoid for each class for multi-label data.
-Before, the temperature fitted Platt's softened targets, which are far too soft for many classes of few rows. The log loss on
-new rows, before and now, for `rbf` (mean of 3 to 5 random splits): scikit-learn's digits, 300 training rows, 0.434 and
-0.143; 1,000 rows, 0.171 and 0.062; HEp-2 cells with simple texture features, 300 rows, 0.767 and 0.733; 1,500 rows, 0.519
-and 0.514. The accuracy is the same. Heads that were saved before load as they are.
 """
 
 import logging
@@ -65,9 +61,9 @@ logger = logging.getLogger(__name__)
 FOLDS = 5
 # scikit-learn's C for each kernel: the smaller, the stronger the regularisation.
 REGULARISATIONS = {"linear": (1e-4, 1e-3, 1e-2, 1e-1, 1.0), "rbf": (1.0, 10.0, 100.0)}
-# Neither solver uses random numbers. LinearSVC solves the primal problem, with liblinear's own tolerance for it: a finer one
-# takes hundreds of steps to the same decisions if C is large. SVC caches 500 MB of kernel values: its default of 200 is
-# little for some thousand rows.
+# Neither solver uses random numbers. LinearSVC solves the primal problem with liblinear's own tolerance for it: if C is
+# large, a finer one takes hundreds of steps to the same decisions. SVC caches 500 MB of kernel values, enough for some
+# thousand rows.
 CLASSIFIERS: dict[str, Callable[[float], Any]] = {
     "linear": lambda regularisation: LinearSVC(C=regularisation, dual=False, tol=0.01),
     "rbf": lambda regularisation: SVC(C=regularisation, gamma="auto", cache_size=500),
@@ -111,9 +107,9 @@ class Head:
 def replace_head(source: Path, data: Path, runs: Path, kernel: str) -> Path:
     """Make the run `<runs>/<name>-svm-<kernel>/base` from a finished run, unless it is finished, and return its folder.
 
-    Its settings are those of the network in the run folder `source`, which gives the features, except for how the head is
-    fitted: one epoch, the training rows as they are, and the log loss, which the calibration minimises. Nothing depends on
-    the optimizer's settings. The kernel is `"linear"` or `"rbf"` (radial basis functions).
+    The network in the run folder `source` gives the features and the settings. Other settings of the head are one epoch, no
+    augmentation, and the log loss, which the calibration minimises. The kernel is `"linear"` or `"rbf"` (radial basis
+    functions).
 
     Raises:
         BadInput: if there is no such kernel, the source is not finished or was trained on another table, a class has too few
@@ -205,8 +201,7 @@ def fit_head(
         kernel: `"linear"` or `"rbf"`.
         validation: features and targets of the validation rows.
     """
-    # Standardisation would blow up features that differ by rounding alone, and the SVM would learn from them. A constant has
-    # no effect.
+    # Features that differ by rounding alone become constant: standardisation would magnify them for the SVM to learn.
     highest = np.abs(features).max(axis=0)
     rounding = np.maximum(np.spacing(highest).astype(np.float64), 1e-5 * highest.astype(np.float64))
     features = features.astype(np.float64)
@@ -225,19 +220,17 @@ def fit_head(
 
 
 def _fit(features: np.ndarray, targets: np.ndarray, kernel: str, regularisation: float) -> Head:
-    """Return an SVM that is not calibrated, with a thread for each class.
-
-    Not with scikit-learn's OneVsRestClassifier: in threads its `Parallel` damages the process's list of warning filters.
-    """
+    """Return an SVM that is not calibrated."""
     scaler = StandardScaler().fit(features)
     scaled = scaler.transform(features)
+    # Not OneVsRestClassifier: in threads its `Parallel` damages the process's list of warning filters.
     with ThreadPoolExecutor(cores()) as pool:
         classifiers = list(pool.map(lambda own: CLASSIFIERS[kernel](regularisation).fit(scaled, own), targets.T))
     return Head(scaler, classifiers, np.ones(len(classifiers)), np.zeros(len(classifiers)))
 
 
 class _Given(ClassifierMixin, BaseEstimator):
-    """A classifier whose features are decision values already, so that scikit-learn calibrates these."""
+    """A classifier whose features are decision values; scikit-learn calibrates these."""
 
     def fit(self, decisions: np.ndarray, classes: np.ndarray) -> "_Given":
         self.classes_ = np.unique(classes)
@@ -246,7 +239,7 @@ class _Given(ClassifierMixin, BaseEstimator):
     def decision_function(self, decisions: np.ndarray) -> np.ndarray:
         return decisions.squeeze(axis=1) if decisions.shape[1] == 1 else decisions
 
-    predict = decision_function  # scikit-learn wants it to be there
+    predict = decision_function  # scikit-learn requires one
 
 
 def _calibrator(decisions: np.ndarray, classes: np.ndarray, method: str) -> Any:

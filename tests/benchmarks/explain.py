@@ -33,7 +33,7 @@ with quiet_import():
 
 from hpa.data.images import resized
 from hpa.drawn.cells import noise
-from hpa.drawn.fields import SPLITS, draw_with_key, sample_table
+from hpa.drawn.fields import SPLITS, draw_field, sample_table
 
 LARGEST = 1 / 3
 STEPS = np.linspace(0, 1, 11)
@@ -71,7 +71,7 @@ def main() -> None:
     for row, target in enumerate(table["Target"]):
         classes = [int(each) for each in target.split()]
         generator = default_rng([about["seed"], SPLITS.index("test"), 1 + row])
-        drawn.append((classes, draw_with_key(classes, about["size"], generator, about.get("single_cells", False))))
+        drawn.append((classes, draw_field(classes, about["size"], generator, about.get("single_cells", False))))
     for run in options.runs:
         model, rows = load_run(run), []
         found = {

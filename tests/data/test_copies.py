@@ -13,7 +13,6 @@ from hpa.data.duplicates import (
     LARGE_GROUP,
     SIDE,
     Copies,
-    Fingerprints,
     copies_table,
     count_pairs,
     digest,
@@ -38,7 +37,7 @@ def cells(count, channels=1, side=78, seed=0):
 
 
 def fingerprints(images):
-    return Fingerprints(np.array([digest(image) for image in images]), np.array([thumbnail(image) for image in images]))
+    return np.array([digest(image) for image in images]), np.array([thumbnail(image) for image in images])
 
 
 def resized(image, factor):
@@ -69,7 +68,7 @@ EDITS = {
 def test_an_edited_copy_is_found_and_nothing_else(edit, channels):
     images = list(cells(6, channels))
     images.append(np.dstack([edit(channel) for channel in cv2.split(images[4])]))
-    copies = find_copies(fingerprints(images))
+    copies = find_copies(*fingerprints(images))
     assert copies.group.tolist() == [0, 1, 2, 3, 4, 5, 4]
     assert len(set(copies.picture)) == 7
     assert [set(pair) for pair in copies.near] == [set(copies.picture[[4, 6]])]
@@ -78,13 +77,13 @@ def test_an_edited_copy_is_found_and_nothing_else(edit, channels):
 def test_channels_may_be_brightened_apart():
     images = list(cells(3, 4))
     images.append((images[0] * [0.4, 1, 0.7, 1.3]).astype(np.uint8))
-    assert find_copies(fingerprints(images)).group.tolist() == [0, 1, 2, 0]
+    assert find_copies(*fingerprints(images)).group.tolist() == [0, 1, 2, 0]
 
 
 def test_one_equal_channel_does_not_make_a_copy():
     one, other = cells(2, 4)
     other[..., 0] = one[..., 0]
-    assert find_copies(fingerprints([one, other])).group.tolist() == [0, 1]
+    assert find_copies(*fingerprints([one, other])).group.tolist() == [0, 1]
 
 
 def test_an_empty_channel_says_nothing():
@@ -93,12 +92,12 @@ def test_an_empty_channel_says_nothing():
     darker = images[1] // 2
     filled = images[2].copy()
     filled[..., 1] = cells(1, seed=9)[0, ..., 0]
-    assert find_copies(fingerprints([*images, darker, filled])).group.tolist() == [0, 1, 2, 1, 3]
+    assert find_copies(*fingerprints([*images, darker, filled])).group.tolist() == [0, 1, 2, 1, 3]
 
 
 def test_exact_copies_are_told_from_near_ones_and_joined_with_them():
     one, other, third = cells(3)
-    copies = find_copies(fingerprints([one, other, one, other + 1, other, third]))
+    copies = find_copies(*fingerprints([one, other, one, other + 1, other, third]))
     assert copies.group.tolist() == [0, 1, 0, 1, 1, 2]
     same = copies.picture[:, np.newaxis] == copies.picture
     assert np.argwhere(np.triu(same, 1)).tolist() == [[0, 2], [1, 4]]
@@ -136,7 +135,7 @@ def test_the_kind_is_that_of_the_row(tmp_path):
 
 def test_even_images_are_copies_only_if_they_are_equal():
     even = [np.full((60, 60, 1), value, np.uint8) for value in (0, 5, 0, 200)]
-    assert find_copies(fingerprints(even)).group.tolist() == [0, 1, 0, 2]
+    assert find_copies(*fingerprints(even)).group.tolist() == [0, 1, 0, 2]
 
 
 def test_the_same_pixels_in_another_shape_are_not_equal():
@@ -147,7 +146,7 @@ def test_the_same_pixels_in_another_shape_are_not_equal():
 
 def test_mirrored_cells_are_not_looked_for():
     image = cells(1)[0]
-    assert find_copies(fingerprints([image, image[:, ::-1]])).group.tolist() == [0, 1]
+    assert find_copies(*fingerprints([image, image[:, ::-1]])).group.tolist() == [0, 1]
 
 
 def test_pairs_are_found_within_and_across_blocks():
@@ -195,10 +194,10 @@ def test_groups_are_the_same_however_many_pairs_are_compared(monkeypatch):
     alike = [np.clip(image.astype(int) + level, 0, 255).astype(np.uint8) for image in images for level in range(-3, 4)]
     order = np.random.default_rng(1).permutation(len(alike))
     given = fingerprints([alike[place] for place in order])
-    whole = find_copies(given)
+    whole = find_copies(*given)
     assert len(whole.near) == 5 * 21  # all pairs of the seven of each image
     monkeypatch.setattr("hpa.data.duplicates.LARGE_GROUP", 3)
-    fewer = find_copies(given)
+    fewer = find_copies(*given)
     assert fewer.group.tolist() == whole.group.tolist()
     assert len(set(whole.group)) == 5
     assert 5 * 6 <= len(fewer.near) < len(whole.near)

@@ -19,7 +19,7 @@ from hpa.data.download import download, grey_image
 from hpa.data.images import read_image
 from hpa.data.layout import find_files
 from hpa.data.store import pack
-from hpa.data.tables import SampleTable, read_samples
+from hpa.data.tables import SampleTable, read_labelled
 from hpa.errors import BadInput, Failure
 from hpa.tasks import HPA
 
@@ -52,7 +52,7 @@ def pictures(data):
 def test_every_colour_becomes_its_grey_image(atlas, tmp_path):
     assert fetch(atlas, tmp_path, IDS) == {}
     assert sorted(atlas.requests) == sorted(f"{PATHS[each]}_{colour}.jpg" for each in IDS for colour in HPA.channels)
-    samples = read_samples(tmp_path, "external", HPA)  # through the ordinary route
+    samples = read_labelled(tmp_path / "external", HPA)  # through the ordinary route
     assert samples.ids.tolist() == IDS
     np.testing.assert_array_equal(samples.targets, table(IDS).targets)
     for identifier, files in zip(IDS, find_files(tmp_path / "external", samples.ids, HPA), strict=True):
@@ -185,9 +185,9 @@ def test_a_sample_that_cannot_be_had_is_named_and_tried_again_later(atlas, tmp_p
     assert path in failed[IDS[1]]
     assert atlas.requests.count(path) == times
     assert pd.read_csv(tmp_path / "external-failed.csv").to_dict("records") == [{"Id": IDS[1], "reason": failed[IDS[1]]}]
-    assert read_samples(tmp_path, "external", HPA).ids.tolist() == IDS[:1]
+    assert read_labelled(tmp_path / "external", HPA).ids.tolist() == IDS[:1]
     assert fetch(atlas, tmp_path) == {}
-    assert read_samples(tmp_path, "external", HPA).ids.tolist() == PAIR
+    assert read_labelled(tmp_path / "external", HPA).ids.tolist() == PAIR
     assert pd.read_csv(tmp_path / "external-failed.csv").empty
 
 
@@ -400,7 +400,7 @@ def test_interrupted_and_resumed(atlas, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         fetch(atlas, tmp_path)
     assert pictures(tmp_path) == set(written)
-    assert read_samples(tmp_path, "external", HPA).ids.tolist() == IDS[:1]
+    assert read_labelled(tmp_path / "external", HPA).ids.tolist() == IDS[:1]
     monkeypatch.setattr(module, "write_image", write_image)
     atlas.requests.clear()
     assert fetch(atlas, tmp_path) == {}
@@ -453,12 +453,12 @@ def test_the_rows_of_an_earlier_table_stay(atlas, tmp_path):
     labels = tmp_path / "external.csv"
     labels.write_text(labels.read_text() + "1_1_A1_1,3\n")  # of which no image is there
     assert fetch(atlas, tmp_path, IDS[2:]) == {}
-    samples = read_samples(tmp_path, "external", HPA)
+    samples = read_labelled(tmp_path / "external", HPA)
     assert samples.ids.tolist() == IDS
     np.testing.assert_array_equal(samples.targets, np.concatenate([table().targets, table(IDS[2:]).targets]))
     (tmp_path / f"external/{IDS[0]}_green.png").unlink()
     assert fetch(atlas, tmp_path, [IDS[3], IDS[1]]) == {}
-    samples = read_samples(tmp_path, "external", HPA)
+    samples = read_labelled(tmp_path / "external", HPA)
     assert samples.ids.tolist() == [IDS[2], IDS[3], IDS[1]]
     np.testing.assert_array_equal(samples.targets, np.concatenate([table(IDS[2:]).targets[:1], table().targets]))
 
@@ -499,7 +499,7 @@ def test_the_ids_of_the_real_table(shared_data):
 
 def test_the_images_can_be_packed_as_a_set_of_their_own(atlas, tmp_path):
     fetch(atlas, tmp_path)
-    samples = read_samples(tmp_path, "external", HPA)
+    samples = read_labelled(tmp_path / "external", HPA)
     store = pack(tmp_path / "runs/stores/external-16", tmp_path / "external", samples.ids, HPA, 16)
     red = np.array(Image.open(tmp_path / f"external/{IDS[1]}_red.png"))
     assert store.images.shape == (2, 16, 16, 4)

@@ -10,7 +10,6 @@ from PIL import Image
 
 from hpa import pack as command
 from hpa import train as train_command
-from hpa.command import intensity_range
 from hpa.data import intensity
 from hpa.data.images import FULL, read_image
 from hpa.data.intensity import measure, range_of_training_set, stated_range
@@ -19,6 +18,7 @@ from hpa.data.store import pack, store_folder
 from hpa.errors import BadInput
 from hpa.files import write_json
 from hpa.inference import predict
+from hpa.options import read
 from hpa.runs.folder import read_settings
 from hpa.tasks import HEP2, HPA
 from hpa.training.presets import preset_settings
@@ -150,7 +150,7 @@ def test_a_channel_of_one_number_is_black(tmp_path):
     ],
 )
 def test_a_range_that_is_stated(text, expected):
-    assert stated_range(intensity_range(text), TASK) == expected
+    assert stated_range(read("intensity_range", text), TASK) == expected
 
 
 @pytest.mark.parametrize("text", ["", "4095", "9:9", "9:8", "0:65536", "1:-9", "0:9,", "1:2:3", "x:y"])
@@ -162,10 +162,10 @@ def test_a_range_that_is_none(text, capsys):
 
 
 def test_a_range_for_another_number_of_channels(data, tmp_path):
-    options = {"intensity_range": intensity_range("0:9,0:9,0:9")}
+    options = {"intensity_range": read("intensity_range", "0:9,0:9,0:9")}
     with pytest.raises(BadInput, match="intensity_range: 3 intervals for 2 channels; give one for all, or for each"):
         resolve("cells", options, TASK, data, tmp_path)
-    options = {"intensity_range": intensity_range("0:9")}
+    options = {"intensity_range": read("intensity_range", "0:9")}
     assert resolve("cells", options, TASK, data, tmp_path).intensity_range == ((0, 9), (0, 9))
     assert preset_settings("cells")["intensity_range"] is None
     assert "intensity_range" in OF_THE_SEARCH  # what a search finds is for other data too

@@ -23,7 +23,7 @@ from hpa.data import store
 from hpa.data.images import FULL, read_image, read_sample
 from hpa.data.layout import find_files
 from hpa.data.parallel import rows_of
-from hpa.data.store import Joined, pack, pack_part, require_room, store_folder
+from hpa.data.store import ConcatenatedImages, pack, pack_part, require_room, store_folder
 from hpa.errors import BadInput, Failure
 from hpa.tasks import HPA
 
@@ -356,7 +356,7 @@ def test_real_cells(tmp_path, shared_data):
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.data())
 def test_joined_images_are_read_as_one_array(sizes, data):
     whole = np.random.default_rng(0).integers(0, 256, (sum(sizes), 2, 2, 3), np.uint8)
-    joined = Joined(np.split(whole, np.cumsum(sizes)[:-1]))
+    joined = ConcatenatedImages(np.split(whole, np.cumsum(sizes)[:-1]))
     rows = np.array(data.draw(st.lists(st.integers(0, len(whole) - 1))), np.int64)
     assert (len(joined), joined.shape) == (len(whole), whole.shape)
     np.testing.assert_array_equal(joined[rows], whole[rows])

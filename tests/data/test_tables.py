@@ -18,7 +18,6 @@ from hpa.data.tables import (
     read_ids,
     read_labelled,
     read_sample_submission,
-    read_samples,
     read_training_table,
     shown,
 )
@@ -261,7 +260,7 @@ def test_the_columns_of_either_table(write):
 
 def test_class_folders(touch):
     data = touch("train/NuMem/00010.png", "train/Golgi/00002.png", "train/Golgi/00003.tif", "train/Speckled/00001.jpg")
-    table = read_samples(data, "train", HEP2)
+    table = read_labelled(data / "train", HEP2)
     assert list(names_of(table).items()) == [
         ("00001", "Speckled"),
         ("00002", "Golgi"),
@@ -325,7 +324,7 @@ def test_an_id_in_two_class_folders_with_its_files_apart(touch):
 def test_a_flat_folder_with_a_table_next_to_it(touch, in_table, in_folder):
     data = touch(f"train/{in_folder}.png", "train/00010.png")
     (data / "train.csv").write_text(f"Image ID,Image class\n00010,NuMem\n{in_table},Golgi\n")
-    table = read_samples(data, "train", HEP2)
+    table = read_labelled(data / "train", HEP2)
     assert names_of(table) == {"00010": "NuMem", in_table: "Golgi"}
     assert [file.name for (file,) in find_files(data / "train", table.ids, HEP2)] == ["00010.png", f"{in_folder}.png"]
 
@@ -334,7 +333,7 @@ def test_a_flat_folder_with_a_table_next_to_it(touch, in_table, in_folder):
 def test_folders_that_are_no_classes_beside_a_flat_folder_with_a_table(touch, beside):
     data = touch("train/00001.png", "train/00010.png", beside)
     (data / "train.csv").write_text("Image ID,Image class\n00010,NuMem\n00001,Golgi\n")
-    table = read_samples(data, "train", HEP2)
+    table = read_labelled(data / "train", HEP2)
     assert names_of(table) == {"00010": "NuMem", "00001": "Golgi"}
     files = [data / "train/00010.png", data / "train/00001.png"]
     assert [file for (file,) in find_files(data / "train", table.ids, HEP2, whole=True)] == files
@@ -343,10 +342,10 @@ def test_folders_that_are_no_classes_beside_a_flat_folder_with_a_table(touch, be
 def test_a_class_folder_counts_before_the_table_next_to_it(touch):
     data = touch("train/Golgi/1.png", "train/odd/2.png")
     (data / "train.csv").write_text("Image ID,Image class\n1,NuMem\n2,NuMem\n")
-    assert "folder odd is not one of the classes" in message_of(read_samples, data, "train", HEP2)
+    assert "folder odd is not one of the classes" in message_of(read_labelled, data / "train", HEP2)
     (data / "train/odd/2.png").rename(data / "train/Golgi/2.png")
     (data / "train/odd").rmdir()
-    assert names_of(read_samples(data, "train", HEP2)) == {"1": "Golgi", "2": "Golgi"}
+    assert names_of(read_labelled(data / "train", HEP2)) == {"1": "Golgi", "2": "Golgi"}
 
 
 def test_names_that_are_not_utf_8_are_all_named(touch):
@@ -382,10 +381,10 @@ def test_many_labels_without_a_table(touch):
     data = touch("train/1_red.png", "cells/Golgi/2.png", "cells/odd/3.png", "odd/odd/4.png")
     task = ", or name the task if the classes lie in folders or are your own"
     for name, mend in (("train", task), ("odd", task), ("nowhere", "")):
-        assert message_of(read_samples, data, name, HPA) == (
+        assert message_of(read_labelled, data / name, HPA) == (
             f"{data / name}.csv: no such table; the labels of the images in {data / name} belong there{mend}"
         )
-    assert message_of(read_samples, data, "cells", HPA) == (
+    assert message_of(read_labelled, data / "cells", HPA) == (
         f"{data / 'cells'}.csv: no such table; the class folders in {data / 'cells'} are those of the task hep2"
     )
 
@@ -418,7 +417,7 @@ def test_the_hep2_cells(shared_data):
     assert given.targets.sum(axis=0).tolist() == [2254, 559, 1971, 1767, 2069, 2256]  # as awk counts them
     class_of = names_of(given)
     for name, count in (("train", 8701), ("validation", 2175)):
-        found = names_of(read_samples(hep2, name, HEP2))
+        found = names_of(read_labelled(hep2 / name, HEP2))
         assert len(found) == count
         assert found.items() <= class_of.items()
 
@@ -544,5 +543,5 @@ def test_what_is_no_plain_file_is_not_read(tmp_path, make, named):
 def test_names_of_files_with_control_characters_are_refused(touch, name):
     data = touch(f"train/Golgi/{name}.png", "train/Golgi/fine.png", f"test/{name}.png")
     said = f"the name of {name!r} holds a line break or control character; rename it"
-    assert message_of(read_samples, data, "train", HEP2) == f"{data / 'train'}: {said}"
+    assert message_of(read_labelled, data / "train", HEP2) == f"{data / 'train'}: {said}"
     assert message_of(read_ids, data, HEP2) == f"{data / 'test'}: {said}"

@@ -30,7 +30,7 @@ def fields() -> np.ndarray:
     """Fields that show one class each, uint8 [28, FIELDS, SIZE, SIZE, 4]."""
 
     def draw(number: int, index: int) -> np.ndarray:
-        return drawn.draw_field([number], SIZE, default_rng([5, number, index]))
+        return drawn.draw_field([number], SIZE, default_rng([5, number, index])).image
 
     return np.array([[draw(number, index) for index in range(FIELDS)] for number in range(28)])
 
@@ -106,14 +106,14 @@ def test_numbers_of_spots(fields):
 def test_nucleoplasm_spares_what_nucleoli_fill():
     """The same generator grows the same cells, so the two patterns can be laid over each other."""
     for index in range(5):
-        inside = nuclei(drawn.draw_field([0], 256, default_rng(index)))
-        plasm, spots = (light(drawn.draw_field([number], 256, default_rng(index)))[inside] for number in (0, 2))
+        inside = nuclei(drawn.draw_field([0], 256, default_rng(index)).image)
+        plasm, spots = (light(drawn.draw_field([number], 256, default_rng(index)).image)[inside] for number in (0, 2))
         assert np.corrcoef(plasm, spots)[0, 1] < -0.3
 
 
 def test_a_dividing_cell_has_a_chromosome_plate_across_its_spindle():
     for index in range(8):
-        field = drawn.draw_field([17], 256, default_rng(index))
+        field = drawn.draw_field([17], 256, default_rng(index)).image
         green = cv2.GaussianBlur(light(field), (0, 0), 3)
         y, x = np.argwhere(green > 0.35 * green.max()).mean(axis=0).round().astype(int)
         assert field[y - 4 : y + 5, x - 4 : x + 5, BLUE].mean() > 0.5 * np.percentile(field[..., BLUE], 99)
@@ -173,7 +173,7 @@ def test_the_classes_can_be_told_apart(fields):
 @pytest.mark.parametrize("classes", [[0], [16, 17, 22, 24], [25, 0, 21, 7, 4]])
 @pytest.mark.parametrize("size", [32, 129])
 def test_same_generator_same_pixels(classes, size):
-    first, again, other = (drawn.draw_field(classes, size, default_rng(seed)) for seed in (3, 3, 4))
+    first, again, other = (drawn.draw_field(classes, size, default_rng(seed)).image for seed in (3, 3, 4))
     assert first.shape == (size, size, 4)
     assert first.dtype == np.uint8
     assert np.array_equal(first, again)
@@ -331,10 +331,10 @@ def test_cells_of_a_field_differ_if_asked_for(tmp_path):
 
 def test_the_key_says_where_a_class_shows():
     for seed in range(8):
-        found = drawn.draw_with_key([2, 7, 25], 96, default_rng(seed))
-        np.testing.assert_array_equal(found.image, drawn.draw_field([2, 7, 25], 96, default_rng(seed)))
+        found = drawn.draw_field([2, 7, 25], 96, default_rng(seed))
+        np.testing.assert_array_equal(found.image, drawn.draw_field([2, 7, 25], 96, default_rng(seed)).image)
         assert found.masks.any(axis=(1, 2)).all()
-        alone = drawn.draw_with_key([21], 96, default_rng(seed), single_cells=True)
+        alone = drawn.draw_field([21], 96, default_rng(seed), single_cells=True)
         light = alone.image[..., 1].astype(float)
         assert light[alone.masks[0]].mean() > 2 * light[~alone.masks[0]].mean()
         for cell in np.unique(alone.cells):

@@ -18,7 +18,7 @@ from test_predict import make_run
 from hpa import cells as command
 from hpa.data.layout import list_ids
 from hpa.data.segmentation import segment
-from hpa.drawn.fields import draw_with_key, write_dataset
+from hpa.drawn.fields import draw_field, write_dataset
 from hpa.files import file_digest
 from hpa.inference.cells import SINGLE_CELL_CLASSES, Cells, cell_features, cell_probabilities, encode_mask, weights_of
 from hpa.inference.parts import Place, cut
@@ -199,7 +199,7 @@ def test_the_classes_of_the_single_cell_competition_are_ours():
 def test_our_watershed_finds_drawn_cells(crowded):
     overlaps = []
     for seed in range(6):
-        drawn = draw_with_key([22] if crowded else [0], 160, np.random.default_rng(seed))
+        drawn = draw_field([22] if crowded else [0], 160, np.random.default_rng(seed))
         red, _, blue, yellow = np.moveaxis(drawn.image.astype(np.float32), -1, 0)
         found = segment(blue, red + yellow)
         for cell in (drawn.cells == number for number in range(1, drawn.cells.max() + 1)):

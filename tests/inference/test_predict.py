@@ -240,7 +240,7 @@ def test_folds_and_views_from_the_models_to_the_blend(drawn_data, tmp_path, caps
     file = runs / "2-fold1" / "base" / "test.npz"
     write_predictions(file, replace(read_predictions(file), tta=TTA(2)))
     assert ensemble.main(both) == 2
-    assert f"{file}: multi-label, 2 view(s), mean of probabilities; {runs}/2/base" in capsys.readouterr().err
+    assert f"{file}: multi-label, test-time augmentation 2 (mean of probabilities); {runs}/2/base" in capsys.readouterr().err
 
 
 def test_a_run_of_another_table_cannot_be_predicted_with_other_views(drawn_data, tmp_path, capsys):

@@ -206,7 +206,7 @@ def test_a_lost_split_that_cannot_be_made_again_is_told(runs, drawn_cells, capsy
     (base / "split.csv").unlink()
     predictions = read_predictions(base / "validation.npz")
     write_predictions(base / "validation.npz", replace(predictions, ids=np.array([f"{each}0" for each in predictions.ids])))
-    assert "made anew has other validation rows than validation.npz" in refused("train", drawn_cells, runs, capsys)
+    assert "a new one would have other validation rows than validation.npz" in refused("train", drawn_cells, runs, capsys)
 
 
 def test_predictions_that_were_lost_are_made_again(runs, drawn_cells):

@@ -158,18 +158,19 @@ def test_thresholds_of_other_views_are_refused(runs, saved):
     if saved:
         write_thresholds(runs, "global", ("x", "y", "z"), np.array([0.1, 0.2, 0.3]), {})
     message = (
-        r"a/validation\.npz: made with test-time augmentation 1 view\(s\), mean of probabilities.* 8 view\(s\), mean of "
-        r"logits; predict the runs' own data with 8 view\(s\), mean of logits first, or use that of the file"
+        r"a/validation\.npz: made with no test-time augmentation, which gives no thresholds for test-time augmentation 8 "
+        r"\(mean of logits\); predict the runs' own data with test-time augmentation 8 \(mean of logits\) first, or use "
+        "that of the file"
     )
     with pytest.raises(BadInput, match=message):
         validation_thresholds(runs, "many", 3, TTA(8, "logits"))
-    validation_thresholds(runs, "many", 3, TTA(1, "logits"))  # of one view the mean is the same
+    validation_thresholds(runs, "many", 3, TTA(1, "logits"))  # the mean of one copy is the same
     for folder in runs:
         file = folder / "validation.npz"
         write_predictions(file, replace(read_predictions(file), tta=TTA(8, "logits")))
     validation_thresholds(runs, "many", 3, TTA(8, "logits"))
     for views, average in ((8, "probabilities"), (4, "logits"), (1, "logits")):
-        with pytest.raises(BadInput, match=r"made with test-time augmentation 8 view\(s\), mean of logits"):
+        with pytest.raises(BadInput, match=r"made with test-time augmentation 8 \(mean of logits\)"):
             validation_thresholds(runs, "many", 3, TTA(views, average))
 
 

@@ -16,7 +16,7 @@ from hpa.data.images import read_image, write_image
 from hpa.data.layout import find_files
 from hpa.data.partition import make_partition, write_partition
 from hpa.data.store import pack
-from hpa.data.tables import read_samples
+from hpa.data.tables import read_labelled
 from hpa.inference.predict import predict_files
 from hpa.scoring.predictions import read_predictions
 from hpa.tasks import HEP2, read_task
@@ -47,7 +47,7 @@ def weights(folder):
 
 def test_the_datas_own_validation_set_is_used_and_the_best_epoch_kept(runs, drawn_cells):
     folder = runs / "seed0" / "base"
-    samples = read_samples(drawn_cells, "validation", HEP2)
+    samples = read_labelled(drawn_cells / "validation", HEP2)
     predictions = read_predictions(folder / "validation.npz")
     assert predictions.ids.tolist() == samples.ids.tolist()
     assert (predictions.labels, predictions.tta) == ("one", TTA(1))
@@ -60,7 +60,7 @@ def test_the_datas_own_validation_set_is_used_and_the_best_epoch_kept(runs, draw
     config = json.loads((folder / "config.json").read_text())
     assert config["task"]["classes"] == list(HEP2.classes)
     assert {"folds": None, "optimizer": "adamw", "schedule": "cosine", "ema_momentum": 0.995}.items() <= config.items()
-    assert len(pd.read_csv(folder / "split.csv")) == len(samples) + len(read_samples(drawn_cells, "train", HEP2))
+    assert len(pd.read_csv(folder / "split.csv")) == len(samples) + len(read_labelled(drawn_cells / "train", HEP2))
 
 
 def test_what_is_saved_predicts_what_was_validated(drawn_cells, tmp_path):
@@ -71,7 +71,7 @@ def test_what_is_saved_predicts_what_was_validated(drawn_cells, tmp_path):
     assert run(train, *TINY, *options, *learning, *exact, "--data", drawn_cells, "--runs", tmp_path, "--name", "any") == 0
     folder = tmp_path / "any" / "base"
     predictions = read_predictions(folder / "validation.npz")
-    samples = read_samples(drawn_cells, "validation", HEP2)
+    samples = read_labelled(drawn_cells / "validation", HEP2)
     np.testing.assert_array_equal(predictions.targets, samples.targets)
     images = np.stack([read_image(files) for files in find_files(drawn_cells / "validation", samples.ids, HEP2)])
     model = keras.saving.load_model(folder / "model.keras", compile=False)
@@ -135,7 +135,7 @@ def test_smaller_images_come_first_and_validation_is_on_whole_ones(drawn_cells, 
     monkeypatch.setattr(fit, "compile_model", watched)
     options = [*TINY, "--rows", "16", "--ema-momentum", "0", "--progressive-resizing", "0.5", "--name", "grown"]
     assert run(train, "--data", drawn_cells, "--runs", tmp_path, *options) == 0
-    validated = [32] * -(-len(read_samples(drawn_cells, "validation", HEP2)) // 16)
+    validated = [32] * -(-len(read_labelled(drawn_cells / "validation", HEP2)) // 16)
     assert sides == [23, *validated, 32, *validated]
 
 
@@ -186,7 +186,7 @@ def test_predictions_ensemble_and_evaluation(runs, drawn_cells, tmp_path, capsys
     out = tmp_path / "cells.csv"
     assert run(ensemble, "--task", "hep2", *both, "--shift", "0", "--out", out) == 0
     table = pd.read_csv(out, dtype={"Id": str})
-    test = read_samples(drawn_cells, "test", HEP2)
+    test = read_labelled(drawn_cells / "test", HEP2)
     assert table["Id"].tolist() == test.ids.tolist()
     assert table[list(HEP2.classes)].to_numpy().sum(axis=1) == pytest.approx(1, abs=1e-3)
 
@@ -244,7 +244,7 @@ def test_the_made_up_task_of_the_documentation(tmp_path, monkeypatch):
     ("options", "message"),
     [
         (["--loss", "binary-crossentropy"], "not for single-label tasks"),
-        (["--fold", "1"], "validation set of its own"),
+        (["--fold", "1"], "the data has a validation set; ask for folds"),
         (["--blocks", "1,1,1"], "same length"),
         (["--model", "mobilenet-v2"], "is for cellnet"),
         (["--preset", "nonsense"], "no preset nonsense; there are report, alexnet, cells"),
@@ -285,7 +285,7 @@ def test_validation_cells_of_other_data_are_not_predicted(runs, drawn_cells, tmp
 
 
 def test_copies_of_validation_cells_are_left_out(drawn_cells, tmp_path):
-    train_ids, validation_ids = (read_samples(drawn_cells, name, HEP2).ids for name in ("train", "validation"))
+    train_ids, validation_ids = (read_labelled(drawn_cells / name, HEP2).ids for name in ("train", "validation"))
     groups = tmp_path / "copies.csv"
     groups.write_text(f"Id,group\n{train_ids[3]},7\n{validation_ids[0]},7\n{train_ids[4]},8\n{train_ids[5]},8\n")
     settings = fit.Settings(**fit_settings(groups=str(groups)))

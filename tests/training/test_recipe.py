@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from hpa import train
-from hpa.data.tables import read_samples
+from hpa.data.tables import read_labelled
 from hpa.runs.folder import is_finished
 from hpa.runs.monitor import has_stalled
 from hpa.settings import Settings
@@ -45,11 +45,11 @@ def test_a_run_ends_when_it_stalls_and_rare_classes_are_repeated_and_weighed(dra
 
     [(feed, *_)] = fed
     assert feed.small_epochs == 0
-    classes = read_samples(drawn_cells, "train", HEP2).targets.argmax(axis=1)
+    classes = read_labelled(drawn_cells / "train", HEP2).targets.argmax(axis=1)
     shares = np.bincount(classes, minlength=6) / len(classes)
     assert feed.factors == pytest.approx(np.sqrt(0.3 / shares)[classes].clip(1))
     counts = np.bincount(classes, feed.factors)
-    validated = read_samples(drawn_cells, "validation", HEP2).targets.argmax(axis=1)
+    validated = read_labelled(drawn_cells / "validation", HEP2).targets.argmax(axis=1)
     assert feed.weights == pytest.approx((counts.mean() / counts)[[*classes, *validated]])
 
 

@@ -15,7 +15,7 @@ from hpa.training.resolve import resolve, resolve_stage
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--class-weights", "square-root"], "a row with several has no class of its own"),
+        (["--class-weights", "square-root"], "a row with several classes has no single weight"),
         (["--loss", "focal+soft-f1", "--positive-weights", "square-root"], "which loss focal+soft-f1 is without"),
         (["--schedule", "plateau-score", "--warm-up", "1"], "is for schedule constant or cosine"),
         (["--task", "hep2", "--loss", "focal+soft-f1:0.2"], "loss focal is not for single-label tasks"),
