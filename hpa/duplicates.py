@@ -25,7 +25,7 @@ def work(options: argparse.Namespace) -> None:
     """Find the copies, print how many there are and which labels clash, and write the table and the picture if asked for."""
     from hpa.data.duplicates import copies_table, describe, read_sets
     from hpa.data.layout import data_paths
-    from hpa.files import written_whole
+    from hpa.files import write_csv
     from hpa.scoring.plots import draw_copies, write_figure
 
     for option, path in (("--out", options.out), ("--contact-sheet", options.contact_sheet)):
@@ -36,8 +36,7 @@ def work(options: argparse.Namespace) -> None:
     print(f"looked at {', '.join(f'{name} ({len(table)} images)' for name, table in sets.items())}")
     print(describe(copies, pairs))
     if options.out:
-        with written_whole(options.out) as temporary:
-            copies[["Id", "group", "set", "kind", "label"]].to_csv(temporary, index=False)
+        write_csv(options.out, copies[["Id", "group", "set", "kind", "label"]])
         print(f"wrote {options.out}")
     if options.contact_sheet and len(copies):
         write_figure(options.contact_sheet, draw_copies(copies))

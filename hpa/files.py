@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from hpa.errors import BadInput, Busy
 
 if TYPE_CHECKING:
+    import pandas as pd
     from filelock import LeaseCompromise
 
 logger = logging.getLogger(__name__)
@@ -105,10 +106,21 @@ def require_output(path: Path, inputs: Iterable[Path], option: str = "--out") ->
             raise BadInput(f"{option} {path}: lies in {source}, which this command reads; name another folder")
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8, whole or not at all."""
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
 def write_json(path: Path, value: object) -> None:
     """Write `value` as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_csv(path: Path, table: "pd.DataFrame", **options: Any) -> None:
+    """Write a table without its index, whole or not at all; `options` are those of pandas' `to_csv`."""
     with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        table.to_csv(temporary, **{"index": False, "lineterminator": "\n"} | options)
 
 
 def read_json(path: Path) -> dict[str, Any]:

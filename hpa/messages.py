@@ -1,4 +1,4 @@
-"""How messages are shown.
+"""The display of messages.
 
 Every module logs to its own logger below "hpa": news with `info`, warnings with `warning`. Unless a program has configured
 the logger "hpa" before, news go to the standard output and warnings to the standard error, as plain text.

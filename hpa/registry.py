@@ -33,12 +33,12 @@ def load(place: str) -> Any:
 
 
 def lazily(place: str, **named: Any) -> Callable[..., Any]:
-    """Return a function that loads the one at a place, "module:attribute", when it is called, and gives it some arguments.
+    """Return a function that loads the one at a place, "module:attribute", on each call, and passes it further arguments.
 
-    >>> lazily("math:sqrt")(9)
-    3.0
+    >>> lazily("math:sqrt")(9), lazily("builtins:int", base=2)("11"), lazily("builtins:int")("11", base=3)
+    (3.0, 3, 4)
     """
-    return lambda *arguments: load(place)(*arguments, **named)
+    return lambda *arguments, **more: load(place)(*arguments, **named, **more)
 
 
 class Registry(UserDict[str, Record]):

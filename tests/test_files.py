@@ -6,11 +6,12 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from hpa import files
 from hpa.errors import BadInput, Busy, Failure
-from hpa.files import cores, locked, read_json, require_output, write_json, written_whole
+from hpa.files import cores, locked, read_json, require_output, write_csv, write_json, write_text, written_whole
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -55,6 +56,16 @@ def test_a_killed_writer_leaves_the_old_file_and_the_next_one_cleans_up(tmp_path
         temporary.write_text("new")
     assert path.read_text() == "new"
     assert os.listdir(tmp_path) == ["table.csv"]
+
+
+def test_texts_and_tables_have_unix_line_ends(tmp_path):
+    write_text(tmp_path / "new" / "text", "ä\nb\n")
+    assert (tmp_path / "new" / "text").read_bytes() == "ä\nb\n".encode()
+    table = pd.DataFrame({"Id": ["a", "b"], "share": [0.25, 1 / 3]})
+    write_csv(tmp_path / "table.csv", table)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "table.csv", float_precision="round_trip"), table)
+    write_csv(tmp_path / "table.csv", table, index=True, float_format="%.2f")
+    assert (tmp_path / "table.csv").read_bytes() == b",Id,share\n0,a,0.25\n1,b,0.33\n"
 
 
 def test_json_comes_back(tmp_path):

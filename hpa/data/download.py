@@ -29,7 +29,7 @@ from hpa.data.parallel import map_in_threads
 from hpa.data.tables import SampleTable, concatenate, read_training_table
 from hpa.data.web import LARGEST, encoded_address, opener
 from hpa.errors import BadInput, Failure, refuse
-from hpa.files import file_digest, locked, written_whole
+from hpa.files import file_digest, locked, write_csv, write_text
 from hpa.tasks import HPA
 
 # What of the blue, green and red in a JPEG makes the grey image of a colour.
@@ -79,16 +79,14 @@ def download(table: SampleTable, data: Path, base_url: str, rate: float, size: i
         raise BadInput(f"{folder}: holds images of size {earlier_size}; ask for that, or move the folder away")
     with locked(folder / ".lock", wait=False):
         earlier = read_training_table(labels, HPA) if labels.exists() else None
-        with written_whole(noted) as temporary:
-            temporary.write_text(f"{size}\n")
+        write_text(noted, f"{size}\n")
         there = _check(folder)
         try:
             with open(folder / CHECKSUMS, "a", encoding="utf-8") as checksums:
                 _fetch_all(paths, folder, rate, size, there, checksums, failed)
         finally:
             _write_labels(labels, table, earlier, there)
-            with written_whole(data / f"{EXTERNAL}-failed.csv") as temporary:
-                pd.DataFrame(failed.items(), columns=["Id", "reason"]).to_csv(temporary, index=False)
+            write_csv(data / f"{EXTERNAL}-failed.csv", pd.DataFrame(failed.items(), columns=["Id", "reason"]))
     return failed
 
 
@@ -127,8 +125,7 @@ def _check(folder: Path) -> set[str]:
     there = [name for name in digest_of if (folder / name).is_file()]
     found = map_in_threads(lambda name: file_digest(folder / name), there, "checking")
     whole = {name: now for name, now in zip(there, found, strict=True) if now == digest_of[name]}
-    with written_whole(path) as temporary:
-        temporary.write_text("".join(f"{digest}  {name}\n" for name, digest in whole.items()), encoding="utf-8")
+    write_text(path, "".join(f"{digest}  {name}\n" for name, digest in whole.items()))
     return set(whole)
 
 
@@ -236,5 +233,4 @@ def _write_labels(path: Path, table: SampleTable, earlier: SampleTable | None, t
     whole = [all(f"{each}_{colour}.png" in there for colour in HPA.channels) for each in table.ids.tolist()]
     if any(whole):
         labels = [" ".join(map(str, np.flatnonzero(row))) for row in table.known_targets[whole]]
-        with written_whole(path) as temporary:
-            pd.DataFrame({"Id": table.ids[whole], "Target": labels}).to_csv(temporary, index=False)
+        write_csv(path, pd.DataFrame({"Id": table.ids[whole], "Target": labels}))

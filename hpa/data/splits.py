@@ -10,7 +10,7 @@ from hpa.data.groups import read_groups
 from hpa.data.stratify import stratified_folds
 from hpa.data.tables import SampleTable, id_differences, read_columns, repeated_faults
 from hpa.errors import refuse, shown
-from hpa.files import written_whole
+from hpa.files import write_text
 
 
 def make_folds(table: SampleTable, folds: int, seed: int, groups: str | None) -> np.ndarray:
@@ -39,8 +39,7 @@ def split_text(ids: np.ndarray, fold_of_row: np.ndarray) -> str:
 
 def write_split(path: Path, ids: np.ndarray, fold_of_row: np.ndarray) -> None:
     """Write the `split_text`, whole or not at all."""
-    with written_whole(path) as temporary:
-        temporary.write_text(split_text(ids, fold_of_row), encoding="utf-8", newline="\n")
+    write_text(path, split_text(ids, fold_of_row))
 
 
 def read_split(path: Path, ids: np.ndarray) -> np.ndarray:

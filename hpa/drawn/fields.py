@@ -21,7 +21,7 @@ from hpa.data.pictures import captioned, write_sheet
 from hpa.drawn.cells import Field, blurred, filled, grow_field, noise, strokes
 from hpa.drawn.patterns import PATTERNS, cytoplasm, endoplasmic_reticulum, microtubules
 from hpa.errors import BadInput
-from hpa.files import cores, locked, read_json, write_json, written_whole
+from hpa.files import cores, locked, read_json, write_csv, write_json
 from hpa.resources import require_disk, require_picture
 from hpa.tasks import HPA
 
@@ -112,8 +112,7 @@ def write_dataset(folder: Path, train: int, test: int, size: int = 512, seed: in
                 if (split, row) not in keys:  # drawn before the drawing was broken off
                     draw(split, row, target)
                 keys[split, row].insert(0, "Id", identifier)
-            with written_whole(folder / f"{split}_cells.csv") as temporary:
-                pd.concat([keys[split, row] for row in range(len(table))]).to_csv(temporary, index=False)
+            write_csv(folder / f"{split}_cells.csv", pd.concat([keys[split, row] for row in range(len(table))]))
 
 
 def sample_table(split: str, rows: int, seed: int) -> pd.DataFrame:
@@ -204,8 +203,7 @@ def write_drawing(
             pass
         for name, table in tables.items():
             if not (folder / name).exists():
-                with written_whole(folder / name) as temporary:
-                    table.to_csv(temporary, index=False)
+                write_csv(folder / name, table)
 
 
 def draw_field(classes: Sequence[int], size: int, generator: Generator, single_cells: bool = False) -> Drawn:

@@ -21,7 +21,7 @@ from hpa.data.parallel import map_in_threads
 from hpa.data.pictures import for_people
 from hpa.data.segmentation import BODY, NUCLEUS, find_label_images, read_label_image, segment
 from hpa.errors import refuse
-from hpa.files import written_whole
+from hpa.files import write_csv
 from hpa.inference.images import chosen_samples
 from hpa.inference.parts import Parts, Place, cut_run
 from hpa.inference.predict import common_task, form_of
@@ -185,8 +185,7 @@ def cells_of_samples(
             write_image(overlays / f"{own.id}.png", picture(own, predicted, task.classes))
     for path, frame in ((out, pd.concat(tables)), (submission, pd.DataFrame(rows, columns=SUBMISSION))):
         if path:
-            with written_whole(path) as temporary:
-                frame.to_csv(temporary, index=False, lineterminator="\n")
+            write_csv(path, frame)
     return f"{out}: {count} cells of {len(samples.ids)} fields"
 
 

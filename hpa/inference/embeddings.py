@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from hpa.errors import BadInput, refuse
-from hpa.files import file_digest, require_plain, written_whole
+from hpa.files import file_digest, require_plain, write_csv, written_whole
 from hpa.hardware import jit_compile
 from hpa.inference.images import Images, chosen_samples, read_images
 from hpa.inference.predict import form_of, load_run
@@ -120,8 +120,7 @@ def embed_samples(
         among = found.features if others is None else others
         rows, cosines = nearest(found.features, among, neighbours, same=others is None)
         table = out.with_name(f"{out.stem}-neighbours.csv")
-        with written_whole(table) as temporary:
-            neighbour_table(found.ids, found.ids if ids is None else ids, rows, cosines).to_csv(temporary, index=False)
+        write_csv(table, neighbour_table(found.ids, found.ids if ids is None else ids, rows, cosines))
         text += f"\n{table}: the nearest {rows.shape[1]} of {len(among)}"
     return text
 

@@ -1,4 +1,4 @@
-"""An entry: the test set as several models together predict it, how it came about, and the files that say so."""
+"""An entry: the blend of several models, its predictions of the test set, and the files of a submission."""
 
 import contextlib
 import hashlib
@@ -38,7 +38,7 @@ class Entry:
         blend: the weights, thresholds, scores and predictions of the blend.
         ids: str array [test rows]; None if there is no test set.
         rule: the rule of the weights, one of `hpa.scoring.rules.WEIGHTS`.
-        shift: what that rule, if it is `"shifted"`, subtracts from the members' F1.
+        shift: what the rule `"shifted"` subtracts from the members' F1.
         threshold: the rule of the thresholds.
     """
 
@@ -81,7 +81,7 @@ class Entry:
         return pd.DataFrame(self.blend.probabilities, index=pd.Index(ids, name="Id"), columns=self.members.classes)
 
     def submission(self, path: str | Path) -> Path:
-        """Write the submission, and a JSON of the same name that says how it came about; return what was written.
+        """Write the submission, and a JSON of the same name with how it was made; return the path of what was written.
 
         Multi-label predictions have Kaggle's form, single-label ones are a table for people. Without a test set only the
         JSON is written. BadInput is raised if the name does not end in .csv.
@@ -121,7 +121,7 @@ class Entry:
         }
 
     def __str__(self) -> str:
-        """Return the members with their scores and weights, the blend's score, and what the test set looks like."""
+        """Return the members with their scores and weights, the blend's score, and counts of the test set."""
         width = max(len(name) for name in ("member", *self.scores))
         lines = [f"{'member':{width}}  validation F1  weight"]
         lines += [f"{name:{width}}  {f1:13.4f}  {self.weights[name]:6.4f}" for name, f1 in self.scores.items()]
@@ -186,8 +186,8 @@ def compare_blends(
 ) -> str:
     """Compare rules for the weights on rows that they have not seen, write tables and return them for people.
 
-    The members are those of `make_entry`. All rules are compared if there is a `shift`, for the rule `"shifted"`, and this
-    rule by itself with each of some `shifts`. The files next to `<out>.csv` are `<out>-weights.csv`, `<out>-shifts.csv` and
+    The members are those of `make_entry`. With a `shift` all rules are compared, `"shifted"` with that shift, in
+    `<out>-weights.csv`. With `shifts` the rule `"shifted"` is compared for each of them, in `<out>-shifts.csv` and
     `<out>-shifts.png`. The `seed` is that of the folds and of the resampled rows.
     """
     members, _, rule = _read_blend(folders, data, task, sample_submission, threshold)
@@ -225,7 +225,7 @@ def _read_blend(
 
 
 def _task_of_members(folders: Sequence[Path], task: Task | None) -> Task | None:
-    """Return what the members classify, None if nothing says it; check that a `task` is that of the first member."""
+    """Return the task of the members, None if it is unknown; raise BadInput if the first member is not of a given `task`."""
     file = folders[0] / "validation.npz"
     if not file.is_file():  # `read_members` names all that is missing
         return task

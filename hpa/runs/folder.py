@@ -15,7 +15,7 @@ import pandas as pd
 
 from hpa.data.tables import SampleTable
 from hpa.errors import BadInput, refuse
-from hpa.files import file_digest, read_json, require_plain, write_json, written_whole
+from hpa.files import file_digest, read_json, require_plain, write_csv, write_json
 from hpa.hardware import versions
 from hpa.labels import LABELS
 from hpa.registry import AUGMENTATIONS
@@ -62,7 +62,7 @@ def run_folders(runs: Path, names: list[str] | None = None, stage: str = "last",
 
 
 def run_config(settings: Settings, task: Task, table: SampleTable, start_model: Path | None) -> dict[str, Any]:
-    """Return all that a run's result depends on: settings, task, table, and the model of the stage that it starts from."""
+    """Return all that the result of a run depends on: settings, task, table, and the model of the stage before."""
     named = [settings.weights, *(each.strip() for each in (settings.groups or "").split(","))]
     files = {name: file_digest(Path(name)) for name in named if name and Path(name).is_file()}
     start = start_model and file_digest(start_model)
@@ -72,7 +72,7 @@ def run_config(settings: Settings, task: Task, table: SampleTable, start_model: 
 
 
 def settings_config(settings: Settings, task: Task) -> dict[str, Any]:
-    """Return the part of `run_config` that is known without the data."""
+    """Return the part of `run_config` that does not depend on the data."""
     config: dict[str, Any] = json.loads(json.dumps({"task": asdict(task)} | asdict(settings)))  # tuples become lists
     return config
 
@@ -91,7 +91,7 @@ def require_same_run(folder: Path, config: dict[str, Any]) -> None:
 
 
 def require_augmentation(folder: Path, name: str) -> None:
-    """Raise BadInput if a run that is not finished began when its augmentation made other images from the same seed."""
+    """Raise BadInput if an unfinished run began with another version of its augmentation, which gives other images."""
     if not (folder / "config.json").exists() or is_finished(folder):
         return
     versions = read_json(folder / "config.json").get("versions", {})
@@ -151,7 +151,7 @@ def read_settings(folder: Path) -> Settings:
 
 
 def as_begun(settings: Settings, folder: Path, *names: str) -> Settings:
-    """Return settings with those `names` that the run in `folder` has, if there is one, begun on another processor or so."""
+    """Return settings with the values of some `names` from the run in `folder`, if it was begun."""
     if not (folder / "config.json").exists():
         return settings
     begun = read_settings(folder)
@@ -271,8 +271,7 @@ def read_history(folder: Path, columns: Collection[str] = ()) -> pd.DataFrame:
 
 def write_history(folder: Path, history: pd.DataFrame) -> None:
     """Write history.csv, whole or not at all, with all digits of the numbers."""
-    with written_whole(folder / "history.csv") as temporary:
-        history.to_csv(temporary, index=False, lineterminator="\n")
+    write_csv(folder / "history.csv", history)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -291,10 +290,10 @@ def _stages(folder: Path) -> list[str]:
 
 
 def _is_fold_of(name: str, folder: Path) -> bool:
-    # The start of the name comes first: a damaged config.json of a run that is not asked for does no harm.
+    # The name is compared first, so that a damaged config.json of another run does no harm.
     return folder.parent.name.startswith(f"{name.partition('-svm-')[0]}-fold") and run_of(folder) == name
 
 
 def _order(name: str) -> list[int | str]:
-    """Sort numbers by their size and before words, and folds after each other."""
+    """Return a key that sorts numbers by size and before words, and folds by number."""
     return [int(part) if part.isdecimal() else part for part in re.split("([0-9]+)", name)]

@@ -33,7 +33,7 @@ def read_partition(folder: Path, settings: Settings, task: Task, data: Path) -> 
 def validates_as(folder: Path, partition: Partition) -> bool:
     """Tell whether the validation.npz of a run folder, if there is one, has the validation rows of the partition.
 
-    This finds a changed split where an earlier version left no digest of it.
+    This finds a changed split in runs of earlier versions, which have no digest of it.
     """
     file = folder / "validation.npz"
     own = set(partition.table.ids[partition.validation].tolist())

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from hpa.data.stratify import stratified_folds
 from hpa.errors import BadInput
-from hpa.files import require_output, written_whole
+from hpa.files import require_output, write_csv
 from hpa.scoring.blend import member_f1
 from hpa.scoring.members import Members, read_members
 from hpa.scoring.metrics import macro_f1, resampled_macro_f1
@@ -161,8 +161,7 @@ def _weighting(methods: Sequence[tuple[str, float]], threshold: Rule) -> Find:
 
 def write_table(path: Path, table: pd.DataFrame) -> str:
     """Write a table of this module as a CSV, whole or not at all, and return it as text for the screen."""
-    with written_whole(path) as temporary:
-        table.to_csv(temporary, float_format="%.6g", lineterminator="\n")
+    write_csv(path, table, index=True, float_format="%.6g")
     return table.rename_axis(index=None, columns=table.index.name).to_string(
         float_format="{:.4f}".format, formatters={"changed": "{:.0f}".format}, na_rep="-"
     )

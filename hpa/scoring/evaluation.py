@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from hpa.data.tables import SampleTable
-from hpa.files import write_json, written_whole
+from hpa.files import write_csv, write_json
 from hpa.scoring.plots import draw_class_f1, draw_confusion, draw_sheet, write_figure
 from hpa.scoring.predictions import Predictions
 
@@ -143,8 +143,7 @@ def write_evaluation(
 
     for name in ("scores.json", *PICTURES):
         (folder / name).unlink(missing_ok=True)
-    with written_whole(folder / "classes.csv") as temporary:
-        classes.to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
+    write_csv(folder / "classes.csv", classes, float_format="%.4f")
     write_prediction_table(folder / "predictions.csv", predictions, evaluation.thresholds)
     for name, figure in figures.items():
         write_figure(folder / name, figure)
@@ -173,8 +172,7 @@ def write_prediction_table(path: Path, predictions: Predictions, thresholds: np.
         columns["Target"] = _names(predictions.classes, predictions.targets)
     # Not one dict: a class may have the name Target.
     table = pd.concat([pd.DataFrame(columns), pd.DataFrame(predictions.probabilities, columns=predictions.classes)], axis=1)
-    with written_whole(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
+    write_csv(path, table, float_format="%.4f")
 
 
 def _names(classes: tuple[str, ...], chosen: np.ndarray) -> list[str]:

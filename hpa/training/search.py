@@ -26,7 +26,7 @@ from sqlalchemy import URL
 
 from hpa.data.partition import make_partition
 from hpa.errors import BadInput, Failure
-from hpa.files import locked, require_plain, write_json, written_whole
+from hpa.files import locked, require_plain, write_csv, write_json
 from hpa.models.catalog import load
 from hpa.registry import NETWORKS, require_network
 from hpa.runs.folder import (
@@ -251,8 +251,7 @@ def _report(
         for trial in tried
     ).astype({"score": float, "seconds": float, "parameters": "Int64"})
     columns = ["number", "state", "score", *searched, "seconds", "parameters"]
-    with written_whole(folder / "trials.csv") as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n", columns=columns)
+    write_csv(folder / "trials.csv", table, columns=columns)
     write_figure(folder / "trials.png", draw_trials(table, searched, f"validation {task.kind.monitor.name}"))
     scores = [-math.inf if trial.value is None else trial.value for trial in tried]
     best = None if max(scores) == -math.inf else tried[scores.index(max(scores))]  # the first of equals

@@ -16,7 +16,7 @@ from hpa.training.resolve import resolve, resolve_stage
     ("options", "message"),
     [
         (["--class-weights", "square-root"], "a row with several classes has no single weight"),
-        (["--loss", "focal+soft-f1", "--positive-weights", "square-root"], "which loss focal+soft-f1 is without"),
+        (["--loss", "focal+soft-f1", "--positive-weights", "square-root"], "but the loss is focal+soft-f1"),
         (["--schedule", "plateau-score", "--warm-up", "1"], "is for schedule constant or cosine"),
         (["--task", "hep2", "--loss", "focal+soft-f1:0.2"], "loss focal is not for single-label tasks"),
         (["--loss", "categorical-crossentropy"], "is not for multi-label tasks"),
