@@ -6,8 +6,11 @@ Trials are validated on a fifth of `train/`, never on the data's own validation 
 
 import argparse
 import shlex
+from contextlib import nullcontext
 
 from hpa import command
+from hpa.cluster import add_place, calls
+from hpa.errors import BadInput
 from hpa.options import add_settings, given_settings
 from hpa.training.presets import FOLDS, preset_file
 
@@ -32,6 +35,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--trials", type=command.positive_integer, default=20, help="trials in all, earlier ones included")
     add("--epochs", type=command.positive_integer, default=10, help="epochs of each trial")
     add("--rows", type=command.positive_integer, default=2000, help="training rows of each trial")
+    add("--workers", type=command.positive_integer, default=1, metavar="N", help="trials at once, with --address")
+    add_place(parser)
     add("--seed", type=command.whole_number, default=0, help="seed of the search and of every trial")
     parser.set_defaults(folds=FOLDS)
     return parser
@@ -46,7 +51,11 @@ def work(options: argparse.Namespace) -> None:
     with command.quiet_import():
         from hpa.training.search import search
 
-    best = search(start, options.preset or task.kind.preset, task, data, runs, name, options.trials)
+    asked = (start, options.preset or task.kind.preset, task, data, runs, name, options.trials)
+    if options.workers > 1 and options.address == "none":
+        raise BadInput(f"workers {options.workers}: needs a Ray cluster; give --address local, or another one", "workers")
+    with nullcontext() if options.address == "none" else calls(options, "search") as submit:
+        best = search(*asked, *((options.workers, submit) if submit else ()))
     parser, given = build_parser(), {"task": command.TEXT_OF_TASK[task], "data": data, "runs": runs}
     named = {option: str(value) for option, value in given.items() if value != parser.get_default(option)}
     named |= {"preset": name, "name": name}

@@ -1,17 +1,21 @@
 """Searches in small: a stand-in for `train` that scores a setting by a formula, and once real runs on 16 pixels."""
 
+import contextlib
 import json
 import os
 import shlex
 import sqlite3
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import keras
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 from PIL import Image
@@ -216,6 +220,60 @@ def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(place, trainer
     assert table.index[table["seconds"].isna()].tolist() == [0, 2, 11]
     pd.testing.assert_frame_equal(table.drop(columns="seconds"), expected.drop(columns="seconds"), check_exact=True)
     assert Path("runs/presets/search.json").read_text() == Path("whole/presets/search.json").read_text()
+
+
+def test_one_worker_proposes_what_the_sampler_does_for_finished_trials(place, trainer):
+    assert run("--trials", 13) == 0
+    searched = room.space(start := trainer.asked[0][1], HEP2)
+    study = room._open_study(Path("runs/searches/search/study.db"), searched)
+    for number in (1, 10, 12):  # drawn at random, and from what was learnt
+        seed = int(np.random.SeedSequence([start.seed, number]).generate_state(1)[0])
+        plain = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
+        plain.add_trials(study.trials[:number])
+        assert study.trials[number].params == plain.ask(searched).params
+
+
+@pytest.mark.parametrize("interrupt", [None, 1, 7])
+def test_several_trials_at_once(place, trainer, interrupt, monkeypatch):
+    """With threads for a cluster: as many at once as there are workers; what was at work goes on as it was proposed."""
+    at_work, most, lock, first_three = [0], [0], threading.Lock(), threading.Barrier(3)
+    waited = set()
+
+    def slowly(*arguments):
+        name = arguments[-1]
+        with lock:
+            at_work[0] += 1
+            most[0] = max(most[0], at_work[0])
+        try:
+            if int(name.rpartition("-")[2]) < 3 and name not in waited:
+                waited.add(name)
+                first_three.wait(60)
+            with lock:
+                trainer(*arguments)
+        finally:
+            with lock:
+                at_work[0] -= 1
+
+    monkeypatch.setattr(room, "train", slowly)
+    monkeypatch.setattr(search, "calls", lambda options, name: contextlib.nullcontext(executor.submit))
+    trainer.interrupt = interrupt
+    with ThreadPoolExecutor(8) as executor:
+        if interrupt is not None:
+            assert run("--trials", 12, "--workers", 3, "--address", "auto") == 1
+        assert run("--trials", 12, "--workers", 3, "--address", "auto") == 0
+    assert most[0] == 3
+    numbers = [int(name.rpartition("-")[2]) for name, _ in trainer.asked]
+    assert sorted(set(numbers)) == list(range(12))
+    settings = dict(trainer.asked)
+    assert len(set(settings.values())) == 12  # no setting twice
+    assert all(settings[name] == own for name, own in trainer.asked)  # the interrupted one is the same again
+    assert trials_of()["number"].tolist() == list(range(12))
+    assert set(trials_of()["state"]) == {"complete"}
+
+
+def test_several_trials_at_once_need_a_cluster(place, trainer, capsys):
+    assert run("--trials", 2, "--workers", 2) == 2
+    assert "--workers 2: needs a Ray cluster; give --address local, or another one" in capsys.readouterr().err
 
 
 def test_more_trials_can_be_asked_for_and_fewer_are_there_already(place, trainer, capsys):

@@ -13,9 +13,11 @@ import itertools
 import logging
 import math
 import shlex
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from hpa import command
 from hpa.cluster.plan import walk
@@ -33,6 +35,48 @@ if TYPE_CHECKING:
 LISTED = ("stage", "variant", "fold", "seed")  # settings that have options of their own here, or none
 
 logger = logging.getLogger(__name__)
+
+
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where tasks run, and what each may take there."""
+    add = parser.add_argument_group("cluster").add_argument
+    help = (
+        "where tasks run: here, one after the other; on a Ray of this machine that ends with the command; on the Ray "
+        "cluster that this machine belongs to; on the one at an address"
+    )
+    add("--address", default="none", metavar="none|local|auto|HOST:PORT", help=help)
+    add("--cores-per-task", type=command.positive_integer, metavar="N", help="if not given, all cores of this machine")
+    help = "GPUs of a task that trains or predicts, such as 1 or 0.25"
+    add("--gpus-per-task", type=_gpus, default=0, metavar="N", help=help)
+    help = "memory of a task; if not given, none is reserved"
+    add("--memory-per-task", type=command.positive_number, metavar="GIB", help=help)
+
+
+@contextmanager
+def calls(options: argparse.Namespace, command: str) -> Iterator[Callable[..., Future[Any]]]:
+    """Connect to the cluster that the options of `add_place` name; yield a function that begins a call there as a task.
+
+    It takes the arguments of an executor's `submit`; the last of them is the task's name.
+    """
+    from hpa.cluster.plan import Task
+    from hpa.cluster.ray import connected
+    from hpa.cluster.share import within
+
+    memory = int((options.memory_per_task or 0) * 2**30)
+    task = Task("", command, cores=options.cores_per_task or cores(), gpus=options.gpus_per_task, memory=memory)
+    options.runs.mkdir(parents=True, exist_ok=True)
+    threads = ThreadPoolExecutor(1000)  # a thread only waits for its task
+    with connected(options.address, {"runs": options.runs, "data": options.data}, options.workers) as cluster:
+        cluster.require_room([task])
+
+        def submit(work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+            own = replace(task, name=str(arguments[-1]))
+            return threads.submit(cluster.call, own, within, task.cores, work, *arguments)
+
+        try:
+            yield submit
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -71,35 +115,9 @@ def build_parser() -> argparse.ArgumentParser:
     for name in ("shift", "threshold", "sample-submission", "out"):
         add(f"--{name}", metavar="VALUE", help=f"--{name} of hpa.ensemble")
     add_settings(parser, [name for name in NAMES if name not in LISTED], in_presets, fold=True)
-    where = parser.add_argument_group("cluster")
-    add = where.add_argument
-    add(
-        "--address",
-        default="none",
-        metavar="none|local|auto|HOST:PORT",
-        help="where the tasks run: here, one after the other; on a Ray of this machine that ends with the command; on the "
-        "Ray cluster that this machine belongs to; on the one at an address",
-    )
-    add(
-        "--workers",
-        type=command.positive_integer,
-        metavar="N",
-        help="at most so many tasks at once; if not given, all that fit",
-    )
-    add("--cores-per-task", type=command.positive_integer, metavar="N", help="if not given, all cores of this machine")
-    add(
-        "--gpus-per-task",
-        type=_gpus,
-        default=0,
-        metavar="N",
-        help="GPUs of a task that trains or predicts, such as 1 or 0.25",
-    )
-    add(
-        "--memory-per-task",
-        type=command.positive_number,
-        metavar="GIB",
-        help="memory of a task; if not given, none is reserved",
-    )
+    add_place(parser)
+    help = "at most so many tasks at once; if not given, all that fit"
+    add("--workers", type=command.positive_integer, metavar="N", help=help)
     add(
         "--shard-rows",
         type=command.positive_integer,
@@ -160,7 +178,8 @@ def _asked(options: argparse.Namespace) -> Competition:
 
 def _here(tasks: Sequence[Task], done: set[int]) -> Walk:
     """Do the tasks in this process; return how far the plan came."""
-    from hpa.cluster.share import Inline, do
+    from hpa.cluster.share import do
+    from hpa.data.parallel import Inline
 
     counted = itertools.count(len(done) + 1)
 

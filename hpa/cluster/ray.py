@@ -35,6 +35,7 @@ R = TypeVar("R")
 
 CRASHES = 10  # of a task's worker, one after the other, after which the task is given up; the loss of a node does not count
 OUT_OF_MEMORY = 3
+PROBES = 10  # of a node that does not answer
 ANSWER = 120  # seconds in which a node has to answer
 CLOCK = 30  # seconds by which a node's clock may differ from that of the shared folder; locks are judged by it
 
@@ -155,25 +156,33 @@ class Cluster:
             raise Failure("the connection to the cluster is closed")
 
     def _require_fit(self) -> None:
-        """Raise BadInput if a node is not fit."""
-        probes = []
-        for node in _nodes():
-            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            probe = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(_check())
-            name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
-            probes.append((name, probe.remote(*self._fixed)))
-        faults = []
-        for name, reference in probes:
-            try:
-                fault = ray.get(reference, timeout=ANSWER)
-            except exceptions.RayError as error:
-                fault = f"{name}: does not work ({_first_line(error)})"
-            faults += [fault] if fault else []
-        runs = Path(self._probe["runs"])
+        """Raise BadInput if a node is not fit; those that are lost meanwhile do not count."""
+        references = {node["NodeID"]: self._check_on(node["NodeID"]) for node in _nodes()}
+        faults = [self._fault_of(node, reference) for node, reference in references.items()]
+        found = [fault for fault in faults if fault]
+        runs, fit = Path(self._probe["runs"]), sum(fault == "" for fault in faults)
         written = len(list(runs.glob(f"{_probe_file(Path(), self._probe['token'])}-*")))
-        if not faults and written != len(probes):
-            faults = [f"{len(probes) - written} of the nodes write to another {runs} than this machine; share the folder"]
-        refuse("cluster", faults)
+        if not found and written < fit:
+            found = [f"{fit - written} of the nodes write to another {runs} than this machine; share the folder"]
+        refuse("cluster", found)
+
+    def _check_on(self, node: str) -> Any:
+        there = NodeAffinitySchedulingStrategy(node, soft=False)
+        return ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(_check()).remote(*self._fixed)
+
+    def _fault_of(self, node: str, reference: Any) -> str | None:
+        """Return what is wrong with a node, "" if it is fit, and None if it is lost."""
+        for _ in range(PROBES):
+            try:
+                return ray.get(reference, timeout=ANSWER) or ""
+            except exceptions.RayError as error:
+                reason = _first_line(error)
+            time.sleep(ANSWER / PROBES / 10)  # Ray may notice only now that it is lost
+            names = {each["NodeID"]: f"{each['NodeManagerHostname']} ({each['NodeManagerAddress']})" for each in _nodes()}
+            if node not in names:
+                return None
+            reference = self._check_on(node)
+        return f"{names[node]}: does not work ({reason})"
 
 
 class _Board:

@@ -4,8 +4,7 @@ import importlib
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from hpa import command
 from hpa.cluster.plan import Task
@@ -13,19 +12,6 @@ from hpa.errors import Busy, Failure
 from hpa.files import SILENCE
 
 R = TypeVar("R")
-
-
-class Inline(Executor):
-    """An executor that does everything at once, in the thread that submits it."""
-
-    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
-        """Return a future that is done."""
-        future: Future[R] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
 
 
 class TaskError(Failure):
@@ -48,6 +34,12 @@ def do(task: Task) -> None:
         if told is None:
             raise
         raise TaskError(f"{task.name}: {told[1]}") from None
+
+
+def within(cores: int, work: Callable[..., R], *arguments: object) -> R:
+    """Return what `work` returns with a share of the machine's cores; see `limit` and `patiently`."""
+    limit(cores)
+    return patiently(lambda: work(*arguments))
 
 
 def patiently(work: Callable[[], R], patience: float = 1.25 * SILENCE) -> R:

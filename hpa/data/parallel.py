@@ -2,8 +2,8 @@
 
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -14,6 +14,19 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 AHEAD = 32  # items worked on before their results are asked for; bounds the memory and how long an interruption takes
+
+
+class Inline(Executor):
+    """An executor that does everything at once, in the thread that submits it."""
+
+    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
+        """Return a future that is done."""
+        future: Future[R] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 def rows_of(part: tuple[int, int], rows: int, unit: int = 1) -> range:

@@ -1,16 +1,17 @@
 """A search for better settings by Optuna's tree-structured Parzen estimator, on a part of the training data.
 
 Trial 0 has the settings to start from. Every further trial depends only on the seed, its number and the trials before it.
-Only finished trials enter the study. So if a process dies during a trial, the next one proposes the same settings, and their
-run goes on from its last epoch. `Study.optimize` cannot do that: it stores running trials, leaves them behind after a kill,
-and draws others. Optuna's own plots need pyplot, whose global state belongs to the caller.
+With one worker these are all finished, so the search is the same each time. A trial enters the study before it begins. So if
+a process dies during a trial, its run goes on from its last epoch. `Study.optimize` cannot do that: it leaves running trials
+behind and draws others. Optuna's own plots need pyplot, whose global state belongs to the caller.
 """
 
 import json
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import URL
 
+from hpa.data.parallel import Inline
 from hpa.data.partition import make_partition
 from hpa.errors import BadInput, Failure
 from hpa.files import locked, require_plain, write_csv, write_json
@@ -124,17 +126,28 @@ def with_parameters(start: Settings, parameters: dict[str, Any]) -> Settings:
 def propose(start: Settings, searched: Space, tried: Sequence[FrozenTrial]) -> dict[str, Any]:
     """Return the parameters of the next trial: first the start's, then nine times random ones, then Optuna's estimate.
 
-    The seed of the start is also that of the search.
+    A running trial counts as a bad one, so that the others try something else. The seed of the start is also that of the
+    search.
     """
     if not tried:
         return parameters_of(start, searched)
     seed = np.random.SeedSequence([start.seed, len(tried)]).generate_state(1)[0]
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=int(seed)))
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=int(seed), constant_liar=True))
     study.add_trials(tried)
     return study.ask(searched).params
 
 
-def search(start: Settings, preset: str, task: Task, data: Path, runs: Path, name: str, trials: int) -> FrozenTrial:
+def search(
+    start: Settings,
+    preset: str,
+    task: Task,
+    data: Path,
+    runs: Path,
+    name: str,
+    trials: int,
+    workers: int = 1,
+    submit: Callable[..., Future[dict[str, Any]]] | None = None,
+) -> FrozenTrial:
     """Run the missing trials, if any, and return the best trial.
 
     `<runs>/searches/<name>` has the study (study.db, SQLite), a run folder for each trial, trials.csv and trials.png; only
@@ -149,6 +162,9 @@ def search(start: Settings, preset: str, task: Task, data: Path, runs: Path, nam
         runs: the folder of all runs.
         name: the search's name.
         trials: number of trials in all, failed ones and earlier ones included.
+        workers: how many trials run at once.
+        submit: begins a call of a function somewhere, as an executor's `submit` does; None for here. Only this process opens
+            the study.
 
     Raises:
         BadInput: if tables or images are faulty, the start is outside what is searched, the search was begun with other
@@ -170,15 +186,37 @@ def search(start: Settings, preset: str, task: Task, data: Path, runs: Path, nam
     with locked(folder / ".lock", wait=False), opened_run(folder, config, data):
         study = _open_study(folder / "study.db", searched)
         best = _report(study.trials, start, preset, searched, task, runs, name)
-        if len(study.trials) >= trials:
+        waiting = [trial for trial in study.trials if not trial.state.is_finished()]  # an earlier start has left them
+        if len(study.trials) >= trials and not waiting:
             logger.info(f"{folder} is finished already: {len(study.trials)} trials")
-        for number in range(len(study.trials), trials):
-            parameters = propose(start, searched, study.trials)
-            logger.info(f"trial {number} ({number + 1} of {trials}): {_in_words(parameters)}")
-            settings = with_parameters(start, parameters)
-            outcome = _outcome(settings, task, data, runs, f"searches/{name}/trial-{number}")
-            study.add_trial(create_trial(params=parameters, distributions=searched, **outcome))
-            best = _report(study.trials, start, preset, searched, task, runs, name)
+        submit = submit or Inline().submit
+        running: dict[Future[dict[str, Any]], FrozenTrial] = {}
+        while True:
+            while len(running) < workers and (waiting or len(study.trials) < trials):
+                if not waiting:
+                    parameters = propose(start, searched, study.trials)
+                    study.add_trial(create_trial(state=TrialState.RUNNING, params=parameters, distributions=searched))
+                    waiting = study.trials[-1:]
+                trial = waiting.pop(0)
+                logger.info(f"trial {trial.number} ({trial.number + 1} of {trials}): {_in_words(trial.params)}")
+                settings, run = with_parameters(start, trial.params), f"searches/{name}/trial-{trial.number}"
+                running[submit(_outcome, settings, task, data, runs, run)] = trial
+            if not running:
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                trial = running.pop(future)
+                try:
+                    outcome = future.result()
+                except Exception:
+                    if not any(each.state.is_finished() for each in study.trials):  # a corrected search begins anew
+                        optuna.delete_study(study_name="search", storage=study._storage)
+                    raise
+                for key, value in outcome["user_attrs"].items():
+                    optuna.trial.Trial(study, trial._trial_id).set_user_attr(key, value)
+                study.tell(trial.number, outcome.get("value"), outcome.get("state"))
+                if workers > 1:  # its own messages stay where it was at work
+                    logger.info(f"trial {trial.number} is done: {outcome.get('value', 'failed')}")
+                best = _report(study.trials, start, preset, searched, task, runs, name)
     if not best:
         raise Failure(f"{folder}: all {len(study.trials)} trials failed; delete the folder and start from another preset")
     return best
@@ -203,9 +241,9 @@ def _open_study(path: Path, searched: Space) -> optuna.Study:
         for number, trial in enumerate(study.get_trials()):
             sound = [
                 trial.number == number,
-                trial.state in (TrialState.COMPLETE, TrialState.FAIL),
+                trial.state in (TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING),
                 trial.distributions == searched,
-                trial.user_attrs.keys() == {"seconds", "parameters"},
+                trial.user_attrs.keys() == {"seconds", "parameters"} or trial.state == TrialState.RUNNING,
                 all(isinstance(each, int | float | None) for each in trial.user_attrs.values()),
                 (trial.state == TrialState.COMPLETE) == (trial.value is not None and math.isfinite(trial.value)),
             ]
@@ -242,6 +280,7 @@ def _report(
     tried: Sequence[FrozenTrial], start: Settings, preset: str, searched: Space, task: Task, runs: Path, name: str
 ) -> FrozenTrial | None:
     """Write trials.csv, trials.png and the preset, delete the models of all but the best trial, and return that one."""
+    tried = [trial for trial in tried if trial.state.is_finished()]
     if not tried:
         return None
     folder = runs / "searches" / name

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from hpa.cluster.plan import Queue, Task, makespan, walk  # noqa: E402
-from hpa.cluster.share import Inline  # noqa: E402
+from hpa.data.parallel import Inline  # noqa: E402
 from hpa.settings import STAGES  # noqa: E402
 from hpa.training.presets import PRESETS  # noqa: E402
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hpa.cluster import plan
 from hpa.cluster.plan import Task, makespan, summary, table, walk
-from hpa.cluster.share import Inline
+from hpa.data.parallel import Inline
 
 CHAIN = [Task("pack", "pack"), Task("a", "train", after=(0,)), Task("b", "train", after=(0,)), Task("c", "svm", after=(1,))]
 

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from hpa import cluster as command
+from hpa import search
 from hpa.cluster import ray as on_ray
 from hpa.cluster.live import Screen
 from hpa.cluster.plan import Task, Walk
@@ -197,6 +198,14 @@ def test_the_command_says_what_failed_on_the_cluster(three_nodes, cluster, tmp_p
     captured = capsys.readouterr()
     assert "thresholds: nowhere: no run folders here" in captured.err
     assert "[thresholds] failed; 0 of 2 done, 0 given out, 1 waiting, 1 failed" in captured.out
+
+
+def test_calls_of_other_commands(cluster, monkeypatch, runs):
+    monkeypatch.setattr(on_ray, "connected", lambda *_: _as_it_is(cluster))
+    options = search.build_parser().parse_args(["--address=auto", f"--runs={runs}", "--cores-per-task=1", "--workers=2"])
+    with command.calls(options, "search") as submit:
+        found = [submit(eval, f"{number} + 1") for number in range(3)]
+        assert [future.result(120) for future in found] == [1, 2, 3]
 
 
 def _as_it_is(cluster):
