@@ -29,6 +29,7 @@ COMMANDS = {
     "thresholds": "compare rules for the thresholds and save one next to the models",
     "ensemble": "blend the models into a submission",
     "cluster": "do a whole competition as one plan, here or on a Ray cluster",
+    "export": "write a trained model for programs without hpa, as ONNX, SavedModel or LiteRT",
     "submit": "check a submission and upload it to Kaggle",
 }
 

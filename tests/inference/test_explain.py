@@ -25,10 +25,10 @@ ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"filters": (4, 8), "blocks": (1, 1), "kernel": 3, "dropout": 0.1}
 
 
-def network(model, size, seed=0, classes=5, **arguments):
+def network(model, size, seed=0, classes=5, channels=4, output="sigmoid", **arguments):
     """Return a network whose batch normalisations have statistics and offsets of their own, as trained ones do."""
     keras.utils.set_random_seed(seed)
-    made = build(model, size, 4, classes, **arguments)
+    made = build(model, size, channels, classes, output, **arguments)
     random = np.random.default_rng(seed)
     for layer in made.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -69,9 +69,10 @@ NETWORKS = [
 ]
 
 
-def write_run(folder, model, size, task=HPA, **arguments):
+def write_run(folder, model, size, task=HPA, seed=0, **arguments):
     write_json(folder / "config.json", DEFAULTS | {"model": model, "size": size, "task": vars(task)} | arguments)
-    made = network(model, size, classes=len(task.classes), **arguments)
+    kind = {"channels": len(task.channels), "output": task.kind.activation}
+    made = network(model, size, seed, len(task.classes), **kind, **arguments)
     made.save(folder / "model.keras")
     return made
 

@@ -1,0 +1,39 @@
+"""`python -m hpa.export (--run FOLDER | --ensemble FILE.json) --format onnx --out FILE`: a model that runs without hpa."""
+
+import argparse
+from pathlib import Path
+
+from hpa import command
+from hpa.backend import quiet_import
+from hpa.errors import BadInput
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the options."""
+    more = "It takes raw pixels and returns probabilities; classes, channels, size and thresholds come with it."
+    parser = command.parser("export", more, "tta tta-average")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--run", type=Path, metavar="FOLDER", help="run folder")
+    what.add_argument(
+        "--ensemble", type=Path, metavar="FILE.json", help="the JSON that hpa ensemble wrote next to a submission"
+    )
+    parser.add_argument("--format", choices=("onnx", "saved-model", "litert"), required=True, help="what to write")
+    parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="the file, or the folder of a saved-model")
+    return parser
+
+
+def work(options: argparse.Namespace) -> None:
+    """Write the model."""
+    file = options.out / "saved_model.pb" if options.format == "saved-model" else options.out
+    command.require_output(options, file, [options.run] if options.run else [])
+    if options.ensemble and options.tta > 1:
+        raise BadInput("--tta is for --run; an ensemble has that of its members")
+    with quiet_import():
+        from hpa.inference.export import chosen_ensemble, chosen_run, export, require_format
+
+    require_format(options.format, options.out)
+    chosen = chosen_run(options.run, command.tta(options)) if options.run else chosen_ensemble(options.ensemble)
+    print(export(chosen, options.format, options.out))
+
+
+main = command.main(__name__, build_parser, work)

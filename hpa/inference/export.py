@@ -1,0 +1,208 @@
+"""A model to take away: one file or folder that other programs run without hpa, with all that they need to know about it."""
+
+import json
+import re
+import shutil
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from hpa import __version__
+from hpa.errors import BadInput, Failure, refuse
+from hpa.files import read_json, written_whole
+from hpa.inference.predict import common_task, form_of, load_run, require_models
+from hpa.models.catalog import in_float32
+from hpa.runs.folder import run_folders
+from hpa.scoring.blend import thresholds_and_rows
+from hpa.scoring.predictions import read_predictions
+from hpa.tasks import Task
+from hpa.tta import EPSILON, NO_TTA, TTA, VIEWS
+
+TOLERANCE = 1e-4
+FORMATS = {"onnx": ("onnx", "onnxruntime", "tf2onnx"), "saved-model": ("tensorflow",), "litert": ("tensorflow",)}
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What is exported.
+
+    Attributes:
+        members: run folders and their weights, of sum 1.
+        thresholds: float64 [classes].
+        tta: test-time augmentation that becomes part of the model.
+    """
+
+    members: dict[Path, float]
+    thresholds: np.ndarray
+    tta: TTA
+
+
+def chosen_run(folder: Path, tta: TTA = NO_TTA) -> Chosen:
+    """Return one run with the thresholds that it has for a test-time augmentation."""
+    task = common_task([folder])
+    thresholds, _ = thresholds_and_rows([folder], task.labels, len(task.classes), tta)
+    return Chosen({folder: 1.0}, thresholds, tta)
+
+
+def chosen_ensemble(path: Path) -> Chosen:
+    """Return the members of an ensemble that have a weight, by the JSON that `hpa ensemble` wrote next to a submission.
+
+    Raises:
+        BadInput: if it is no such file, or a member is no run.
+    """
+    about = read_json(path)
+    try:
+        weights = {str(each["folder"]): float(each["weight"]) for each in about["members"]}
+        thresholds = np.array(list(about["thresholds"].values()), np.float64)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadInput(f"{path}: not what hpa ensemble writes next to a submission; name such a JSON") from error
+    members: dict[Path, float] = {}
+    for name, weight in weights.items():
+        several = re.fullmatch(r"(.*) \(\d+ folds\)", name)
+        first = Path(several[1] if several else name)
+        folders = run_folders(first.parents[1], [first.parent.name], first.name) if several else [first]
+        members |= {folder: weight / len(folders) for folder in folders if weight > 0}
+    absent = [folder for folder in members if not (folder / "model.keras").is_file()]
+    refuse(path, [f"member {folder} has no model.keras; only runs of hpa can be exported" for folder in absent])
+    return Chosen(members, thresholds, read_predictions(next(iter(members)) / "validation.npz").tta)
+
+
+def export(chosen: Chosen, kind: str, out: Path) -> str:
+    """Write a model that takes uint8 [n, S, S, C] and returns float32 probabilities [n, classes]; say what was written.
+
+    `onnx` writes a file with its metadata inside, checked by ONNX Runtime, and `predict.py` next to it. `saved-model` writes
+    a folder of TensorFlow, and `litert` a file; their metadata is in a JSON of the same name with `.json` after it.
+
+    Args:
+        chosen: what is exported.
+        kind: a key of `FORMATS`.
+        out: the file or folder to write.
+
+    Raises:
+        BadInput: if members have other tasks, sizes or intensity ranges than the first one, or a package is missing.
+        Failure: if the exported model's probabilities differ from Keras' by more than `TOLERANCE`.
+    """
+    require_format(kind, out)
+    network, about = as_one_network(chosen), metadata(chosen)
+    if kind == "onnx":
+        import onnx
+
+        with written_whole(out) as temporary:
+            with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of tf2onnx
+                network.export(str(temporary), format="onnx", verbose=False)
+            model = onnx.load(temporary)
+            onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in about.items()})
+            onnx.save(model, temporary)
+            _require_equal(network, temporary)
+        with written_whole(out.with_name("predict.py")) as temporary:
+            shutil.copyfile(Path(__file__).with_name("standalone.py"), temporary)
+        return f"{out}: {_words(chosen, about)}; python {out.with_name('predict.py')} {out} FOLDER predicts with it"
+    if kind == "litert":
+        with written_whole(out) as temporary:
+            network.export(str(temporary), format="litert", verbose=False)
+    else:
+        temporary = out.with_name(f".{out.name}.partial")
+        shutil.rmtree(temporary, ignore_errors=True)
+        network.export(str(temporary), format="tf_saved_model", verbose=False)
+        temporary.rename(out)
+    with written_whole(out.with_name(f"{out.name}.json")) as temporary:
+        temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    return f"{out}: {_words(chosen, about)}; {out.name}.json tells classes and thresholds"
+
+
+def require_format(kind: str, out: Path) -> None:
+    """Raise BadInput if a format cannot be written here, or not to this place."""
+    missing = [name for name in FORMATS[kind] if find_spec(name) is None]
+    refuse("format", [f"{kind} needs {name}; pip install 'hpa[export]'" for name in missing], "format")
+    if kind == "litert" and keras.backend.backend() != "tensorflow":
+        raise BadInput(f"format {kind}: only the backend tensorflow writes it; unset KERAS_BACKEND", setting="format")
+    suffix = {"onnx": ".onnx", "litert": ".tflite"}.get(kind)
+    if suffix and out.suffix != suffix:
+        raise BadInput(f"out {out}: the name of such a file ends in {suffix}", setting="out")
+    if not suffix and out.exists():
+        raise BadInput(f"out {out}: exists already; name a new folder", setting="out")
+
+
+def as_one_network(chosen: Chosen) -> keras.Model:
+    """Return the weighted mean of the members over the views of the images, as one Keras model in float32."""
+    folders = list(chosen.members)
+    require_models("run", folders)
+    task, forms = common_task(folders), [form_of(folder) for folder in folders]
+    other = [folder for folder, form in zip(folders, forms, strict=True) if form != forms[0]]
+    fix = "one file takes one kind of image"
+    refuse("members", [f"{each} has images of another size or intensity range than {folders[0]}; {fix}" for each in other])
+    images = keras.Input((forms[0][0], forms[0][0], len(task.channels)), dtype="uint8", name="images")
+    total = 0
+    for number, (folder, weight) in enumerate(chosen.members.items()):
+        own = in_float32(load_run(folder))
+        member = keras.Model(own.input, own.output, name=f"member_{number}")
+        outputs = [member(_view(images, *each)) for each in VIEWS[chosen.tta.views]]
+        total = total + weight * _mean(outputs, chosen.tta, task)
+    network = keras.Model(images, keras.layers.Identity(name="probabilities")(total), name="hpa")
+    network.predict_on_batch(np.zeros((1, *images.shape[1:]), np.uint8))
+    return network
+
+
+def metadata(chosen: Chosen) -> dict[str, Any]:
+    """Return what a program must know to use an exported model, as JSON has it."""
+    folders = list(chosen.members)
+    task, (size, ranges) = common_task(folders), form_of(folders[0])
+    return {
+        "hpa": __version__,
+        "task": task.name,
+        "labels": task.labels,
+        "classes": list(task.classes),
+        "channels": list(task.channels),
+        "suffixes": list(task.suffixes),
+        "size": size,
+        "intensity_range": ranges and [each and list(each) for each in ranges],
+        "thresholds": np.round(chosen.thresholds, 6).tolist(),
+        "members": {str(folder): weight for folder, weight in chosen.members.items()},
+        "tta": chosen.tta.views,
+        "tta_average": chosen.tta.average,
+    }
+
+
+def _view(images: Any, turns: int, mirrored: bool) -> Any:
+    """Return images as `hpa.tta.view` does."""
+    turned = keras.ops.rot90(images, turns, axes=(1, 2)) if turns else images
+    return keras.ops.flip(turned, axis=2) if mirrored else turned
+
+
+def _mean(outputs: Sequence[Any], tta: TTA, task: Task) -> Any:
+    """Return the mean of probabilities over views as `hpa.tta` does."""
+    if len(outputs) == 1:
+        return outputs[0]
+    if tta.average == "probabilities":
+        return sum(outputs[1:], outputs[0]) / len(outputs)
+    clipped = [keras.ops.clip(each, EPSILON, 1 - EPSILON) for each in outputs]
+    logits = [keras.ops.log(each) - (0 if task.kind.exclusive else keras.ops.log(1 - each)) for each in clipped]
+    mean = sum(logits[1:], logits[0]) / len(logits)
+    return keras.ops.softmax(mean) if task.kind.exclusive else keras.ops.sigmoid(mean)
+
+
+def _require_equal(network: keras.Model, path: Path) -> None:
+    """Raise Failure unless ONNX Runtime gives Keras' probabilities, for batches of one and of three images."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    size = int(network.input.shape[1])
+    images = np.random.default_rng(0).integers(0, 256, (3, *network.input.shape[1:]), np.uint8)
+    images[1] //= 8  # a dark one, and one of patches
+    images[2] = images[2].repeat(8, axis=0).repeat(8, axis=1)[:size, :size]
+    for batch in (images, images[:1]):
+        found = session.run(None, {session.get_inputs()[0].name: batch})[0]
+        difference = float(np.abs(found - np.asarray(network.predict_on_batch(batch))).max())
+        if not difference <= TOLERANCE:
+            raise Failure(f"{path.name}: ONNX Runtime differs from Keras by {difference:.1g}; choose another format")
+
+
+def _words(chosen: Chosen, about: dict[str, Any]) -> str:
+    count = len(chosen.members)
+    return f"{count} network{'s' if count > 1 else ''}, {len(about['classes'])} classes, {about['size']} pixels"
