@@ -25,13 +25,14 @@ import pandas as pd
 from keras import ops
 from tqdm import tqdm
 
+from hpa.backend import backend
 from hpa.data.feed import Feed, evaluation_batches, training_batches
 from hpa.data.sampling import class_weights, epoch_size, positive_weights, repeat_factors
 from hpa.data.store import Images
 from hpa.data.tables import SampleTable
 from hpa.errors import BadInput, Failure
 from hpa.files import file_digest, written_whole
-from hpa.hardware import announce, jit_compile
+from hpa.hardware import accelerators, announce, jit_compile
 from hpa.models.catalog import load, save
 from hpa.registry import DENSE_PART, SCHEDULES
 from hpa.runs.folder import model_shape, read_history, write_history
@@ -46,6 +47,9 @@ from hpa.training.optimizers import new_optimizer
 # For the batch statistics of EMA weights; with twice as many HEp-2 cells the validation loss was no lower.
 MEASURED_ROWS = 1024
 MEASURED_BATCH = 64  # rows at least: batches of 16 took nearly twice as long, and their variances are of fewer rows
+# How many steps are taken between two looks at the loss, at most: each look waits for the device, and a small step takes no
+# longer than its call from Python. On a processor no more than so many pixels are taken, so that Ctrl-C is heard soon.
+STEPS_AT_ONCE, PIXELS_AT_ONCE = 16, 2**20
 BEST = ("model.keras", "validation.npz")  # of the best epoch
 
 Logs = Mapping[str, Any]  # Keras gives its callbacks the means so far
@@ -105,6 +109,7 @@ def fit(
         of_rows = class_weights(learned, factors, settings.class_weights)[targets.argmax(axis=1)]
         weights = of_rows if weights is None else weights * of_rows
     steps = math.ceil(epoch_size(factors) / settings.batch_size)
+    at_once = steps_at_once(steps, settings.batch_size * settings.size**2)
     if done:
         state = _state_file(folder, done)
         if not state.exists():
@@ -112,12 +117,12 @@ def fit(
         model = load(state, compile=True, shape=model_shape(settings, task))
         if not model.compiled:
             raise BadInput(f"{state}: holds no optimizer, it is no state of a training; delete the folder and train again")
-        compile_model(model, settings, task, model.optimizer, positives)
+        compile_model(model, settings, task, model.optimizer, positives, at_once)
     else:
         with computing_in(settings.precision):
             model = new_model()
         freeze(model, settings.part)
-        compile_model(model, settings, task, new_optimizer(settings, steps), positives)
+        compile_model(model, settings, task, new_optimizer(settings, steps), positives, at_once)
     announce(settings.precision)
     feed = Feed(
         training.images,
@@ -185,17 +190,32 @@ def compile_model(
     task: Task,
     optimizer: keras.Optimizer,
     positives: list[float] | None = None,
+    at_once: int = 1,
 ) -> None:
     """Compile a model with its loss, and `positives`, the weight of each class' positives in it, if it has such.
 
-    What is frozen by then stays frozen.
+    It takes `at_once` steps for each call from Python. What is frozen by then stays frozen.
     """
     model.compile(
         optimizer=optimizer,
         loss=NamedLoss(settings.loss, settings.label_smoothing, positives),
         metrics=[task.kind.metric()],
         jit_compile=jit_compile(),
+        steps_per_execution=at_once,
     )
+
+
+def steps_at_once(steps: int, pixels: int) -> int:
+    """Return how many of an epoch's steps are taken at once: a divisor, since Keras' next call begins the next epoch.
+
+    PyTorch's trainer takes one at a time.
+
+    Args:
+        steps: of an epoch.
+        pixels: of a batch.
+    """
+    most = STEPS_AT_ONCE if accelerators() else min(STEPS_AT_ONCE, PIXELS_AT_ONCE // pixels)
+    return 1 if backend() == "torch" else max(each for each in range(1, max(most, 1) + 1) if steps % each == 0)
 
 
 class Epochs(keras.callbacks.Callback):
@@ -245,7 +265,7 @@ class Epochs(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Logs) -> None:
         """Advance the progress bar; stop if the loss is not finite."""
-        self.bar.update(min(self.settings.batch_size, self.rows - batch * self.settings.batch_size))
+        self.bar.update(min((batch + 1) * self.settings.batch_size, self.rows) - self.bar.n)
         self.bar.set_postfix_str(f"loss {logs['loss']:.4f}", refresh=False)
         self._require_finite(logs["loss"], "loss")
 
@@ -255,7 +275,9 @@ class Epochs(keras.callbacks.Callback):
         self.bar.close()
         monitor, targets = self.task.kind.monitor, self.samples.known_targets
         with averaged(self.model, (images for (images,) in self.measured())):
+            at_once, self.model.steps_per_execution = self.model.steps_per_execution, 1  # else all are one large graph
             probabilities = self.model.predict(self.batches(), verbose=0, steps=self.steps)
+            self.model.steps_per_execution = at_once
             loss = float(self.loss(targets, probabilities))
             self._require_finite(loss, "validation loss")
             row = {

@@ -76,6 +76,33 @@ def test_a_run_folder_is_complete(runs):
     assert np.isfinite(history.to_numpy()).all()
 
 
+@pytest.mark.parametrize(
+    ("backend", "used", "steps", "pixels", "at_once"),
+    [
+        ("tensorflow", 0, 195, 16 * 48**2, 15),
+        ("tensorflow", 0, 195, 64 * 78**2, 1),  # 2 at most
+        ("tensorflow", 0, 196, 64 * 78**2, 2),
+        ("tensorflow", 0, 195, 128 * 256**2, 1),
+        ("tensorflow", 1, 195, 128 * 256**2, 15),
+        ("jax", 1, 197, 1, 1),
+        ("torch", 1, 195, 1, 1),
+    ],
+)
+def test_small_steps_are_taken_several_at_once(backend, used, steps, pixels, at_once, monkeypatch):
+    monkeypatch.setattr(fit, "backend", lambda: backend)
+    monkeypatch.setattr(fit, "accelerators", lambda: used)
+    assert fit.steps_at_once(steps, pixels) == at_once
+
+
+def test_steps_taken_at_once_learn_what_single_ones_do(runs, drawn_data, tmp_path, monkeypatch):
+    whole = pd.read_csv(runs / "2" / "base" / "history.csv")
+    monkeypatch.setattr(fit, "STEPS_AT_ONCE", 1)
+    shutil.copytree(runs / "stores", tmp_path / "stores")
+    assert run(train, drawn_data, tmp_path, *OPTIONS) == 0
+    single = pd.read_csv(tmp_path / "2" / "base" / "history.csv")
+    np.testing.assert_allclose(single, whole, rtol=1e-4)
+
+
 def test_the_best_epochs_model_and_predictions_are_kept(runs, drawn_data):
     base = runs / "2" / "base"
     history = pd.read_csv(base / "history.csv", float_precision="round_trip")
