@@ -16,7 +16,7 @@ from hpa.resources import free_memory, in_gibibytes
 logger = logging.getLogger(__name__)
 
 PROCESSOR = Path("/proc/cpuinfo")
-# What `pip install` needs besides the plain package, so that a backend finds a GPU.
+# What `pip install` needs in addition to the plain package, so that a backend finds a GPU.
 WITH_GPU = {"tensorflow": "tensorflow[and-cuda]", "jax": "jax[cuda13]", "torch": "torch"}
 PACKAGES = ("keras", "numpy", "scikit-learn", "pyimgaug", "opencv-python")
 

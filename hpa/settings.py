@@ -49,7 +49,7 @@ def parse_loss(text: str) -> dict[str, float]:
 
 @dataclasses.dataclass(frozen=True)
 class About:
-    """What people read of a setting besides its name and type.
+    """The words on a setting for people.
 
     Attributes:
         help: what it does.

@@ -11,7 +11,7 @@ from hpa.data.images import read_image
 from hpa.data.intensity import Ranges, measure
 from hpa.data.layout import find_files
 from hpa.data.pictures import for_people, write_sheet
-from hpa.data.tables import read_labelled
+from hpa.data.tables import SampleTable, read_labelled
 from hpa.registry import AUGMENTATIONS, MIXINGS
 from hpa.resources import require_picture
 from hpa.tasks import Task
@@ -30,15 +30,9 @@ def write_overview_of(path: Path, data: Path, task: Task, size: int, seed: int) 
     What it is mixed with comes from all over the training table. Raises BadInput if a table or an image cannot be used, or
     the picture would be too large for the memory.
     """
-    of_picture, of_channel = OVERVIEW_BYTES
-    require_picture(size, of_picture + of_channel * len(task.channels), "a picture of images")
-    table = read_labelled(data / "train", task)
-    rows = np.unique(np.linspace(0, len(table) - 1, VARIATIONS).astype(int))
-    files = find_files(data / "train", table.ids[rows], task)
-    ranges = measure(data / "train", files)
-    images = np.stack([read_image(each, size, ranges) for each in files])
-    write_overview(path, images, table.known_targets[rows].astype(np.float32), seed)
-    text = f"{path}: sample {table.ids[0]} and {VARIATIONS} variations of it by each augmentation"
+    samples, images = _read(data, task, size, OVERVIEW_BYTES, VARIATIONS)
+    write_overview(path, images, samples.known_targets.astype(np.float32), seed)
+    text = f"{path}: sample {samples.ids[0]} and {VARIATIONS} variations of it by each augmentation"
     channels = images.shape[-1]
     if missing := AUGMENTATIONS.keys() - policies_for(channels):
         text += f"\nleft out: {', '.join(sorted(missing))}; they need three colour channels, this task has {channels}"
@@ -75,12 +69,9 @@ def write_picture_of(path: Path, data: Path, task: Task, size: int, ranges: Rang
 
     The intensity range of 16-bit files is measured over that sample if `ranges` is None.
     """
-    of_picture, of_channel = PICTURE_BYTES
-    require_picture(size, of_picture + of_channel * len(task.channels), "a picture of images")
-    ids = read_labelled(data / "train", task).ids[:1]
-    [files] = find_files(data / "train", ids, task)
-    write_picture(path, read_image(files, size, ranges or measure(data / "train", [files])), policy, seed)
-    return f"{path}: sample {ids[0]} and sixteen augmentations of it"
+    samples, [image] = _read(data, task, size, PICTURE_BYTES, 1, ranges)
+    write_picture(path, image, policy, seed)
+    return f"{path}: sample {samples.ids[0]} and sixteen augmentations of it"
 
 
 def write_picture(path: Path, image: np.ndarray, policy: str, seed: int) -> None:
@@ -88,6 +79,19 @@ def write_picture(path: Path, image: np.ndarray, policy: str, seed: int) -> None
     varied = for_people(augment(np.repeat(image[np.newaxis], 16, axis=0), np.arange(16), policy, seed, epoch=0), image)
     left = [for_people(image, image), *[np.zeros_like(varied[0])] * 3]
     write_sheet(path, (tile for row in range(4) for tile in (left[row], *varied[4 * row :][:4])), columns=5)
+
+
+def _read(
+    data: Path, task: Task, size: int, bytes_a_pixel: tuple[int, int], count: int, ranges: Ranges | None = None
+) -> tuple[SampleTable, np.ndarray]:
+    """Return the first training sample and others from all over the table, at most `count`, and their images."""
+    of_picture, of_channel = bytes_a_pixel
+    require_picture(size, of_picture + of_channel * len(task.channels), "a picture of images")
+    table = read_labelled(data / "train", task)
+    samples = table.at(np.unique(np.linspace(0, len(table) - 1, count).astype(int)))
+    files = find_files(data / "train", samples.ids, task)
+    ranges = ranges or measure(data / "train", files)
+    return samples, np.stack([read_image(each, size, ranges) for each in files])
 
 
 def _label(name: str, height: int) -> np.ndarray:

@@ -107,10 +107,6 @@ def _pretrained(family: Family, size: int, weights: str) -> keras.Model:
     return model
 
 
-def _application(name: str, **options: bool) -> Callable[..., keras.Model]:
-    return partial(lazily(f"keras.applications:{name}"), **options)
-
-
 def _network(family: Family, smallest_size: int = 32) -> Network:
     return Network(partial(backbone, family), ("weights",), smallest_size, fused=False)
 
@@ -119,10 +115,12 @@ def _network(family: Family, smallest_size: int = 32) -> Network:
 _torch = partial(Family, mean=tuple(255 * x for x in IMAGENET_MEAN), deviation=tuple(255 * x for x in IMAGENET_DEVIATION))
 _caffe = partial(Family, mean=(123.68, 116.779, 103.939), deviation=(1.0, 1.0, 1.0), blue_first=True)
 
-MOBILENET_V2 = _network(Family("mobilenet-v2", _application("MobileNetV2")))
-RESNET50_V2 = _network(Family("resnet50-v2", _application("ResNet50V2")))
-DENSENET121 = _network(_torch("densenet121", _application("DenseNet121")))
-EFFICIENTNET_V2_B0 = _network(_torch("efficientnet-v2-b0", _application("EfficientNetV2B0", include_preprocessing=False)))
-INCEPTION_RESNET_V2 = _network(Family("inception-resnet-v2", _application("InceptionResNetV2")), smallest_size=75)
-VGG16 = _network(_caffe("vgg16", _application("VGG16")))
-CONVNEXT_TINY = _network(_torch("convnext-tiny", _application("ConvNeXtTiny", include_preprocessing=False)))
+_APPS = "keras.applications"
+
+MOBILENET_V2 = _network(Family("mobilenet-v2", lazily(f"{_APPS}:MobileNetV2")))
+RESNET50_V2 = _network(Family("resnet50-v2", lazily(f"{_APPS}:ResNet50V2")))
+DENSENET121 = _network(_torch("densenet121", lazily(f"{_APPS}:DenseNet121")))
+EFFICIENTNET_V2_B0 = _network(_torch("efficientnet-v2-b0", lazily(f"{_APPS}:EfficientNetV2B0", include_preprocessing=False)))
+INCEPTION_RESNET_V2 = _network(Family("inception-resnet-v2", lazily(f"{_APPS}:InceptionResNetV2")), smallest_size=75)
+VGG16 = _network(_caffe("vgg16", lazily(f"{_APPS}:VGG16")))
+CONVNEXT_TINY = _network(_torch("convnext-tiny", lazily(f"{_APPS}:ConvNeXtTiny", include_preprocessing=False)))

@@ -36,7 +36,9 @@ def quick_macro_f1(rule: Rule, targets: np.ndarray) -> Callable[[np.ndarray], fl
 
     def score(probabilities: np.ndarray) -> float:
         cuts = _binned_cuts(places, probabilities)
-        return _macro_f1_at(cuts, thresholds_of_cuts(rule, cuts))
+        predicting = np.count_nonzero(cuts.values > thresholds_of_cuts(rule, cuts)[:, np.newaxis], axis=1)
+        f1 = cuts.f1[np.arange(len(predicting)), np.maximum(predicting, 1) - 1]
+        return float(np.mean(np.where(predicting, f1, 0)))
 
     return score
 
@@ -51,10 +53,3 @@ def _binned_cuts(places: np.ndarray, probabilities: np.ndarray) -> Cuts:
     counts = np.bincount(cells.ravel(), minlength=2 * BINS * classes).reshape(classes, BINS, 2)
     others, hits = np.cumsum(counts[:, ::-1], axis=1).transpose(2, 0, 1)
     return Cuts(MIDDLES[np.newaxis], hits, hits + others)
-
-
-def _macro_f1_at(cuts: Cuts, thresholds: np.ndarray) -> float:
-    """Return the macro F1 of predicting what is above `thresholds`, float64 [classes]."""
-    predicting = np.count_nonzero(cuts.values > thresholds[:, np.newaxis], axis=1)
-    f1 = cuts.f1[np.arange(len(thresholds)), np.maximum(predicting, 1) - 1]
-    return float(np.mean(np.where(predicting, f1, 0)))

@@ -174,7 +174,14 @@ def search(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     require_network(start.model, start.variant, start.size)
     searched = space(start, task)
-    _require_within(start, searched)
+    own = parameters_of(start, searched)
+    try:
+        create_trial(params=own, distributions=searched, value=0.0)
+        within = with_parameters(start, own) == start
+    except ValueError:
+        within = False
+    if not within:
+        raise BadInput(f"the start ({_in_words(own)}) is outside what is searched; choose another preset", setting="preset")
     folder = runs / "searches" / name
     start = as_begun(start, folder, "precision")
     partition = make_partition(start, task, data)
@@ -220,17 +227,6 @@ def search(
     if not best:
         raise Failure(f"{folder}: all {len(study.trials)} trials failed; delete the folder and start from another preset")
     return best
-
-
-def _require_within(start: Settings, searched: Space) -> None:
-    own = parameters_of(start, searched)
-    try:
-        create_trial(params=own, distributions=searched, value=0.0)
-        within = with_parameters(start, own) == start
-    except ValueError:
-        within = False
-    if not within:
-        raise BadInput(f"the start ({_in_words(own)}) is outside what is searched; choose another preset", setting="preset")
 
 
 def _open_study(path: Path, searched: Space) -> optuna.Study:
