@@ -28,6 +28,7 @@ COMMANDS = {
     "embed": "write a network's features of images as a table, and the most similar images",
     "thresholds": "compare rules for the thresholds and save one next to the models",
     "ensemble": "blend the models into a submission",
+    "report": "show what runs learned on one page: classes, images, mistakes, doubtful labels, the ensemble",
     "cluster": "do a whole competition as one plan, here or on a Ray cluster",
     "export": "write a trained model for programs without hpa, as ONNX, SavedModel or LiteRT",
     "submit": "check a submission and upload it to Kaggle",

@@ -67,6 +67,7 @@ def commands(options: argparse.Namespace) -> list[tuple[str, list[str]]]:
     """Return the commands with their arguments, in order."""
     out = _as_argument(options.out)
     data, runs = ["--data", _as_argument(options.data)], ["--runs", _as_argument(options.runs)]
+    about, page = (_as_argument(options.out.with_suffix(suffix)) for suffix in (".json", ".html"))
     size = ["--size", str(options.size)]
     fields = ["--train", str(options.train), "--test", str(options.test)]
     learning = ["--preset", "winner", "--epochs", str(options.epochs), "--batch-size", "16"]
@@ -80,6 +81,7 @@ def commands(options: argparse.Namespace) -> list[tuple[str, list[str]]]:
         ("predict", [*data, *runs]),
         ("ensemble", [*data, *runs, f"--shift={options.shift}", "--out", out]),
         ("submit", [out, *data, "--check-only"]),
+        ("report", ["--ensemble", about, "--heat-maps", "12", "--out", page]),
     ]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ class Task:
         channels: channel names in the order of the last image axis.
         suffixes: for each channel what follows the id in the name of its file, before the extension.
         labels: a key of `LABELS`: `"one"` class for each sample or `"many"`.
+        colours: for each channel what people see it in, `#rrggbb`; none for colours by the channels' names. No part of what
+            a network learns, so tasks that differ in them alone are the same.
     """
 
     name: str
@@ -28,6 +31,7 @@ class Task:
     channels: tuple[str, ...]
     suffixes: tuple[str, ...]
     labels: str
+    colours: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
     def read(cls, path: str | Path) -> Task:
@@ -62,14 +66,16 @@ HEP2 = Task(
 )
 
 TASKS = {task.name: task for task in (HPA, HEP2)}
-KEYS: dict[str, type[Any]] = {"name": str, "labels": str, "classes": list, "channels": list, "suffixes": list}
+LISTS = ("classes", "channels", "suffixes", "colours")
+KEYS: dict[str, type[Any]] = {"name": str, "labels": str} | dict.fromkeys(LISTS, list)
 
 
 def read_task(path: Path) -> Task:
     """Read a user's own task from a TOML file.
 
     Its keys are `classes` (a list of names), `channels` (a list of names in the order of the image's last axis), `labels`
-    ("one" or "many") and, where they differ from the file's name and from `_<channel>`, `name` and `suffixes`.
+    ("one" or "many") and, where they differ from the file's name and from `_<channel>`, `name` and `suffixes`. `colours`,
+    `#rrggbb` for each channel, are for the report page.
 
     Raises:
         BadInput: naming every key that is missing, unknown or holds something else than it should.
@@ -90,7 +96,7 @@ def make_task(where: Path, values: dict[str, Any], words: str = "{}") -> Task:
     Raises:
         BadInput: naming the file `where`, and in some `words` every field that is missing, unknown or faulty.
     """
-    faults = _key_faults(values) or [f"no key {key}" for key in KEYS if key not in values]
+    faults = _key_faults(values) or [f"no key {key}" for key in KEYS if key not in values and key != "colours"]
     refuse(where, [words.format(fault) for fault in faults])
     fields: dict[str, Any] = {key: tuple(each) if isinstance(each, list) else each for key, each in values.items()}
     task = Task(**fields)
@@ -120,6 +126,10 @@ def _task_faults(task: Task) -> list[str]:
         faults.append("channels is empty; name at least one")
     if len(task.suffixes) != len(task.channels):
         faults.append(f"{len(task.suffixes)} suffixes for {len(task.channels)} channels; give one for each")
+    if task.colours and len(task.colours) != len(task.channels):
+        faults.append(f"{len(task.colours)} colours for {len(task.channels)} channels; give one for each, or none")
+    unread = [each for each in task.colours if not re.fullmatch("#[0-9a-fA-F]{6}", each)]
+    faults += [f"colours holds '{each}'; a colour is # and six digits, such as #0000ff for blue" for each in unread]
     for key in ("classes", "channels", "suffixes"):
         names = getattr(task, key)
         reason = "cannot be read from tables and class folders" if key == "classes" else "cannot be part of a file's name"

@@ -39,4 +39,5 @@ unset TF_NUM_INTRAOP_THREADS
 chosen=$(IFS=,; echo "${names[*]}")
 hpa predict --data "$data" --runs "$runs" --variants "$chosen" --tta 8
 hpa ensemble --task hep2 --data "$data" --runs "$runs" --variants "$chosen" --weights equal --out "$predictions"
+hpa report --ensemble "${predictions%.csv}.json" --out "${predictions%.csv}.html"
 evaluate_sets "$data" "$runs" --run "${folders[@]}" --tta 8

@@ -11,6 +11,10 @@ if [ "$wanted" != "$(cat .venv-jax/installed 2>/dev/null)" ]; then
     .venv-jax/bin/python -m pip install --quiet --disable-pip-version-check -r <(printf '%s\n' "$wanted")
     printf '%s' "$wanted" >.venv-jax/installed
 fi
+# Tests show the report page in a browser; without one they are skipped.
+if ! command -v chromium >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    { apt-get update -qq && apt-get install -y -qq chromium; } >/dev/null 2>&1 || echo "no chromium: the report page is not tested" >&2
+fi
 "$python" -m ruff check --quiet .
 "$python" -m mypy
 NO_MKDOCS_2_WARNING=1 "$python" -m mkdocs build --quiet -f docs/mkdocs.yml

@@ -11,7 +11,7 @@ ROOMS = [("training",), ("inference",), ("runs",), ("scoring", "drawn"), ("data"
 BASE = 0  # models, and the modules at the top that are no command: settings, tasks, files, errors ...
 RANKS = {room: len(ROOMS) - place for place, rooms in enumerate(ROOMS) for room in rooms} | {"models": BASE}
 # Commands, and what they share.
-TOP = RANKS["cluster"] = len(ROOMS) + 1
+TOP = RANKS["cluster"] = RANKS["report"] = len(ROOMS) + 1
 COMMANDS = {path.stem for path in PACKAGE.glob("*.py") if "def build_parser" in path.read_text()} | {
     "api",
     "command",

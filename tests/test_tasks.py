@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpa.errors import BadInput
+from hpa.runs.folder import settings_config
+from hpa.settings import Settings
 from hpa.tasks import HEP2, HPA, TASKS, Task, read_task
 
 YEAST = """
@@ -61,6 +63,13 @@ def test_suffixes_may_begin_with_a_dot_or_a_space(write):
     assert read_task(write(YEAST + 'suffixes = [".c0", " (2)"]\n')).suffixes == (".c0", " (2)")
 
 
+def test_colours_are_no_part_of_what_a_run_is(write):
+    plain, painted = read_task(write(YEAST)), read_task(write(YEAST + 'colours = ["#0000ff", "#00ff00"]\n'))
+    assert painted.colours == ("#0000ff", "#00ff00")
+    assert plain == painted
+    assert settings_config(Settings(), plain) == settings_config(Settings(), painted)
+
+
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
 def test_a_byte_order_mark(write, line_end):
     marked = b"\xef\xbb\xbf" + YEAST.replace("\n", line_end).encode()
@@ -97,7 +106,7 @@ def test_a_typo_in_a_key(write, typo, meant):
 
 def test_a_key_like_no_other(write):
     assert faults_of(write(YEAST + "size = 64\n")) == [
-        "unknown key size; the keys are name, labels, classes, channels, suffixes"
+        "unknown key size; the keys are name, labels, classes, channels, suffixes, colours"
     ]
 
 
@@ -114,6 +123,8 @@ def test_an_empty_file_lacks_every_key(write):
         ('suffixes = ["_a"]', "1 suffixes for 2 channels; give one for each"),
         ('suffixes = ["_a", "_a"]', "suffixes names '_a' twice"),
         ('suffixes = ["", "../"]', "suffixes holds '../', which cannot be part of a file's name"),
+        ('colours = ["#0000ff"]', "1 colours for 2 channels; give one for each, or none"),
+        ('colours = ["#0000ff", "red"]', "colours holds 'red'; a colour is # and six digits, such as #0000ff for blue"),
         ('name = "../yeast"', "name '../yeast' must consist of letters, digits, - and _"),
         ('name = ""', "name '' must consist of letters, digits, - and _"),
     ],

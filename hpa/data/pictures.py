@@ -16,12 +16,20 @@ LEAST_SPAN = 4  # levels between them
 def for_people(images: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Return RGB pictures, uint8 [..., H, W, 3], of images uint8 [..., H, W, C] with the contrast of each channel stretched.
 
+    The contrast is that of `stretched`.
+    """
+    return as_colour(stretched(images, reference))
+
+
+def stretched(images: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Return images uint8 [..., H, W, C] with the contrast of each channel stretched.
+
     Black and white are percentiles of the channel in the `reference`, uint8 [H, W, C]. A channel that spans only a few
     levels there is even or noise, and is not stretched.
     """
     low, high = np.percentile(reference, PERCENTILES, axis=(0, 1))
     low, high = np.where(high - low < LEAST_SPAN, [[0], [255]], [low, high])
-    return as_colour(np.round(255 * np.clip((images - low) / (high - low), 0, 1)).astype(np.uint8))
+    return np.round(255 * np.clip((images - low) / (high - low), 0, 1)).astype(np.uint8)
 
 
 def as_colour(images: np.ndarray) -> np.ndarray:

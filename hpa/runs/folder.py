@@ -74,6 +74,7 @@ def run_config(settings: Settings, task: Task, table: SampleTable, start_model: 
 def settings_config(settings: Settings, task: Task) -> dict[str, Any]:
     """Return the part of `run_config` that does not depend on the data."""
     config: dict[str, Any] = json.loads(json.dumps({"task": asdict(task)} | asdict(settings)))  # tuples become lists
+    del config["task"]["colours"]  # a run stays the same if people see it in others
     return config
 
 

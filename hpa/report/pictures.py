@@ -1,0 +1,217 @@
+"""The pictures of the report page: tiles of images, heat maps, similar images, and the map of all images.
+
+What takes a network is kept in the run folder, `report.npz`, until the model or the images that are shown change.
+"""
+
+import base64
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import compress
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from hpa.backend import quiet_import
+from hpa.data.images import resized
+from hpa.data.intensity import Ranges
+from hpa.data.pictures import stretched
+from hpa.data.store import ConcatenatedImages, store_folder
+from hpa.errors import BadInput, Failure
+from hpa.files import file_digest, read_json, written_whole
+from hpa.runs.folder import data_of, read_settings, read_task_of
+from hpa.runs.split import read_partition
+from hpa.tasks import Task
+
+LARGEST = 9_000_000  # bytes of all tiles; the page is a third larger, as base64
+SIDES = (256, 192, 160, 128, 112, 96, 80, 64, 56, 48, 40, 32)  # of tiles, in pixels
+QUALITY = 70  # of WebP
+HEAT = 24  # side of a heat map, in cells
+COMPARED = 2000  # images of the training set, drawn at random, among which similar ones are looked for
+SIMILAR = 3
+SHOWN_SIMILAR = 150  # rows whose similar images are shown; others name them
+# What a channel is painted in if the task does not say.
+COLOURS = {
+    "red": "#ff0000", "green": "#00ff00", "blue": "#0000ff", "yellow": "#b0b000", "magenta": "#ff00ff", "cyan": "#00ffff",
+    "dapi": "#0000ff", "hoechst": "#0000ff", "nucleus": "#0000ff", "nuclei": "#0000ff", "dna": "#0000ff", "gfp": "#00ff00",
+    "fitc": "#00ff00", "rfp": "#ff0000", "mcherry": "#ff0000", "texasred": "#ff0000", "cy3": "#ff0000", "cy5": "#ff00ff",
+}  # fmt: skip
+PALETTE = ("#00ff00", "#ff0000", "#0000ff", "#ffff00", "#ff00ff", "#00ffff")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images by row, or by their place in a store.
+
+    Attributes:
+        ids: str array [n].
+        pixels: uint8 [n, S, S, C], as the network takes them.
+        ranges: the intensity range of the run, if its files have 16 bits.
+    """
+
+    ids: np.ndarray
+    pixels: np.ndarray | ConcatenatedImages
+    ranges: Ranges | None = None
+
+    def at(self, rows: np.ndarray) -> np.ndarray:
+        """Return the images of some rows, uint8 [m, S, S, C]."""
+        return self.pixels[np.asarray(rows, np.int64)]
+
+    def arrays(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Return images as `read_images` takes arrays for this run: with 16 bits if its files have them."""
+        images = list(self.at(rows))
+        if self.ranges is None:
+            return images
+        if None in self.ranges:
+            raise BadInput("some channels have 8 bits, others 16")
+        low, high = np.array(self.ranges, np.float64).T
+        return [np.ceil(low + image * (high - low) / 255).astype(np.uint16) for image in images]
+
+
+def stored_images(folder: Path) -> Images:
+    """Return the packed images that the run in a folder learned from and was validated with; Failure if there are none."""
+    task, settings, data, runs = read_task_of(folder), read_settings(folder), data_of(folder), folder.parents[1]
+    form = task, settings.size, settings.intensity_range
+    places = [store_folder(runs, data / name, *form) for name in ("train", "validation")]
+    found = [place for place in places if (place / "images.npy").exists()]
+    if not found:
+        raise Failure(f"{places[0]}: no packed images; run hpa pack, or hpa report where the run was trained")
+    ids = np.concatenate([read_json(place / "store.json")["ids"] for place in found])
+    pixels = ConcatenatedImages([np.load(place / "images.npy", mmap_mode="r") for place in found])
+    return Images(ids, pixels, settings.intensity_range)
+
+
+def tiles(images: Images, rows: np.ndarray, largest: int = SIDES[0]) -> tuple[int, list[str]]:
+    """Return the side of tiles and, for each row, a grey WebP of its channels one below the other, in base64.
+
+    Each channel's contrast is stretched for people. The side is the largest one with which all tiles are small enough.
+    """
+    largest = min(images.at(rows[:1]).shape[1], largest)
+    sides = [largest, *(side for side in SIDES if side < largest)]
+    sample = rows[:: max(len(rows) // 32, 1)]
+    per_pixel = sum(len(_tile(images, row, largest)) for row in sample) / len(sample) / largest**2
+    side = next((side for side in sides if per_pixel * side**2 * len(rows) <= LARGEST), sides[-1])
+    return side, [base64.b64encode(_tile(images, row, side)).decode() for row in rows]
+
+
+def _tile(images: Images, row: int, side: int) -> bytes:
+    image = images.at(np.array([row]))[0]
+    small = np.dstack([resized(image[..., channel], side) for channel in range(image.shape[-1])])
+    column = np.vstack(list(np.moveaxis(stretched(small, small), -1, 0)))
+    return bytes(cv2.imencode(".webp", column, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])[1])
+
+
+def colours(task: Task) -> list[str]:
+    """Return the colour of each channel as `#rrggbb`: the task's own, else by the channel's name; a single one is white."""
+    if task.colours:
+        return list(task.colours)
+    if len(task.channels) == 1:
+        return ["#ffffff"]
+    free = iter([each for each in PALETTE if each not in [COLOURS.get(name.lower()) for name in task.channels]] * 99)
+    return [COLOURS.get(name.lower()) or next(free, "#ffffff") for name in task.channels]
+
+
+def insight(folder: Path, images: Images, rows: np.ndarray, classes: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """Return what the network of a run says of some rows: heat maps, similar training images, and a map of all.
+
+    Args:
+        folder: the run folder.
+        images: those of the rows.
+        rows: integers [m], of `images`.
+        classes: for each of the first rows the numbers of the classes whose heat maps are shown.
+
+    Returns:
+        `method` and `heat`: for each of the first rows, heat maps by class number, int8 [24, 24] in base64; `xy`, float
+        [m, 2], within 0 to 1, and `map`, its method; `similar`: for each row, ids and cosines; `compared`: how many
+        training images these are the nearest of.
+    """
+    task, digest = read_task_of(folder), file_digest(folder / "model.keras")
+    shown = images.ids[rows]
+    key = hashlib.sha256(repr((digest, shown.tolist(), classes, HEAT, _reducer())).encode()).hexdigest()
+    kept = folder / "report.npz"
+    if kept.exists():
+        with np.load(kept, allow_pickle=False) as file:
+            if str(file["key"]) == key:
+                return _told({name: file[name] for name in file.files})
+    with quiet_import():
+        from hpa.inference.embeddings import embed, nearest
+        from hpa.inference.explain import explain
+
+    pixels, place = images.arrays(rows), np.empty(0, np.int64)
+    try:
+        learned = stored_images(folder)
+        partition = read_partition(folder, read_settings(folder), task, data_of(folder))
+        table = partition.table.at(partition.training)
+        place = np.flatnonzero(np.isin(learned.ids, table.ids) & ~np.isin(learned.ids, shown))
+        place = np.sort(np.random.default_rng(0).permutation(place)[:COMPARED])
+    except (BadInput, Failure) as error:
+        logger.warning("%s: no similar training images: %s", folder, error)
+    own, others = np.split(embed(folder, pixels + (learned.arrays(place) if len(place) else [])).features, [len(rows)])
+    arrays: dict[str, Any] = {"key": key, "xy": spread(own), "map": _reducer(), "compared": len(place)}
+    if len(place):
+        found, cosines = nearest(own, others, SIMILAR)
+        similar = learned.ids[place][found]
+        targets = table.known_targets[pd.Index(table.ids).get_indexer(similar.ravel())]
+        names = np.array([" | ".join(compress(task.classes, row)) for row in targets], str).reshape(similar.shape)
+        arrays |= {"similar": similar, "cosines": cosines.round(3), "names": names}
+    heat, pairs, method = [], [], ""
+    for number, explained in enumerate(explain([folder], pixels[: len(classes)]) if classes else ()):
+        method = explained.method
+        for label in classes[number]:
+            small = cv2.resize(explained.maps[label], (HEAT, HEAT), interpolation=cv2.INTER_AREA)
+            heat.append(np.round(127 * small / max(float(np.abs(small).max()), 1e-12)).astype(np.int8))
+            pairs.append((number, label))
+    arrays |= {"heat": np.array(heat, np.int8), "pairs": np.array(pairs, np.int64).reshape(-1, 2), "method": method}
+    with written_whole(kept) as temporary:
+        np.savez(temporary, allow_pickle=False, **{name: np.asarray(value) for name, value in arrays.items()})
+    return _told(arrays)
+
+
+def spread(features: np.ndarray) -> np.ndarray:
+    """Return features [n, d] as points on a map, float64 [n, 2] within 0 to 1: by UMAP where it is installed, else t-SNE.
+
+    Fewer than 20 rows are spread by their first two principal components.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+    from sklearn.preprocessing import StandardScaler
+
+    n, scaled = len(features), StandardScaler().fit_transform(features)
+    if n < 3:
+        return np.full((n, 2), 0.5)
+    scaled = PCA(min(30, *scaled.shape), random_state=0).fit_transform(scaled)
+    if n >= 20:
+        if _reducer() == "UMAP":
+            from umap import UMAP  # type: ignore[import-not-found]
+
+            scaled = UMAP(random_state=0).fit_transform(scaled)
+        else:
+            with threadpool_limits(1):  # threads that wait for each other take longer than one where cores are busy
+                scaled = TSNE(perplexity=min(30, n / 4), init="pca", random_state=0).fit_transform(scaled)
+    points = scaled[:, :2].astype(np.float64)
+    points = points if points.shape[1] == 2 else np.repeat(points, 2, axis=1)
+    return np.asarray((points - points.min(axis=0)) / np.maximum(np.ptp(points, axis=0), 1e-12))
+
+
+def _reducer() -> str:
+    return "UMAP" if find_spec("umap") else "t-SNE"
+
+
+def _told(arrays: dict[str, Any]) -> dict[str, Any]:
+    """Return what `insight` does, from the arrays of its file."""
+    heat: dict[int, dict[int, str]] = {}
+    for (number, label), own in zip(arrays["pairs"].tolist(), arrays["heat"], strict=True):
+        heat.setdefault(number, {})[label] = base64.b64encode(own.tobytes()).decode()
+    keys = ("id", "cosine", "classes")
+    every = zip(*(arrays[name].tolist() for name in ("similar", "cosines", "names") if name in arrays), strict=True)
+    similar = [[dict(zip(keys, each, strict=True)) for each in zip(*row, strict=True)] for row in every]
+    told = {"heat": heat, "similar": similar, "xy": arrays["xy"].round(4).tolist(), "compared": int(arrays["compared"])}
+    return told | {name: str(arrays[name]) for name in ("map", "method")}

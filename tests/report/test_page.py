@@ -1,0 +1,332 @@
+"""The page as a user makes it, and as a browser shows it."""
+
+import importlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hpa.drawn.fields import write_dataset
+from hpa.report import pictures
+from hpa.report.pictures import Images, colours, spread, tiles
+from hpa.scoring.predictions import read_predictions
+from hpa.tasks import HEP2, HPA, Task
+
+ROOT = Path(__file__).resolve().parents[2]
+CELLS = ["--size", "32", "--model", "cellnet", "--filters", "4,8", "--blocks", "1,1", "--kernel", "3", "--dropout", "0.1"]
+CELLS += ["--epochs", "1", "--batch-size", "16"]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def run(name, *options):
+    assert importlib.import_module(f"hpa.{name}").main([*map(str, options)]) == 0
+
+
+def data_of(page):
+    [text] = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(), re.DOTALL)
+    return json.loads(text)
+
+
+@pytest.fixture(scope="module")
+def fields(tmp_path_factory):
+    """A folder with drawn fields, two runs and their blend."""
+    folder = tmp_path_factory.mktemp("report")
+    write_dataset(folder / "data", train=120, test=6, size=48, seed=0)
+    place = ["--data", folder / "data", "--runs", folder / "runs"]
+    for seed in (0, 1):
+        run("train", *place, *CELLS, "--seed", seed, "--name", f"seed{seed}")
+    run("predict", *place)
+    run("ensemble", *place, "--weights", "optimum", "--out", folder / "entry.csv")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(fields):
+    out = fields / "page.html"
+    run("report", "--ensemble", fields / "entry.json", "--heat-maps", 4, "--out", out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def hep2(tmp_path_factory, drawn_cells):
+    folder = tmp_path_factory.mktemp("hep2")
+    run("train", "--task", "hep2", "--data", drawn_cells, "--runs", folder / "runs", *CELLS, "--name", "one")
+    return folder / "runs" / "one" / "base"
+
+
+def test_the_page_of_an_ensemble(fields, page):
+    found, about = data_of(page), json.loads((fields / "entry.json").read_text())
+    validation = read_predictions(fields / "runs" / "seed0" / "base" / "validation.npz")
+    assert found["scores"]["macro F1"] == pytest.approx(about["validation_f1"])
+    assert found["searched"] == len(validation.ids)
+    assert f"found on {len(validation.ids)} of these {len(validation.ids)} rows" in page.read_text()
+    assert {run["network"] for run in found["runs"]} == {"cellnet"}
+    assert found["runs"][0]["score"] >= found["runs"][1]["score"]
+    assert "seed" in found["runs"][0]["settings"]
+    assert [member["weight"] for member in found["ensemble"]["members"]] == [each["weight"] for each in about["members"]]
+    assert sorted(found["rows"]) == list(range(len(validation.ids)))
+    assert len(found["tiles"]) == len(found["xy"]) == len(found["similar"]) == len(validation.ids)
+    assert len(found["heat"]) == 4
+    training = {each["id"] for similar in found["similar"] for each in similar}
+    assert training
+    assert not training & set(validation.ids.tolist())
+
+
+def test_what_takes_a_network_is_kept(fields, page, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "hpa.inference.embeddings", None)
+    before = data_of(page)
+    run("report", "--ensemble", fields / "entry.json", "--heat-maps", 4, "--out", tmp_path / "again.html")
+    assert data_of(tmp_path / "again.html") == before
+
+
+def test_the_page_of_all_runs_shows_the_best(fields, tmp_path):
+    run("report", "--runs", fields / "runs", "--heat-maps", 0, "--out", tmp_path / "page.html")
+    found = data_of(tmp_path / "page.html")
+    assert len(found["runs"]) == 2
+    assert found["name"] == found["runs"][0]["name"]
+    assert found["ensemble"] is None
+
+
+def test_the_page_of_other_images(drawn_cells, hep2, tmp_path):
+    options = ["--run", hep2, "--heat-maps", 2, "--out", tmp_path / "page.html"]
+    run("report", *options)
+    found = data_of(tmp_path / "page.html")
+    assert (found["exclusive"], found["searched"], len(found["ids"])) == (True, 0, 24)
+    assert np.sum(found["mixUps"]) == 24
+    run("report", "--data", drawn_cells / "test", *options)
+    other = data_of(tmp_path / "page.html")
+    run("evaluate", "--run", hep2, "--data", drawn_cells / "test", "--out", tmp_path / "evaluation")
+    assert other["scores"] == json.loads((tmp_path / "evaluation" / "scores.json").read_text())["scores"]
+    assert other["ids"] != found["ids"]
+
+
+def test_without_packed_images_the_page_says_so(hep2, tmp_path):
+    shutil.copytree(hep2.parents[1], tmp_path / "runs", ignore=shutil.ignore_patterns("stores"))
+    run("report", "--run", tmp_path / "runs" / "one" / "base", "--out", tmp_path / "page.html")
+    assert "no packed images; run hpa pack" in data_of(tmp_path / "page.html")["noImages"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--runs", "nothing"], "nothing: no run folders here"),
+        (["--run", "runs/none/base"], "no validation.npz"),
+        (["--ensemble", "absent.json"], "absent.json"),
+        (["--run", "a", "--ensemble", "b"], "not allowed with argument"),
+    ],
+)
+def test_bad_input_is_one_line(options, message, tmp_path):
+    command = [sys.executable, "-m", "hpa.report", *options, "--out", "page.html"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": ""}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_text_ends_the_script(fields, hep2, tmp_path):
+    page = tmp_path / "page.html"
+    runs = tmp_path / "<script>alert(1)<"
+    shutil.copytree(hep2.parents[1], runs)
+    run("report", "--runs", runs, "--out", page)
+    assert page.read_text().count("<script") == 2
+
+
+def test_colours():
+    def task(channels, own=()):
+        return Task("t", ("a", "b"), channels, channels, "one", own)
+
+    assert colours(HPA)[:3] == ["#ff0000", "#00ff00", "#0000ff"]
+    assert colours(HEP2) == ["#ffffff"]
+    assert colours(task(("DAPI", "actin"))) == ["#0000ff", "#00ff00"]
+    assert colours(task(("DAPI", "actin"), ("#123456", "#abcdef"))) == ["#123456", "#abcdef"]
+    assert len(set(colours(task(tuple("abcdef"))))) == 6
+
+
+def test_tiles_are_as_large_as_the_page_allows(monkeypatch):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 128, 128, 4), np.uint8)
+    images = Images(np.arange(40).astype(str), pixels)
+    assert tiles(images, np.arange(40))[0] == 128
+    monkeypatch.setattr(pictures, "LARGEST", 400_000)
+    side, encoded = tiles(images, np.arange(40))
+    assert side < 128
+    assert sum(map(len, encoded)) * 3 / 4 < 450_000
+
+
+def test_16_bits_are_taken_as_they_were_packed():
+    every = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    for low, high in ((100, 4095), (0, 255), (7, 65535)):
+        [array] = Images(np.array(["a"]), every, ((low, high),)).arrays(np.array([0]))
+        shares = np.clip((array.astype(float) - low) / (high - low), 0, 1)
+        np.testing.assert_array_equal(np.round(shares * 255), every[0])
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 40])
+def test_a_map_of_any_number_of_images(n):
+    points = spread(np.random.default_rng(0).normal(size=(n, 7)).astype(np.float32))
+    assert points.shape == (n, 2)
+    assert ((points >= 0) & (points <= 1)).all()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not CHROMIUM:
+        pytest.skip("Chromium is not installed: apt-get install chromium")
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def opened(browser, page):
+    """A function that shows the page; whatever it says on the console, or asks the network for, fails the test."""
+    faults = []
+
+    def show(width=1280, path=page):
+        tab = browser.new_page(viewport={"width": width, "height": 900})
+        tab.set_default_timeout(60_000)
+        tab.on("console", lambda message: faults.append(message.text))
+        tab.on("pageerror", lambda error: faults.append(str(error)))
+        tab.on("request", lambda request: request.url.startswith(("data:", "file:")) or faults.append(request.url))
+        tab.goto(path.as_uri())
+        tab.wait_for_function("document.querySelectorAll('#perrow tr').length === 3")
+        return tab
+
+    yield show
+    assert faults == []
+
+
+def pixels(tab, selector="#gallery canvas"):
+    script = "c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]"
+    tab.wait_for_function(f"document.querySelector('{selector}').width > 1")
+    tab.wait_for_timeout(300)
+    return np.array(tab.eval_on_selector(selector, script)).reshape(-1, 4)[:, :3]
+
+
+def column(tab, table, number):
+    return tab.eval_on_selector_all(f"#{table} tbody tr", f"rows => rows.map(row => row.cells[{number}].dataset.v)")
+
+
+def test_tables_are_sorted(opened):
+    tab = opened()
+    for table, number in (("perclass", 1), ("board", 4), ("members", 1), ("perclass", 2)):
+        head = tab.locator(f"#{table} thead th").nth(number).locator("button")
+        for descending in (True, False):
+            head.click()
+            values = [float(value) for value in column(tab, table, number) if value]
+            assert values == sorted(values, reverse=descending)
+    assert tab.locator("#perclass th[aria-sort]").count() == 1
+
+
+def test_the_slider_moves_f1(opened, page):
+    tab, found = opened(), data_of(page)
+    most = int(np.argmax([row["rows"] for row in found["classes"]]))
+    tab.locator(f"#perclass tr[data-class='{most}'] button").click()
+    assert tab.text_content("#live") == f"{found['scores']['macro F1']:.4f}"
+    line = f"#perclass tr[data-class='{most}'] td:nth-child(3)"
+    assert tab.text_content(line) == f"{found['classes'][most]['f1']:.4f}"
+    tab.fill("#slider", "0")  # predicted for all rows
+    rows, n = found["classes"][most]["rows"], len(found["ids"])
+    expected = 2 * rows / (rows + n)
+    assert tab.text_content(line) == f"{expected:.4f}"
+    assert f"F1 {expected:.4f}" in tab.text_content("#pr")
+    assert f"F1 {expected:.4f}" in tab.text_content("#at")
+    tab.focus("#slider")
+    tab.keyboard.press("ArrowRight")
+    assert tab.input_value("#slider") == "0.001"
+    tab.click("#reset")
+    assert tab.text_content("#live") == f"{found['scores']['macro F1']:.4f}"
+
+
+def test_the_gallery_is_filtered(opened, page):
+    tab, found = opened(), data_of(page)
+    assert tab.text_content("#count") == f"{len(found['ids'])} images"
+    most = int(np.argmax([row["rows"] for row in found["classes"]]))
+    numbers = {}
+    for what in ("right", "missed", "added"):
+        tab.select_option("#byclass", str(most))
+        tab.select_option("#outcome", what)
+        numbers[what] = int(tab.text_content("#count").split()[0])
+        assert tab.locator("#gallery .tile").count() == min(numbers[what], 48)
+    row = found["classes"][most]
+    assert numbers["right"] + numbers["missed"] == row["rows"]
+    assert numbers["right"] / max(numbers["right"] + numbers["missed"], 1) == pytest.approx(row["recall"])
+    assert numbers["right"] / max(numbers["right"] + numbers["added"], 1) == pytest.approx(row["precision"] or 0)
+
+
+def test_channels_and_heat_maps_are_switched(opened):
+    tab = opened()
+    every = pixels(tab)
+    for number in (0, 2, 3):
+        tab.uncheck(f"#channels input[value='{number}']")
+    green = pixels(tab)
+    assert every[:, 0].any()
+    assert green[:, 1].any()
+    assert not green[:, [0, 2]].any()
+    tab.check("#heat")
+    heated = pixels(tab)
+    assert (heated[:, 0] != heated[:, 2]).any()
+
+
+def test_an_image_is_opened_from_the_gallery_the_map_and_the_labels(opened, page):
+    tab, found = opened(), data_of(page)
+    tab.locator("#gallery .tile").first.click()
+    assert tab.text_content("#title") == found["ids"][found["rows"][0]]
+    assert tab.locator("#bars tr").count() == len(found["classes"])
+    assert tab.locator("#similar figure").count() == 3
+    tab.keyboard.press("ArrowRight")
+    assert tab.text_content("#title") == found["ids"][found["rows"][1]]
+    tab.keyboard.press("Escape")
+    assert not tab.is_visible("#dialog")
+    tab.focus("#points")
+    tab.keyboard.press("ArrowRight")
+    leftmost = int(np.argmin([point[0] for point in found["xy"]]))
+    identifier = found["ids"][found["rows"][leftmost]]
+    assert identifier in tab.text_content("#preview")
+    tab.keyboard.press("Enter")
+    assert tab.text_content("#title") == identifier
+    tab.click("#close")
+    tab.select_option("#colouring", "class")
+    assert len(set(tab.eval_on_selector_all("#points circle", "all => all.map(each => each.getAttribute('fill'))"))) > 2
+    if found["labels"]:
+        tab.locator("#doubtful .link").first.click()
+        assert tab.text_content("#title") == found["ids"][found["labels"][0]["row"]]
+
+
+def test_all_is_reached_by_keyboard(opened):
+    tab = opened()
+    seen = set()
+    for _ in range(220):
+        tab.keyboard.press("Tab")
+        seen.add(
+            tab.evaluate("document.activeElement.id || document.activeElement.className || document.activeElement.tagName")
+        )
+    assert {"curve", "column", "slider", "byclass", "outcome", "heat", "tile", "points", "colouring", "link"} <= seen
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_cut_off_and_all_can_be_read(opened, width):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    tab = opened(width)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    for _ in range(2):  # the page, then an image
+        found = axe.Axe().run(tab).response["violations"]
+        assert [(each["id"], [node["html"][:200] for node in each["nodes"]][:3]) for each in found] == []
+        tab.locator("#gallery .tile").first.click(timeout=5000) if not tab.is_visible("#dialog") else None
+
+
+def test_the_page_of_single_labels_in_a_browser(opened, hep2, tmp_path):
+    run("report", "--run", hep2, "--heat-maps", 2, "--out", tmp_path / "page.html")
+    tab = opened(path=tmp_path / "page.html")
+    assert tab.locator("#slider").count() == 0
+    assert tab.locator("#matrix tbody tr").count() == len(HEP2.classes)
+    assert pixels(tab).any()
