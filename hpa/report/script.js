@@ -281,7 +281,7 @@ function open(place) {
   $("similar").replaceChildren(...similar.map((each) => {
     const canvas = el("canvas", { width: 1, height: 1, "aria-hidden": "true" }), shown = page.others?.[each.id];
     if (shown) paint(canvas, shown);
-    return el("figure", {}, ...(shown ? [canvas] : []), el("figcaption", {}, `${each.id}: ${each.classes} (cosine ${each.cosine}${each.cosine >= 0.999 ? "; a copy?" : ""})`));
+    return el("figure", {}, ...(shown ? [canvas] : []), el("figcaption", {}, `${each.id}: ${each.classes} (cosine ${fixed(each.cosine, 3)}${each.cosine >= 0.999 ? "; a copy?" : ""})`));
   }));
   if (!$("dialog").open) $("dialog").showModal();
 }

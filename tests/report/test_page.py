@@ -283,6 +283,7 @@ def test_an_image_is_opened_from_the_gallery_the_map_and_the_labels(opened, page
     assert tab.text_content("#title") == found["ids"][found["rows"][0]]
     assert tab.locator("#bars tr").count() == len(found["classes"])
     assert tab.locator("#similar figure").count() == 3
+    assert re.search(r"\(cosine -?\d\.\d{3}[;)]", tab.text_content("#similar figcaption"))
     tab.keyboard.press("ArrowRight")
     assert tab.text_content("#title") == found["ids"][found["rows"][1]]
     tab.keyboard.press("Escape")
