@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--train", type=command.positive_integer, default=1200, help="drawn training fields")
     parser.add_argument("--test", type=command.positive_integer, default=400, help="drawn test fields")
     parser.add_argument("--size", type=command.positive_integer, default=80, help="side of the images in pixels")
-    parser.add_argument("--epochs", type=command.positive_integer, default=6, help="epochs of the base models")
+    parser.add_argument("--epochs", type=command.positive_integer, default=7, help="epochs of the base models")
     parser.add_argument("--shift", type=float, default=0.1, help="of the ensemble's weights")
     parser.set_defaults(data=Path("data/drawn"), runs=Path("runs/drawn"))
     return parser
@@ -71,6 +71,7 @@ def commands(options: argparse.Namespace) -> list[tuple[str, list[str]]]:
     size = ["--size", str(options.size)]
     fields = ["--train", str(options.train), "--test", str(options.test)]
     learning = ["--preset", "winner", "--epochs", str(options.epochs), "--batch-size", "16"]
+    thresholds = ["--threshold", "class-share"]  # 240 validation rows are too few to find the best one of each class
     steps = [("draw", ["--out", _as_argument(options.data), *fields, *size]), ("pack", [*data, *runs, *size])]
     for member, network in MEMBERS:
         which = [*data, *runs, *member]
@@ -79,7 +80,7 @@ def commands(options: argparse.Namespace) -> list[tuple[str, list[str]]]:
     return [
         *steps,
         ("predict", [*data, *runs]),
-        ("ensemble", [*data, *runs, f"--shift={options.shift}", "--out", out]),
+        ("ensemble", [*data, *runs, f"--shift={options.shift}", *thresholds, "--out", out]),
         ("submit", [out, *data, "--check-only"]),
         ("report", ["--ensemble", about, "--heat-maps", "12", "--out", page]),
     ]

@@ -1,10 +1,12 @@
 """A model to take away: one file or folder that other programs run without hpa, with all that they need to know about it."""
 
+import contextlib
 import json
+import os
 import re
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -94,7 +96,7 @@ def export(chosen: Chosen, kind: str, out: Path) -> str:
         import onnx
 
         with written_whole(out) as temporary:
-            with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of tf2onnx
+            with warnings.catch_warnings(action="ignore", category=FutureWarning), _same_environment():  # both for tf2onnx
                 network.export(str(temporary), format="onnx", verbose=False)
             model = onnx.load(temporary)
             onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in about.items()})
@@ -114,6 +116,17 @@ def export(chosen: Chosen, kind: str, out: Path) -> str:
     with written_whole(out.with_name(f"{out.name}.json")) as temporary:
         temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     return f"{out}: {_words(chosen, about)}; {out.name}.json tells classes and thresholds"
+
+
+@contextlib.contextmanager
+def _same_environment() -> Iterator[None]:
+    """Restore the environment after the block: tf2onnx sets TensorFlow's log level for all processes started later."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def require_format(kind: str, out: Path) -> None:

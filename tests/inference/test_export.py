@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from hpa import predict
 from hpa.data.images import read_image
 from hpa.data.layout import find_files, list_ids
 from hpa.files import file_digest, read_json, write_json
-from hpa.inference.export import Chosen, as_one_network, chosen_ensemble
+from hpa.inference.export import Chosen, as_one_network, chosen_ensemble, export
 from hpa.models.catalog import load
 from hpa.scoring.predictions import Predictions, write_predictions
 from hpa.tasks import HEP2, HPA
@@ -40,6 +41,14 @@ def finished_run(folder, task=HPA, tta=NO_TTA, seed=0):
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
     return finished_run(tmp_path_factory.mktemp("export") / "runs" / "a" / "base")
+
+
+def test_the_environment_stays_as_it_was(run_folder, tmp_path, monkeypatch):
+    pytest.importorskip("tf2onnx")
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    before = dict(os.environ)
+    export(Chosen({run_folder: 1.0}, np.full(28, 0.5), NO_TTA), "onnx", tmp_path / "cells.onnx")
+    assert dict(os.environ) == before
 
 
 def drawn_images(folder, size=32):
