@@ -8,7 +8,6 @@ from pathlib import Path
 
 from hpa import command
 from hpa.backend import quiet_import
-from hpa.errors import BadInput
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -36,8 +35,6 @@ def build_parser() -> argparse.ArgumentParser:
 
 def work(options: argparse.Namespace) -> None:
     """Write maps and pictures."""
-    if options.out.exists() and not options.out.is_dir():
-        raise BadInput(f"--out {options.out}: is a file; name a folder")
     command.require_output(options, options.out / "explanations.csv", [options.data] if options.data else [])
     with quiet_import():
         from hpa.inference.explain import explain_samples

@@ -16,7 +16,7 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from hpa import command
@@ -29,7 +29,7 @@ from hpa.stages import STAGES, SVM_KERNELS
 from hpa.training.presets import PRESETS
 
 if TYPE_CHECKING:
-    from hpa.cluster.competition import Competition
+    from hpa.cluster.competition import Competition, Share
     from hpa.cluster.plan import Task, Walk
 
 LISTED = ("stage", "variant", "fold", "seed")  # settings that have options of their own here, or none
@@ -62,8 +62,7 @@ def calls(options: argparse.Namespace, command: str) -> Iterator[Callable[..., F
     from hpa.cluster.ray import connected
     from hpa.cluster.share import within
 
-    memory = int((options.memory_per_task or 0) * 2**30)
-    task = Task("", command, cores=options.cores_per_task or cores(), gpus=options.gpus_per_task, memory=memory)
+    task = Task("", command, **asdict(_share(options)))
     options.runs.mkdir(parents=True, exist_ok=True)
     threads = ThreadPoolExecutor(1000)  # a thread only waits for its task
     with connected(options.address, {"runs": options.runs, "data": options.data}, options.workers) as cluster:
@@ -146,7 +145,7 @@ def work(options: argparse.Namespace) -> None:
 
 
 def _asked(options: argparse.Namespace) -> Competition:
-    from hpa.cluster.competition import Competition, Share
+    from hpa.cluster.competition import Competition
     from hpa.data.tables import has_test_set, read_ids, read_labelled
 
     named = {name: getattr(options, name.replace("-", "_")) for name in ("shift", "threshold", "sample-submission", "out")}
@@ -154,7 +153,6 @@ def _asked(options: argparse.Namespace) -> Competition:
     rows = {"train": len(read_labelled(options.data / "train", options.task))}
     if has_test_set(options.data):
         rows["test"] = len(read_ids(options.data, options.task))
-    memory = int((options.memory_per_task or 0) * 2**30)
     return Competition(
         task=options.task,
         task_text=command.TEXT_OF_TASK[options.task],
@@ -171,9 +169,16 @@ def _asked(options: argparse.Namespace) -> Competition:
         thresholds=[f"--rule={options.rule}"] if options.rule else None,
         ensemble=[f"--{name}={value}" for name, value in named.items() if value is not None],
         stage=options.stage,
-        share=Share(options.cores_per_task or cores(), options.gpus_per_task, memory),
+        share=_share(options),
         shards={name: math.ceil(count / options.shard_rows) for name, count in rows.items()},
     )
+
+
+def _share(options: argparse.Namespace) -> Share:
+    """Return what the options of `add_place` let a task take."""
+    from hpa.cluster.competition import Share
+
+    return Share(options.cores_per_task or cores(), options.gpus_per_task, int((options.memory_per_task or 0) * 2**30))
 
 
 def _here(tasks: Sequence[Task], done: set[int]) -> Walk:

@@ -13,7 +13,7 @@ from hpa.cluster.plan import Task
 from hpa.errors import BadInput
 from hpa.options import as_text, given_settings, option
 from hpa.registry import NETWORKS
-from hpa.runs.folder import is_finished, read_history
+from hpa.runs.folder import BEST, is_settled, read_history
 from hpa.stages import STAGES, fold_name, run_name
 from hpa.tasks import Task as Classification
 from hpa.training.plan import base_run, plan, stage_run
@@ -82,7 +82,8 @@ def competition(asked: Competition) -> list[Task]:
             written.
     """
     _require_stages(asked.stages)
-    model = resolve(asked.preset, asked.settings, asked.task, asked.data, asked.runs).model
+    settings = resolve(asked.preset, asked.settings, asked.task, asked.data, asked.runs)
+    model = settings.model
     varied = "variant" in NETWORKS[model].options
     if strange := [each for each in asked.variants or () if not each.isdecimal()]:
         raise BadInput(f"variants {','.join(strange)}: expected numbers separated by commas", setting="variants")
@@ -90,7 +91,7 @@ def competition(asked: Competition) -> list[Task]:
         raise BadInput(f"variants {','.join(asked.variants)}: {model} has none; leave them out", setting="variants")
     folders = ["--data", str(asked.data), "--runs", str(asked.runs)]
     names: list[str] = []
-    tasks = _packing(asked, ["--task", asked.task_text, *folders])
+    tasks = _packing(asked, ["--task", asked.task_text, *folders, "--size", str(settings.size)])
     packed = len(tasks) - 1
     ends = []
     for variant in asked.variants or REPORT if varied else [None]:
@@ -128,9 +129,7 @@ def states(tasks: Sequence[Task]) -> list[str]:
 
 def is_done(folder: Path) -> bool:
     """Tell whether the run in a folder has all its epochs and nothing is left of an interruption."""
-    whole = all((folder / name).exists() for name in ("model.keras", "validation.npz", "curves.png", "split.csv"))
-    left = any(next(folder.glob(f"{name}-*"), None) for name in ("state", "model", "validation"))
-    return whole and not left and is_finished(folder)
+    return all((folder / name).exists() for name in BEST) and is_settled(folder)
 
 
 def _require_stages(stages: Sequence[str]) -> None:
@@ -143,9 +142,8 @@ def _require_stages(stages: Sequence[str]) -> None:
 
 
 def _packing(asked: Competition, folders: Sequence[str]) -> list[Task]:
-    size = ["--size", str(resolve(asked.preset, asked.settings, asked.task, asked.data, asked.runs).size)]
     ranges = _as_options({name: value for name, value in asked.settings.items() if name == "intensity_range"})
-    arguments, share = (*folders, *size, *ranges), replace(asked.share, gpus=0)
+    arguments, share = (*folders, *ranges), replace(asked.share, gpus=0)
     shards = [
         _task(f"pack {which} {part}/{parts}", "pack", (*arguments, "--set", which, "--shard", f"{part}/{parts}"), (), share)
         for which, parts in asked.shards.items()

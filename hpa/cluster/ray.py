@@ -45,11 +45,7 @@ logger = logging.getLogger(__name__)
 
 
 class Cluster:
-    """A Ray cluster whose nodes were found fit.
-
-    Attributes:
-        messages: what tasks have said since they were last asked for, as (task, node, text).
-    """
+    """A Ray cluster whose nodes were found fit."""
 
     def __init__(self, folders: Mapping[str, Path], workers: int | None = None) -> None:
         """Probe the nodes of the cluster that this process is connected to.
@@ -239,6 +235,7 @@ def connected(address: str, folders: Mapping[str, Path], workers: int | None = N
 
 def _check() -> Callable[..., str | None]:
     """Return the function that says what is wrong with the node that it runs on. Ray sends its text: hpa may be absent."""
+    allowed = CLOCK
 
     def check(probe: dict[str, str], versions: dict[str, str], folder: str) -> str | None:
         import contextlib
@@ -277,7 +274,7 @@ def _check() -> Callable[..., str | None]:
             late = time.time() - os.stat(own).st_mtime
         except OSError as error:
             return f"{name}: cannot write to {probe['runs']} ({error.strerror}); fix its rights or its disk"
-        if abs(late) > 30:
+        if abs(late) > allowed:
             return f"{name}: its clock differs from that of {probe['runs']} by {late:.0f} s; set it, locks are judged by it"
         return None
 

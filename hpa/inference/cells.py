@@ -122,6 +122,11 @@ class Cells:
     image: np.ndarray
     probabilities: np.ndarray
 
+    @property
+    def numbers(self) -> np.ndarray:
+        """The cells' numbers, ascending: int32 [cells]."""
+        return np.unique(self.labels[self.labels > 0])
+
     def table(self, classes: Sequence[str], predicted: np.ndarray) -> pd.DataFrame:
         """Return a row for each cell: Id, Cell, its box and area in pixels, whether it touches the border, and its classes.
 
@@ -131,7 +136,7 @@ class Cells:
         """
         edge = np.unique(np.concatenate([self.labels[[0, -1]].ravel(), self.labels[:, [0, -1]].ravel()]))
         rows = []
-        for number in np.unique(self.labels[self.labels > 0]):
+        for number in self.numbers:
             mask = self.labels == number
             x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
             rows.append((self.id, number, x, y, width, height, mask.sum(), int(number in edge)))
@@ -223,10 +228,8 @@ def find_cells(
     ):
         if found and not faults:
             sample, image, labels = found
-            every = [
-                cell_probabilities(own, sample.image(size, ranges or eight_bits), labels, task, tta)
-                for own, (size, ranges) in zip(parts, forms, strict=True)
-            ]
+            seen = {form: sample.image(form[0], form[1] or eight_bits) for form in dict.fromkeys(forms)}
+            every = [cell_probabilities(own, seen[form], labels, task, tta) for own, form in zip(parts, forms, strict=True)]
             mean = np.mean(every, axis=0)
             yield Cells(ids[row], labels, image, np.sqrt(mean[:-1] * mean[-1]))
     refuse("images", sorted(faults))
@@ -241,7 +244,6 @@ SINGLE_CELL_CLASSES = dict(enumerate((
     ("Aggresome",), ("Cytosol",),
     ("Peroxisomes", "Endosomes", "Lysosomes", "Lipid droplets", "Cytoplasmic bodies"),
 )))  # fmt: skip
-NEGATIVE = 18
 SUBMISSION = ["ID", "ImageWidth", "ImageHeight", "PredictionString"]
 
 
@@ -252,7 +254,7 @@ def submission_row(found: Cells, task: Task) -> tuple[str, int, int, str]:
     is missing to 1. Other tasks keep their numbers.
     """
     words = []
-    for probabilities, number in zip(found.probabilities, np.unique(found.labels[found.labels > 0]), strict=True):
+    for probabilities, number in zip(found.probabilities, found.numbers, strict=True):
         confidences = probabilities
         if task.name == HPA.name:
             confidences = np.array(
@@ -295,7 +297,7 @@ def picture(found: Cells, predicted: np.ndarray, classes: Sequence[str]) -> np.n
         classes: their names.
     """
     shown = np.ascontiguousarray(for_people(found.image, found.image))
-    for row, number in enumerate(np.unique(found.labels[found.labels > 0])):
+    for row, number in enumerate(found.numbers):
         mask = (found.labels == number).astype(np.uint8)
         outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(shown, outlines, -1, (255, 255, 255), 1)

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import re
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,10 +16,10 @@ import numpy as np
 
 from hpa import __version__
 from hpa.errors import BadInput, Failure, refuse
-from hpa.files import read_json, written_whole
+from hpa.files import read_json, write_json, written_whole
 from hpa.inference.predict import common_task, form_of, load_run, require_models
 from hpa.models.catalog import in_float32
-from hpa.runs.folder import run_folders
+from hpa.runs.entry import members_of_entry
 from hpa.scoring.blend import thresholds_and_rows
 from hpa.scoring.predictions import read_predictions
 from hpa.tasks import Task
@@ -60,15 +59,11 @@ def chosen_ensemble(path: Path) -> Chosen:
     """
     about = read_json(path)
     try:
-        weights = {str(each["folder"]): float(each["weight"]) for each in about["members"]}
         thresholds = np.array(list(about["thresholds"].values()), np.float64)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadInput(f"{path}: not what hpa ensemble writes next to a submission; name such a JSON") from error
     members: dict[Path, float] = {}
-    for name, weight in weights.items():
-        several = re.fullmatch(r"(.*) \(\d+ folds\)", name)
-        first = Path(several[1] if several else name)
-        folders = run_folders(first.parents[1], [first.parent.name], first.name) if several else [first]
+    for folders, weight in members_of_entry(path, about):
         members |= {folder: weight / len(folders) for folder in folders if weight > 0}
     absent = [folder for folder in members if not (folder / "model.keras").is_file()]
     refuse(path, [f"member {folder} has no model.keras; only runs of hpa can be exported" for folder in absent])
@@ -113,8 +108,7 @@ def export(chosen: Chosen, kind: str, out: Path) -> str:
         shutil.rmtree(temporary, ignore_errors=True)
         network.export(str(temporary), format="tf_saved_model", verbose=False)
         temporary.rename(out)
-    with written_whole(out.with_name(f"{out.name}.json")) as temporary:
-        temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    write_json(out.with_name(f"{out.name}.json"), about)
     return f"{out}: {_words(chosen, about)}; {out.name}.json tells classes and thresholds"
 
 

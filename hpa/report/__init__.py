@@ -8,7 +8,6 @@ import argparse
 from pathlib import Path
 
 from hpa import command
-from hpa.files import require_output
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -30,8 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def work(options: argparse.Namespace) -> None:
     """Write the page."""
-    command.require_output(options, options.out, [options.data] if options.data else [])
-    require_output(options.out, options.run or ())
+    command.require_output(options, options.out, [*filter(None, [options.data]), *(options.run or ())])
     from hpa.report.page import write_report
 
     which = options.runs, options.run or (), options.ensemble

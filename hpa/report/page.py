@@ -21,7 +21,7 @@ from hpa.errors import BadInput, Failure
 from hpa.files import write_text
 from hpa.report import pictures, tables
 from hpa.report.pictures import Images
-from hpa.runs.folder import read_task_of, run_folders
+from hpa.runs.folder import folds_of, read_task_of, run_folders
 from hpa.scoring.blend import thresholds_and_rows
 from hpa.scoring.evaluation import Evaluation, evaluate
 from hpa.scoring.folds import join_folds
@@ -99,13 +99,13 @@ def write_report(
             raise BadInput(f"{runs}: no run has a validation.npz yet; train one, or wait for its first epoch")
         chosen = _with_its_folds(Path(board[0]["name"]))
     subject = _subject(chosen, weights, about, data)
-    page = _data(subject, board, task, heat_maps)
+    page = _plain(_data(subject, board, task, heat_maps))
     here = resources("hpa.report")
     template = Environment(autoescape=True).from_string((here / "template.html").read_text(encoding="utf-8"))
     # No text in the data can end the script that holds it.
-    text = json.dumps(_plain(page), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    text = json.dumps(page, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     script = (here / "script.js").read_text(encoding="utf-8")
-    html = template.render(page=_plain(page), data=text, script=script, version=__version__)
+    html = template.render(page=page, data=text, script=script, version=__version__)
     write_text(out, html)
     tiles = len(page["rows"])
     return f"{out}: {len(board)} runs, {len(page['ids'])} samples, {tiles} images, {out.stat().st_size / 1e6:.1f} MB"
@@ -123,7 +123,7 @@ def _plain(value: Any) -> Any:
 def _with_its_folds(folder: Path) -> list[Path]:
     """Return all folds of the run of a folder if they are all there and finished alike, else the folder alone."""
     try:
-        folds = tables.folds_of(folder)
+        folds = folds_of(folder)
         read_members(folds, None)
     except BadInput:
         return [folder]

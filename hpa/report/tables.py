@@ -1,7 +1,6 @@
 """The tables of the report page, from probabilities and run folders: runs, classes, mix-ups, doubtful labels, ensembles."""
 
 import io
-import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,13 +9,12 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hpa.errors import BadInput
 from hpa.files import read_json
 from hpa.labels import Labels
-from hpa.runs.folder import is_finished, read_history, run_folders
-from hpa.scoring.comparison import compare_thresholds, sweep_shifts
+from hpa.runs.entry import members_of_entry
+from hpa.runs.folder import is_finished, read_history
+from hpa.scoring.comparison import basic_interval, compare_thresholds, sweep_shifts
 from hpa.scoring.evaluation import Evaluation, class_table
-from hpa.scoring.folds import run_of
 from hpa.scoring.members import Members
 from hpa.scoring.predictions import Predictions, read_predictions
 from hpa.scoring.saved_thresholds import saved_choice
@@ -84,12 +82,6 @@ def main_score(kind: Labels, targets: np.ndarray, probabilities: np.ndarray, rul
     """Return the first score of a kind of labels, macro F1 or accuracy; a rule finds thresholds on the same rows."""
     predicted, _ = kind.decide(probabilities, find_thresholds(rule, targets, probabilities))
     return float(next(iter(kind.scores.values()))(targets, predicted))
-
-
-def basic_interval(score: float, resampled: np.ndarray) -> tuple[float, float]:
-    """Return the basic bootstrap interval of 95 % of a score between 0 and 1; see `hpa.scoring.comparison`."""
-    low, high = np.clip(2 * score - np.quantile(resampled, [0.975, 0.025]), 0, 1)
-    return float(low), float(high)
 
 
 def count_parameters(model: Path) -> int | None:
@@ -236,22 +228,6 @@ def folders_of_ensemble(file: Path) -> tuple[list[Path], np.ndarray, dict[str, A
     The folds of a run share its weight.
     """
     about = read_json(file)
-    members = about.get("members")
-    whole = isinstance(members, list) and all(
-        isinstance(each, dict) and {"folder", "weight"} <= each.keys() for each in members
-    )
-    if not members or not whole:
-        raise BadInput(f"{file}: names no members; name the JSON that hpa ensemble wrote next to its submission")
-    folders, weights = [], []
-    for each in members:
-        name, folds = re.fullmatch(r"(.*?)(?: \((\d+) folds\))?", str(each["folder"]), re.DOTALL).groups()  # type: ignore[union-attr]
-        weights.append(float(each["weight"]))
-        folders += folds_of(Path(name)) if folds else [Path(name)]
-    if sum(weights) <= 0:
-        raise BadInput(f"{file}: the weights have no sum; write it anew with hpa ensemble")
-    return folders, np.array(weights) / sum(weights), about
-
-
-def folds_of(folder: Path) -> list[Path]:
-    """Return the folders of all folds of the run of a folder, of the same stage."""
-    return run_folders(folder.parents[1], [run_of(folder)], folder.name)
+    members = members_of_entry(file, about)
+    weights = [weight for _, weight in members]
+    return [folder for folders, _ in members for folder in folders], np.array(weights) / sum(weights), about

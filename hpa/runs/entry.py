@@ -3,7 +3,8 @@
 import contextlib
 import hashlib
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pandas as pd
 from hpa.data.tables import has_test_set, read_ids, read_sample_submission
 from hpa.errors import BadInput
 from hpa.files import write_json
-from hpa.runs.folder import read_task_of
+from hpa.runs.folder import folds_of, read_task_of
 from hpa.scoring.blend import Ensemble, blend_members
 from hpa.scoring.comparison import compare_weights, sweep_shifts, write_table
 from hpa.scoring.evaluation import write_prediction_table
@@ -143,6 +144,27 @@ class Entry:
                 f"({fallbacks / rows:.1%}) had no class above its threshold: their most probable one is predicted"
             )
         return "\n".join(lines if rows else [*lines, "no test set"])
+
+
+def members_of_entry(file: Path, about: Mapping[str, Any]) -> list[tuple[list[Path], float]]:
+    """Return the folders and the weight of each member of an entry, by what the JSON `file` next to its submission says.
+
+    Raises:
+        BadInput: if it names no members with folder and weight, or the weights have no sum.
+    """
+    members = about.get("members")
+    whole = isinstance(members, list) and all(
+        isinstance(each, dict) and "folder" in each and isinstance(each.get("weight"), int | float) for each in members
+    )
+    if not members or not whole:
+        raise BadInput(f"{file}: names no members; name the JSON that hpa ensemble wrote next to its submission")
+    found = []
+    for each in members:
+        name, folds = re.fullmatch(r"(.*?)( \(\d+ folds\))?", str(each["folder"]), re.DOTALL).groups()  # type: ignore[union-attr]
+        found.append((folds_of(Path(name)) if folds else [Path(name)], float(each["weight"])))
+    if sum(weight for _, weight in found) <= 0:
+        raise BadInput(f"{file}: the weights have no sum; write it anew with hpa ensemble")
+    return found
 
 
 def make_entry(

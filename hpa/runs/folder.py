@@ -28,6 +28,7 @@ from hpa.tasks import Task, make_task
 
 # Settings that runs of earlier versions do not name, and what these runs had.
 ADDED = {"intensity_range": None}
+BEST = ("model.keras", "validation.npz")  # of the best epoch
 
 
 def run_folders(runs: Path, names: list[str] | None = None, stage: str = "last", all_folds: bool = True) -> list[Path]:
@@ -59,6 +60,11 @@ def run_folders(runs: Path, names: list[str] | None = None, stage: str = "last",
             raise BadInput(f"{runs / name}: no stage {stage}; present are {', '.join(stages)}")
         folders += [runs / name / each for each in wanted]
     return folders
+
+
+def folds_of(folder: Path) -> list[Path]:
+    """Return the folders of all folds of the run of a folder, of the same stage."""
+    return run_folders(folder.parents[1], [run_of(folder)], folder.name)
 
 
 def run_config(settings: Settings, task: Task, table: SampleTable, start_model: Path | None) -> dict[str, Any]:
@@ -188,6 +194,24 @@ def is_finished(folder: Path) -> bool:
         fix = "restore them, or delete the run folder and train it again"
         raise BadInput(f"{folder / 'history.csv'}: has {len(history)} epochs, and config.json {settings.epochs}; {fix}")
     return len(history) == settings.epochs or has_stalled(history[monitor.best], settings.patience)
+
+
+def unsettled(folder: Path) -> dict[Path, int]:
+    """Return the files in a run folder that wait for `hpa.training.fit.settle`, and the epoch of each."""
+    files = [file for name in BEST for file in folder.glob(of_epoch(name, "*"))]
+    epochs = {file: file.stem.rpartition("-")[2] for file in files}
+    return {file: int(epoch) for file, epoch in epochs.items() if epoch.isdecimal()}
+
+
+def of_epoch(name: str, epoch: int | str) -> str:
+    """Return the name that a file of the best epoch has before it takes the place of the one before."""
+    return f"{Path(name).stem}-{epoch}{Path(name).suffix}"
+
+
+def is_settled(folder: Path) -> bool:
+    """Tell whether the run in `folder` is finished and nothing is left to do, as after a kill; see `is_finished`."""
+    whole = all((folder / name).exists() for name in ("curves.png", "split.csv"))
+    return whole and is_finished(folder) and not unsettled(folder) and not any(folder.glob("state-*.keras"))
 
 
 def require_finished(folder: Path, predicted: bool = False) -> None:

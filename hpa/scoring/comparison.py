@@ -13,6 +13,7 @@ interval does not. If most classes have few positives, it is still too narrow.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import compress, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -202,5 +203,11 @@ def _table(
 
 def _interval(name: str, scores: np.ndarray, resampled: np.ndarray, least: float) -> dict[str, np.ndarray]:
     """Return the basic 95 % interval of scores [methods], within `least` and 1, from `resampled` [methods, resamples]."""
-    low, high = np.quantile(resampled, [0.025, 0.975], axis=1)
-    return {f"{name}low": np.clip(2 * scores - high, least, 1), f"{name}high": np.clip(2 * scores - low, least, 1)}
+    low, high = basic_interval(scores, resampled, least)
+    return {f"{name}low": low, f"{name}high": high}
+
+
+def basic_interval(scores: Any, resampled: np.ndarray, least: float = 0) -> tuple[Any, Any]:
+    """Return the basic 95 % interval of scores [...], cut at `least` and 1, from `resampled` [..., resamples]."""
+    low, high = np.quantile(resampled, [0.025, 0.975], axis=-1)
+    return np.clip(2 * scores - high, least, 1), np.clip(2 * scores - low, least, 1)

@@ -35,7 +35,7 @@ from hpa.files import file_digest, written_whole
 from hpa.hardware import accelerators, announce, jit_compile
 from hpa.models.catalog import load, save
 from hpa.registry import DENSE_PART, SCHEDULES
-from hpa.runs.folder import model_shape, read_history, write_history
+from hpa.runs.folder import BEST, model_shape, of_epoch, read_history, unsettled, write_history
 from hpa.runs.monitor import has_stalled
 from hpa.scoring.predictions import Predictions, write_predictions
 from hpa.settings import Settings
@@ -50,7 +50,6 @@ MEASURED_BATCH = 64  # rows at least: batches of 16 took nearly twice as long, a
 # How many steps are taken between two looks at the loss, at most: each look waits for the device, and a small step takes no
 # longer than its call from Python. On a processor no more than so many pixels are taken, so that Ctrl-C is heard soon.
 STEPS_AT_ONCE, PIXELS_AT_ONCE = 16, 2**20
-BEST = ("model.keras", "validation.npz")  # of the best epoch
 
 Logs = Mapping[str, Any]  # Keras gives its callbacks the means so far
 
@@ -158,13 +157,6 @@ def settle(folder: Path) -> None:
             file.unlink()
         else:
             os.replace(file, folder / f"{file.stem.removesuffix(f'-{epoch}')}{file.suffix}")
-
-
-def unsettled(folder: Path) -> dict[Path, int]:
-    """Return the files in a run folder that wait for `settle`, and the epoch of each."""
-    files = [file for name in BEST for file in folder.glob(_of_epoch(name, "*"))]
-    epochs = {file: file.stem.rpartition("-")[2] for file in files}
-    return {file: int(epoch) for file, epoch in epochs.items() if epoch.isdecimal()}
 
 
 @contextmanager
@@ -291,7 +283,7 @@ class Epochs(keras.callbacks.Callback):
             history = read_history(self.folder)
             improved = not len(history) or row[monitor.best] > history[monitor.best].max()
             if improved:
-                best, kept = (self.folder / _of_epoch(name, epoch + 1) for name in BEST)
+                best, kept = (self.folder / of_epoch(name, epoch + 1) for name in BEST)
                 save(self.model, best)
                 predictions = Predictions(self.samples.ids, self.task.classes, probabilities, targets, self.task.labels)
                 write_predictions(kept, replace(predictions, model_sha256=file_digest(best)))
@@ -319,10 +311,6 @@ class Epochs(keras.callbacks.Callback):
                 f"{self.folder}: the {name} is {loss}, training has diverged; {kept}. "
                 "Delete the folder and train again with a lower learning rate"
             )
-
-
-def _of_epoch(name: str, epoch: int | str) -> str:
-    return f"{Path(name).stem}-{epoch}{Path(name).suffix}"
 
 
 def _state_file(folder: Path, epochs: int) -> Path:

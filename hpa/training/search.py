@@ -38,12 +38,12 @@ from hpa.runs.folder import (
     read_history,
     require_same_run,
     run_config,
+    unsettled,
     with_intensity_range,
 )
 from hpa.scoring.plots import write_figure
 from hpa.settings import VARIED, Settings, names_of
 from hpa.tasks import Task
-from hpa.training.fit import unsettled
 from hpa.training.presets import preset_file
 from hpa.training.train import train
 

@@ -10,11 +10,20 @@ from hpa.data.partition import pack_sets, write_partition
 from hpa.files import locked
 from hpa.models.catalog import build, load, to_train
 from hpa.registry import NETWORKS
-from hpa.runs.folder import describe_best, is_finished, model_shape, opened_run, read_history, require_finished
+from hpa.runs.folder import (
+    describe_best,
+    is_finished,
+    is_settled,
+    model_shape,
+    opened_run,
+    read_history,
+    require_finished,
+    unsettled,
+)
 from hpa.settings import Settings
 from hpa.tasks import Task
 from hpa.training.curves import write_curves
-from hpa.training.fit import Rows, fit, settle, unsettled
+from hpa.training.fit import Rows, fit, settle
 from hpa.training.plan import plan
 
 logger = logging.getLogger(__name__)
@@ -54,8 +63,7 @@ def train(settings: Settings, task: Task, data: Path, runs: Path, name: str, pre
 
     if is_finished(folder) and not unsettled(folder):
         require_finished(folder, predicted=True)
-        left = list(folder.glob("state-*.keras"))
-        if not left and (folder / "curves.png").exists() and (folder / "split.csv").exists():
+        if is_settled(folder):
             logger.info("%s is finished already: %s", folder, describe_best(folder))
             return folder
     if (made.start or settings.weights) and not (folder / "config.json").exists():
