@@ -393,11 +393,16 @@ def test_names_that_begin_with_a_dash_pass_for_no_option(paper, tmp_path, script
 
 def test_the_demo_takes_names_that_begin_with_a_dash():
     options = demo.build_parser().parse_args(["--data=-data", "--runs=-runs", "--out=-x.csv", "--shift=-1e-5"])
-    for name, arguments in demo.commands(options):
-        parsed = vars(importlib.import_module(f"hpa.{name}").build_parser().parse_args(arguments))
+    *steps, report = [
+        (name, vars(importlib.import_module(f"hpa.{name}").build_parser().parse_args(arguments)))
+        for name, arguments in demo.commands(options)
+    ]
+    for _, parsed in steps:
         assert parsed.get("data", Path("-data")) == Path("-data")
         assert parsed.get("runs", Path("-runs")) == Path("-runs")
     assert parsed["file"] == Path("-x.csv")
+    name, parsed = report
+    assert (name, parsed["ensemble"], parsed["out"]) == ("report", Path("-x.json"), Path("-x.html"))
 
 
 @pytest.mark.parametrize(
