@@ -148,6 +148,7 @@ def test_twenty_kills_of_workers_nodes_and_drivers(three_nodes, tmp_path):
         elif victim == "worker":
             workers = list(owners(killed).values()) or at_work(three_nodes)
             kill(*workers[:1])
+            victim = "worker" if workers else "none at work"
         elif victim == "node":
             kill_node(three_nodes, chance.choice(list(three_nodes.worker_nodes)))
             three_nodes.add_node(num_cpus=1)
@@ -158,6 +159,7 @@ def test_twenty_kills_of_workers_nodes_and_drivers(three_nodes, tmp_path):
         counts[victim] += 1
     assert driver.wait() == 0, log.read_text()
     assert start(killed, SEEDS, three_nodes.address).wait() == 0, log.read_text()
-    assert counts["end"] <= 5, counts
+    print(dict(counts))
+    assert counts["end"] + counts["none at work"] <= 5, counts
     require_same(killed, alone(tmp_path / "alone", SEEDS))
     assert "Traceback" not in log.read_text()
