@@ -14,6 +14,7 @@ COMMANDS = {
     "sort": "sort a flat folder of images into class folders by a table",
     "duplicates": "find copies of images within and across the sets",
     "augmentations": "write a picture of every augmentation of a training sample",
+    "specimens": "find the specimens, or other batches, that numbered samples run by",
     "split": "distribute the training rows over folds and show how evenly",
     "pack": "decode, stack and resize the images, once",
     "devices": "show what networks run on here, and why a GPU is not used",

@@ -57,6 +57,8 @@ CASES = [
     f"{ENSEMBLE} --sample-submission fields/test_key.csv --out fields/test_key.csv",
     f"duplicates {CELLS} --out cells/train.csv",
     f"duplicates {CELLS} --contact-sheet cells/train/Golgi/sheet.png",
+    f"specimens {CELLS} --out cells/train.csv",
+    f"specimens {CELLS} --cuts cells/validation.csv",
     "duplicates --task task.toml --data cells --out task.toml",
     f"augmentations {CELLS} --out cells/validation/Golgi/sheet.png",
     "augmentations --data fields --out fields/train/{image}",
