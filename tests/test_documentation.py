@@ -67,7 +67,7 @@ DRAWN = {
     "hep2": ["--train", "150", "--validation", "24", "--test", "12", "--size", "32"],
 }
 CELLS = ["--size", "32", "--filters", "4,8", "--blocks", "1,1"]
-OTHER_NUMBERS = {"0.34": "0", "0.1": "0", "neighbours-300": "neighbours-3"}  # those that are for good networks and much data
+OTHER_NUMBERS = {"0.34": "0", "0.1": "0"}  # those that are for good networks and much data
 # Their own tests run these, and what uploads or takes images of 16 bits: they take minutes, a server, a flat folder.
 ELSEWHERE = {"demo", "download", "sort"}
 ELSEWHERE_WITH = {"--message", "--intensity-range", "--address", "--shard"}
