@@ -114,7 +114,7 @@ class Network:
 
 
 KERAS_NETWORKS = (
-    "mobilenet-v2", "resnet50-v2", "densenet121", "efficientnet-v2-b0", "inception-resnet-v2", "vgg16", "convnext-tiny"
+    "mobilenet-v2", "resnet50-v2", "densenet121", "efficientnet-v2-b0", "inception-resnet-v2", "convnext-tiny"
 )  # fmt: skip
 NETWORKS: Registry[Network] = Registry(
     "network",
@@ -122,8 +122,10 @@ NETWORKS: Registry[Network] = Registry(
         **_records("hpa.models.gapnet", "gapnet", "gapnet-fcn"),
         **_records("hpa.models.parallel_kernels", "parallel-kernels"),
         **_records("hpa.models.cellnet", "cellnet"),
-        **_records("hpa.models.alexnet", "alexnet"),
+        **_records("hpa.models.alexnet", "alexnet", "alexnet-antialiased"),
         **_records("hpa.models.backbones", *KERAS_NETWORKS),
+        **_records("hpa.models.vgg16", "vgg16"),
+        **_records("hpa.models.efficientnet_lite0", "efficientnet-lite0"),
     },
 )
 

