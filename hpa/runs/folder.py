@@ -29,6 +29,8 @@ from hpa.tasks import Task, make_task
 # Settings that runs of earlier versions do not name, and what these runs had.
 ADDED = {"intensity_range": None}
 BEST = ("model.keras", "validation.npz")  # of the best epoch
+# Columns of history.csv that differ if an epoch is done again: its time with validation, and the images it learned from.
+TIMES = ("seconds", "images_per_second")
 
 
 def run_folders(runs: Path, names: list[str] | None = None, stage: str = "last", all_folds: bool = True) -> list[Path]:

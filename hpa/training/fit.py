@@ -4,8 +4,8 @@ At the end of epoch n the run folder gets, in this order, `model-n.keras` and `v
 far, `state-n.keras` (model, optimizer and learning rate), and `history.csv`, whose rows count the finished epochs. Then the
 two become `model.keras` and `validation.npz`, which so are of one epoch, and of one that the history has.
 A process that dies anywhere in between is taken up from the state that the history names. All randomness of an epoch
-comes from the seed and the epoch's number, so what is done again comes out the same. Keras' BackupAndRestore does not know
-the history: after a kill between the two they would be of different epochs.
+comes from the seed and the epoch's number, so what is done again comes out the same, but for times. Keras' BackupAndRestore
+does not know the history: after a kill between the two they would be of different epochs.
 """
 
 import logging
@@ -35,7 +35,7 @@ from hpa.files import file_digest, written_whole
 from hpa.hardware import accelerators, announce, jit_compile
 from hpa.models.catalog import load, save
 from hpa.registry import DENSE_PART, SCHEDULES
-from hpa.runs.folder import BEST, model_shape, of_epoch, read_history, unsettled, write_history
+from hpa.runs.folder import BEST, TIMES, model_shape, of_epoch, read_history, unsettled, write_history
 from hpa.runs.monitor import has_stalled
 from hpa.scoring.predictions import Predictions, write_predictions
 from hpa.settings import Settings
@@ -288,7 +288,8 @@ class Epochs(keras.callbacks.Callback):
                 predictions = Predictions(self.samples.ids, self.task.classes, probabilities, targets, self.task.labels)
                 write_predictions(kept, replace(predictions, model_sha256=file_digest(best)))
         _save(self.model, _state_file(self.folder, epoch + 1))
-        history = pd.concat([history, pd.DataFrame([row])], ignore_index=True)
+        row |= dict(zip(TIMES, (round(time.perf_counter() - self.start, 2), round(rate, 1)), strict=True))
+        history = pd.concat([history, pd.DataFrame([row])], ignore_index=True).dropna(axis="columns")  # begun without times
         write_history(self.folder, history)
         settle(self.folder)
         _state_file(self.folder, epoch).unlink(missing_ok=True)
