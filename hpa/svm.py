@@ -1,8 +1,14 @@
-"""`python -m hpa.svm --name NAME`: replace a finished run's dense head by a support vector machine (SVM)."""
+"""`python -m hpa.svm --name NAME`: replace a finished run's dense head by a support vector machine (SVM).
+
+With `--features FILE --out FOLDER` the features are anybody's, and the folder becomes a member of an ensemble.
+"""
 
 import argparse
+from pathlib import Path
 
 from hpa import command
+from hpa.errors import BadInput
+from hpa.files import require_output
 from hpa.stages import STAGES, SVM_KERNELS
 
 
@@ -17,6 +23,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--stage", choices=("last", *STAGES), default="last", help="which stage of it")
     help = "radial basis functions (their time grows with the square of the number of rows), or linear"
     parser.add_argument("--kernel", choices=SVM_KERNELS, default="rbf", help=help)
+    help = "learn from these features by id, an .npz as hpa embed writes or a .csv; the run says which rows are for training"
+    parser.add_argument("--features", type=Path, metavar="FILE", help=help)
+    help = "with --features: write validation.npz and test.npz here, for hpa ensemble --members"
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help=help)
     return parser
 
 
@@ -24,6 +34,16 @@ def work(options: argparse.Namespace) -> None:
     """Replace the head."""
     from hpa.runs.folder import run_folders
 
+    if bool(options.features) != bool(options.out):
+        raise BadInput("--features and --out go together: the features to learn from, and the folder for the predictions")
+    if options.features:
+        require_output(options.out / "validation.npz", [options.data, options.features])
+        sources = run_folders(options.runs, [options.name], options.stage)
+        with command.quiet_import():
+            from hpa.training.svm import features_member
+
+        print(features_member(sources, options.data, options.features, options.kernel, options.out))
+        return
     [source] = run_folders(options.runs, [options.name], options.stage, all_folds=False)
     with command.quiet_import():
         from hpa.training.svm import replace_head

@@ -68,9 +68,9 @@ DRAWN = {
 }
 CELLS = ["--size", "32", "--filters", "4,8", "--blocks", "1,1"]
 OTHER_NUMBERS = {"0.34": "0", "0.1": "0"}  # those that are for good networks and much data
-# Their own tests run these, and what uploads or takes images of 16 bits: they take minutes, a server, a flat folder.
+# Their own tests run these, and what uploads, takes images of 16 bits or others' features: minutes, a server, a flat folder.
 ELSEWHERE = {"demo", "download", "sort"}
-ELSEWHERE_WITH = {"--message", "--intensity-range", "--address", "--shard"}
+ELSEWHERE_WITH = {"--message", "--intensity-range", "--address", "--shard", "--features", "members/others"}
 
 
 @pytest.mark.slow

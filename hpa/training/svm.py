@@ -11,7 +11,7 @@ The calibration is scikit-learn's: one temperature for single-label data, a sigm
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,10 +30,11 @@ from tqdm import tqdm
 
 from hpa.data.partition import pack_sets, split_digest, write_partition
 from hpa.data.splits import make_folds
+from hpa.data.tables import has_test_set, read_ids
 from hpa.errors import BadInput, refuse
-from hpa.files import cores, file_digest, locked
-from hpa.inference.embeddings import feature_extractor
-from hpa.inference.predict import BATCH, predict_rows
+from hpa.files import cores, file_digest, locked, write_json
+from hpa.inference.embeddings import feature_extractor, read_features
+from hpa.inference.predict import BATCH, common_task, predict_rows
 from hpa.labels import LABELS
 from hpa.models.catalog import load, save
 from hpa.models.radial_basis import similarities
@@ -53,8 +54,9 @@ from hpa.runs.folder import (
     write_history,
 )
 from hpa.runs.split import read_partition
-from hpa.scoring.predictions import Predictions, write_predictions
+from hpa.scoring.predictions import Predictions, read_predictions, write_predictions
 from hpa.stages import SVM_KERNELS, fold_name
+from hpa.tta import NO_TTA
 
 logger = logging.getLogger(__name__)
 
@@ -163,6 +165,65 @@ def replace_head(source: Path, data: Path, runs: Path, kernel: str) -> Path:
     logger.info("%s has: %s", source, describe_best(source))
     logger.info("%s is done: %s", folder, describe_best(folder))
     return folder
+
+
+def features_member(sources: Sequence[Path], data: Path, file: Path, kernel: str, out: Path) -> str:
+    """Write a member of an ensemble from anybody's features: `validation.npz`, `test.npz` and, in words, `features.json`.
+
+    An SVM learns from the features of a run's training rows and predicts its validation rows and the test set. Of several
+    folds of a run each has an SVM: together they predict all validation rows, and their mean the test set. The member counts
+    as of the run's test-time augmentation, so that both can be blended.
+
+    Args:
+        sources: run folders, all folds of a run, which say what the rows are.
+        data: the folder of the data.
+        file: the features by id, see `read_features`.
+        kernel: `"linear"` or `"rbf"`.
+        out: the folder to write to.
+
+    Returns:
+        What was written, in words.
+
+    Raises:
+        BadInput: naming every id without features; if a class has too few training rows, a run was trained on another table,
+            or a run lies in `out`.
+    """
+    if (out / "config.json").exists():
+        raise BadInput(f"out {out}: holds a run; name another folder", setting="out")
+    task = common_task(sources)
+    partitions = [read_partition(source, read_settings(source), task, data) for source in sources]
+    for source, partition in zip(sources, partitions, strict=True):
+        require_table(source, partition.table)
+    known, features = read_features(file)
+    row_of, test = pd.Index(known), read_ids(data, task) if has_test_set(data) else np.empty(0, str)
+    labelled = np.concatenate([each.table.ids[np.concatenate([each.training, each.validation])] for each in partitions])
+    absent = {"labelled": np.setdiff1d(labelled, known), "test": np.setdiff1d(test, known)}
+    refuse(file, [f"id {each}: no features of this {name} sample" for name, ids in absent.items() for each in ids])
+    heads, rows, validated, tested = [], [], [], []
+    for source, partition in zip(sources, partitions, strict=True):
+        training, validation = (partition.table.at(each) for each in (partition.training, partition.validation))
+        learned, held_out, tests = (features[row_of.get_indexer(each)] for each in (training.ids, validation.ids, test))
+        settings, targets = read_settings(source), training.known_targets
+        fold_of_row = make_folds(training, FOLDS, settings.split_seed, settings.groups)
+        refuse(data, _class_faults(targets, fold_of_row, task.classes))
+        head = fit_head(learned, targets, task.labels, fold_of_row, kernel, (held_out, validation.known_targets))
+        heads.append(head)
+        rows.append(partition.validation)
+        validated.append(task.kind.from_logits(head.logits(held_out)))
+        tested += [task.kind.from_logits(head.logits(tests))] if len(test) else []
+    samples, probabilities = partitions[0].table.at(np.concatenate(rows)), np.concatenate(validated)
+    own = sources[0] / "validation.npz"
+    named: dict[str, Any] = {"labels": task.labels, "tta": read_predictions(own).tta if own.exists() else NO_TTA}
+    if tested:
+        write_predictions(out / "test.npz", Predictions(test, task.classes, np.mean(tested, axis=0), **named))
+    found = Predictions(samples.ids, task.classes, probabilities, samples.known_targets, **named)
+    write_predictions(out / "validation.npz", found)
+    monitor = task.kind.monitor
+    scores = monitor.scores(samples.known_targets, probabilities)
+    about = {"features": str(file), "features_sha256": file_digest(file), "runs": list(map(str, sources)), "kernel": kernel}
+    write_json(out / "features.json", about | {"regularisations": [head.regularisation for head in heads]} | scores)
+    count = f"{len(samples.ids)} validation and {len(test)} test rows"
+    return f"{out}: {features.shape[1]} features, {count}, validation {monitor.name} {scores[monitor.best]:.4f}"
 
 
 def with_head(extractor: keras.Model, head: Head, labels: str, name: str) -> keras.Model:

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,13 +27,16 @@ from hpa.data.layout import find_files
 from hpa.data.partition import make_partition, write_partition
 from hpa.data.splits import make_folds
 from hpa.errors import BadInput
+from hpa.files import file_digest
 from hpa.inference.predict import predict_files
 from hpa.models.alexnet import STATE_DICT_LAYERS
 from hpa.models.catalog import build
 from hpa.registry import DENSE_PART, NETWORKS
 from hpa.runs.folder import describe_best, is_finished, open_run, run_config, write_history
+from hpa.scoring.members import read_members
 from hpa.scoring.predictions import read_predictions
 from hpa.settings import Settings
+from hpa.stages import fold_name
 from hpa.tasks import Task
 from hpa.training import svm
 from hpa.training.presets import preset_settings
@@ -295,6 +298,90 @@ def test_a_finished_one_is_left_alone_and_an_interrupted_one_is_made_again(place
     assert not is_finished(folder)
     assert run(places["many"]) == 0
     assert {name: (folder / name).read_bytes() for name in made} == made
+
+
+def write_features(place, partition, labels, path):
+    """Write the features that the network has of all rows, in another order, and of rows that nobody asks for."""
+    training, validation, _ = partition[labels]
+    both = make_partition(SETTINGS[labels], TASKS[labels], place / "data", place / "runs" / "cells" / "base" / "split.csv")
+    ids = both.table.ids[np.concatenate([both.training, both.validation])]
+    values = np.concatenate([training.features, validation.features])
+    frame = pd.DataFrame(values, columns=[f"f{number}" for number in range(values.shape[1])]).assign(Id=ids)
+    extra = frame.iloc[:3].assign(Id=["other1", "other2", "other3"])
+    frame = pd.concat([frame, extra]).sample(frac=1, random_state=0)
+    if path.suffix == ".csv":
+        frame.to_csv(path, index=False)
+    else:
+        np.savez(path, ids=frame.pop("Id").to_numpy(str), features=frame.to_numpy(np.float32))
+    return ids
+
+
+@pytest.mark.parametrize(("labels", "kernel", "suffix"), [("one", "linear", ".csv"), ("many", "rbf", ".npz")])
+def test_a_member_from_a_file_of_features_is_that_of_the_network(
+    places, partition, tmp_path, labels, kernel, suffix, capsys
+):
+    place, file, out = places[labels], tmp_path / f"features{suffix}", tmp_path / "member"
+    write_features(place, partition, labels, file)
+    own = ["--kernel", kernel, "--features", str(file), "--out", str(out)]
+    assert run(place, *own) == 0
+    found, expected = (read_predictions(each / "validation.npz") for each in (out, svm_of(place, kernel)))
+    assert found.ids.tolist() == expected.ids.tolist()
+    np.testing.assert_array_equal(found.targets, expected.targets)
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=2e-3)
+    assert not (out / "test.npz").exists()  # the data has no test set
+    about = json.loads((out / "features.json").read_text())
+    assert about["features_sha256"] == file_digest(file)
+    assert f"{out}: " in capsys.readouterr().out
+    members = read_members([out, svm_of(place, kernel)], None)
+    assert members.names == [str(out), str(svm_of(place, kernel))]
+    assert run(place, *own) == 0  # again
+
+
+def test_a_member_of_several_folds_predicts_all_rows_and_the_test_set(network, tmp_path):
+    write_data(tmp_path / "data", "many", 300)
+    random = np.random.default_rng(0)
+    table = pd.read_csv(tmp_path / "data" / "train.csv", dtype=str)
+    targets = np.array([[str(number) in row.split() for number in range(3)] for row in table["Target"]])
+    (tmp_path / "data" / "test").mkdir()
+    tests = [f"t{number}" for number in range(12)]
+    (tmp_path / "data" / "sample_submission.csv").write_text("".join(["Id,Predicted\n", *(f"{each},0\n" for each in tests)]))
+    truth = np.concatenate([targets, random.integers(0, 2, (12, 3))])
+    values = truth @ random.normal(size=(3, 5)) + random.normal(0, 0.1, (312, 5))
+    np.savez(tmp_path / "features.npz", ids=[*table["Id"], *tests], features=values)
+    for fold in range(3):
+        settings = replace(SETTINGS["many"], fold=fold)
+        folder = tmp_path / "runs" / fold_name("cells", fold) / "base"
+        split = make_partition(settings, TASKS["many"], tmp_path / "data")
+        open_run(folder, run_config(settings, TASKS["many"], split.table, None), tmp_path / "data")
+        write_partition(folder / "split.csv", settings, split)
+        write_history(folder, pd.DataFrame([{"epoch": 1, "validation_f1_best": 0.25}]))
+    options = ["--kernel", "linear", "--features", str(tmp_path / "features.npz"), "--out", str(tmp_path / "member")]
+    assert run(tmp_path, *options) == 0
+    validation, test = (read_predictions(tmp_path / "member" / f"{name}.npz") for name in ("validation", "test"))
+    assert sorted(validation.ids.tolist()) == table["Id"].tolist()
+    assert test.ids.tolist() == tests
+    place = pd.Index(table["Id"]).get_indexer(validation.ids)
+    assert (validation.targets == targets[place]).all()
+    assert ((validation.probabilities > 0.5) == targets[place]).mean() > 0.97  # classes that features tell apart
+    assert ((test.probabilities > 0.5) == truth[300:]).mean() > 0.97
+
+
+def test_ids_without_features_are_all_named(places, partition, tmp_path, capsys):
+    place, file = places["one"], tmp_path / "features.csv"
+    ids = write_features(place, partition, "one", file)
+    frame = pd.read_csv(file, dtype={"Id": str})
+    frame[~frame["Id"].isin(ids[[0, 5, -1]])].to_csv(file, index=False)
+    before = sorted(tmp_path.iterdir())
+    assert run(place, "--features", str(file), "--out", str(tmp_path / "member")) == 2
+    error = capsys.readouterr().err
+    assert all(f"id {each}: no features of this labelled sample" in error for each in ids[[0, 5, -1]])
+    assert "3 faults" in error
+    assert run(place, "--features", str(file)) == 2
+    assert "--features and --out go together" in capsys.readouterr().err
+    run_folder = place / "runs" / "cells" / "base"
+    assert run(place, "--features", str(file), "--out", str(run_folder)) == 2
+    assert f"--out {run_folder}: holds a run" in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_decision_values_have_the_scales_worked_out_by_hand():
