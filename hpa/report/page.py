@@ -193,6 +193,7 @@ def _data(subject: Subject, board: list[dict[str, Any]], task: Task | None, heat
         "classes": tables.classes(found),
         "mixUps": tables.mix_ups(found),
         "ids": own.ids.tolist(),
+        "folds": [] if subject.files else tables.folds(subject.folders, own.ids),
         "targets": [np.flatnonzero(row).tolist() for row in targets],
         "probabilities": base64.b64encode(np.ascontiguousarray(own.probabilities, "<f4").tobytes()).decode(),
         "labels": labels,
@@ -225,7 +226,8 @@ def _pictured(
         shown = found.predicted[rows] | own.known_targets[rows].astype(bool)
         wanted = [np.flatnonzero(row).tolist() for row in shown[:heat_maps]]
         told = pictures.insight(folder, images, place, wanted)
-        others = list(dict.fromkeys(each["id"] for similar in told["similar"][: pictures.SHOWN_SIMILAR] for each in similar))
+        first = [*told["similar"][: pictures.SHOWN_SIMILAR], *told["copies"][: pictures.SHOWN_SIMILAR]]
+        others = list(dict.fromkeys(each["id"] for similar in first for each in similar if each["id"] not in own.ids[rows]))
         if others:
             learned = pictures.stored_images(folder)
             extra = pictures.tiles(learned, pd.Index(learned.ids).get_indexer(others), side)[1]

@@ -5,6 +5,7 @@ What takes a network is kept in the run folder, `report.npz`, until the model or
 
 import base64
 import hashlib
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,27 +20,31 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from hpa.backend import quiet_import
+from hpa.data.duplicates import digest, find_copies, thumbnail
 from hpa.data.images import resized
 from hpa.data.intensity import Ranges
 from hpa.data.pictures import stretched
+from hpa.data.segmentation import BODY, segment
 from hpa.data.store import ConcatenatedImages, store_folder
 from hpa.errors import BadInput, Failure
 from hpa.files import file_digest, read_json, written_whole
 from hpa.runs.folder import data_of, read_settings, read_task_of
 from hpa.runs.split import read_partition
-from hpa.tasks import Task
+from hpa.tasks import HPA, Task
 
 LARGEST = 9_000_000  # bytes of all tiles; the page is a third larger, as base64
 SIDES = (256, 192, 160, 128, 112, 96, 80, 64, 56, 48, 40, 32)  # of tiles, in pixels
 QUALITY = 70  # of WebP
 HEAT = 24  # side of a heat map, in cells
-COMPARED = 2000  # images of the training set, drawn at random, among which similar ones are looked for
+COMPARED = (
+    2000  # training images of 256 pixels, drawn at random, among which similar ones are looked for; more of smaller ones
+)
 SIMILAR = 3
 SHOWN_SIMILAR = 150  # rows whose similar images are shown; others name them
+NUCLEI = ("blue", "dapi", "hoechst", "nucleus", "nuclei", "dna")  # channels by these names show nuclei
 # What a channel is painted in if the task does not say.
-COLOURS = {
-    "red": "#ff0000", "green": "#00ff00", "blue": "#0000ff", "yellow": "#b0b000", "magenta": "#ff00ff", "cyan": "#00ffff",
-    "dapi": "#0000ff", "hoechst": "#0000ff", "nucleus": "#0000ff", "nuclei": "#0000ff", "dna": "#0000ff", "gfp": "#00ff00",
+COLOURS = dict.fromkeys(NUCLEI, "#0000ff") | {
+    "red": "#ff0000", "green": "#00ff00", "yellow": "#b0b000", "magenta": "#ff00ff", "cyan": "#00ffff", "gfp": "#00ff00",
     "fitc": "#00ff00", "rfp": "#ff0000", "mcherry": "#ff0000", "texasred": "#ff0000", "cy3": "#ff0000", "cy5": "#ff00ff",
 }  # fmt: skip
 PALETTE = ("#00ff00", "#ff0000", "#0000ff", "#ffff00", "#ff00ff", "#00ffff")
@@ -129,13 +134,13 @@ def insight(folder: Path, images: Images, rows: np.ndarray, classes: Sequence[Se
         classes: for each of the first rows the numbers of the classes whose heat maps are shown.
 
     Returns:
-        `method` and `heat`: for each of the first rows, heat maps by class number, int8 [24, 24] in base64; `xy`, float
-        [m, 2], within 0 to 1, and `map`, its method; `similar`: for each row, ids and cosines; `compared`: how many
-        training images these are the nearest of.
+        `method` and `heat`: for each of the first rows, heat maps by class number, int8 [24, 24] in base64; `cells`: what
+        `single_cells` returns, of the first rows; `xy`, float [m, 2], within 0 to 1, and `map`, its method; `similar`: for
+        each row, ids and cosines; `copies`: for each row, ids; `compared`: how many training images these are of.
     """
-    task, digest = read_task_of(folder), file_digest(folder / "model.keras")
-    shown = images.ids[rows]
-    key = hashlib.sha256(repr((digest, shown.tolist(), classes, HEAT, _reducer())).encode()).hexdigest()
+    task, shown = read_task_of(folder), images.ids[rows]
+    model = file_digest(folder / "model.keras")
+    key = hashlib.sha256(repr((2, model, shown.tolist(), classes, HEAT, _reducer())).encode()).hexdigest()
     kept = folder / "report.npz"
     if kept.exists():
         with np.load(kept, allow_pickle=False) as file:
@@ -151,17 +156,25 @@ def insight(folder: Path, images: Images, rows: np.ndarray, classes: Sequence[Se
         partition = read_partition(folder, read_settings(folder), task, data_of(folder))
         table = partition.table.at(partition.training)
         place = np.flatnonzero(np.isin(learned.ids, table.ids) & ~np.isin(learned.ids, shown))
-        place = np.sort(np.random.default_rng(0).permutation(place)[:COMPARED])
+        most = max(COMPARED * 256**2 // learned.pixels.shape[1] ** 2, COMPARED)
+        place = np.sort(np.random.default_rng(0).permutation(place)[:most])
     except (BadInput, Failure) as error:
         logger.warning("%s: no similar training images: %s", folder, error)
     own, others = np.split(embed(folder, pixels + (learned.arrays(place) if len(place) else [])).features, [len(rows)])
     arrays: dict[str, Any] = {"key": key, "xy": spread(own), "map": _reducer(), "compared": len(place)}
+    every, names, seen = shown, np.full(len(rows), ""), [(images, row) for row in rows]
     if len(place):
+        targets = table.known_targets[pd.Index(table.ids).get_indexer(learned.ids[place])]
+        every = np.concatenate([shown, learned.ids[place]])
+        names = np.concatenate([names, np.array([" | ".join(compress(task.classes, row)) for row in targets], str)])
+        seen += [(learned, row) for row in place]
         found, cosines = nearest(own, others, SIMILAR)
-        similar = learned.ids[place][found]
-        targets = table.known_targets[pd.Index(table.ids).get_indexer(similar.ravel())]
-        names = np.array([" | ".join(compress(task.classes, row)) for row in targets], str).reshape(similar.shape)
-        arrays |= {"similar": similar, "cosines": cosines.round(3), "names": names}
+        found += len(rows)
+        arrays |= {"similar": every[found], "cosines": cosines.round(3), "names": names[found]}
+    copies = [
+        [{"id": str(every[other]), "classes": str(names[other])} for other in each] for each in _copies(seen, len(rows))
+    ]
+    arrays |= {"copies": json.dumps(copies), "cells": json.dumps(single_cells(folder, images.at(rows[: len(classes)])))}
     heat, pairs, method = [], [], ""
     for number, explained in enumerate(explain([folder], pixels[: len(classes)]) if classes else ()):
         method = explained.method
@@ -173,6 +186,50 @@ def insight(folder: Path, images: Images, rows: np.ndarray, classes: Sequence[Se
     with written_whole(kept) as temporary:
         np.savez(temporary, allow_pickle=False, **{name: np.asarray(value) for name, value in arrays.items()})
     return _told(arrays)
+
+
+def _copies(seen: Sequence[tuple[Images, int]], count: int) -> list[list[int]]:
+    """Return for each of the first images the numbers of its copies among all, by `find_copies`."""
+    pixels = (images.at(np.array([row]))[0] for images, row in seen)
+    digests, thumbnails = zip(*((digest(image), thumbnail(image)) for image in pixels), strict=True)
+    group = find_copies(np.array(digests), np.array(thumbnails)).group
+    members: dict[int, list[int]] = {}
+    for number, own in enumerate(group.tolist()):
+        members.setdefault(own, []).append(number)
+    return [[other for other in members[own] if other != number] for number, own in enumerate(group[:count].tolist())]
+
+
+def single_cells(folder: Path, pixels: np.ndarray) -> list[list[dict[str, Any]]]:
+    """Return the cells of some images, found by a watershed, as `hpa cells` classifies them.
+
+    There are none for a task of one channel or without a channel of `NUCLEI`, and for a network that flattens its maps.
+
+    Args:
+        folder: the run folder.
+        pixels: uint8 [n, S, S, C], as the network takes them.
+
+    Returns:
+        For each image and cell its `outline`, points (x, y) within 0 to 1, and its `probabilities` by class.
+    """
+    from hpa.inference.cells import cell_probabilities
+    from hpa.inference.parts import cut_run
+
+    task, side = read_task_of(folder), pixels.shape[1]
+    nuclear = [name.lower() in NUCLEI for name in task.channels]
+    filling = [name in BODY if task == HPA else name.lower() not in NUCLEI for name in task.channels]
+    if not len(pixels) or not any(nuclear) or not any(filling) or (parts := cut_run(folder)).dense is None:
+        return []
+    found = []
+    for image in pixels:
+        labels = segment(*(image[..., channels].sum(axis=-1, dtype=np.float32) for channels in (nuclear, filling)))
+        probabilities = cell_probabilities(parts, image, labels, task)
+        cells = []
+        for number, own in zip(np.unique(labels[labels > 0]), np.sqrt(probabilities[:-1] * probabilities[-1]), strict=True):
+            outlines, _ = cv2.findContours((labels == number).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+            outline = cv2.approxPolyDP(max(outlines, key=len), 0.7, True)[:, 0]
+            cells.append({"outline": ((outline + 0.5) / side).round(3).tolist(), "probabilities": own.round(3).tolist()})
+        found.append(cells)
+    return found
 
 
 def spread(features: np.ndarray) -> np.ndarray:
@@ -190,9 +247,10 @@ def spread(features: np.ndarray) -> np.ndarray:
     scaled = PCA(min(30, *scaled.shape), random_state=0).fit_transform(scaled)
     if n >= 20:
         if _reducer() == "UMAP":
-            from umap import UMAP  # type: ignore[import-not-found]
+            with quiet_import():  # it loads TensorFlow if there is one
+                from umap import UMAP  # type: ignore[import-not-found]
 
-            scaled = UMAP(random_state=0).fit_transform(scaled)
+            scaled = UMAP(random_state=0, n_jobs=1).fit_transform(scaled)
         else:
             with threadpool_limits(1):  # threads that wait for each other take longer than one where cores are busy
                 scaled = TSNE(perplexity=min(30, n / 4), init="pca", random_state=0).fit_transform(scaled)
@@ -214,4 +272,5 @@ def _told(arrays: dict[str, Any]) -> dict[str, Any]:
     every = zip(*(arrays[name].tolist() for name in ("similar", "cosines", "names") if name in arrays), strict=True)
     similar = [[dict(zip(keys, each, strict=True)) for each in zip(*row, strict=True)] for row in every]
     told = {"heat": heat, "similar": similar, "xy": arrays["xy"].round(4).tolist(), "compared": int(arrays["compared"])}
+    told |= {name: json.loads(str(arrays[name])) for name in ("copies", "cells")}
     return told | {name: str(arrays[name]) for name in ("map", "method")}

@@ -28,16 +28,16 @@ function svg(tag, attributes, text = "") {
 }
 
 // What is predicted with the thresholds as they are moved, as hpa.scoring.thresholds.predict_classes does.
-function decide(row) {
+function decide(values) {
   const found = new Set();
   let best = 0;
   for (let own = 0; own < count; own++) {
-    const value = probabilities[row * count + own];
-    if (!exclusive && value > thresholds[own]) found.add(own);
-    if (value > probabilities[row * count + best]) best = own;
+    if (!exclusive && values[own] > thresholds[own]) found.add(own);
+    if (values[own] > values[best]) best = own;
   }
   return found.size ? found : new Set([best]);
 }
+const valuesOf = (row) => probabilities.subarray(row * count, (row + 1) * count);
 function scores(own) {
   let hits = 0, claims = 0, positives = 0;
   for (let row = 0; row < n; row++) {
@@ -50,7 +50,7 @@ function scores(own) {
   return { f1, precision: claims ? hits / claims : null, recall: positives ? hits / positives : null, claims, positives };
 }
 function recount() {
-  predicted = Array.from({ length: n }, (_, row) => decide(row));
+  predicted = Array.from({ length: n }, (_, row) => decide(valuesOf(row)));
   if (exclusive) return;
   let total = 0;
   for (const line of $("perclass").tBodies[0].rows) {
@@ -72,15 +72,15 @@ function outcome(row, own) {
 
 // Charts: lines in a frame with axes.
 function chart(target, label, series, x, y) {
-  const width = 460, height = 260, left = 44, bottom = 34, top = 8, right = 10;
+  const width = 460, height = 260, left = 44, bottom = 34, top = 8, right = 18, digits = y.to - y.from < 0.1 ? 4 : 2;
   const px = (value) => left + ((value - x.from) / (x.to - x.from || 1)) * (width - left - right);
   const py = (value) => height - bottom - ((value - y.from) / (y.to - y.from || 1)) * (height - bottom - top);
   const drawn = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
   for (let tick = 0; tick <= 5; tick++) {
     const across = x.from + ((x.to - x.from) * tick) / 5, up = y.from + ((y.to - y.from) * tick) / 5;
     drawn.append(svg("line", { x1: left, x2: width - right, y1: py(up), y2: py(up), stroke: "#eaeef2" }));
-    drawn.append(svg("text", { x: left - 5, y: py(up) + 4, "text-anchor": "end" }, up.toFixed(2)));
-    drawn.append(svg("text", { x: px(across), y: height - bottom + 14, "text-anchor": "middle" }, x.whole ? String(Math.round(across)) : across.toFixed(2)));
+    drawn.append(svg("text", { x: left - 5, y: py(up) + 4, "text-anchor": "end" }, up.toFixed(digits)));
+    drawn.append(svg("text", { x: px(across), y: height - bottom + 14, "text-anchor": "middle" }, x.whole ? String(across) : across.toFixed(2)));
   }
   drawn.append(svg("text", { x: (left + width) / 2, y: height - 4, "text-anchor": "middle" }, x.name));
   series.forEach((own) => {
@@ -124,7 +124,7 @@ function drawCurves() {
   }));
   const values = series.flatMap((own) => own.points.map((point) => point[1])), epochs = series.flatMap((own) => own.points.map((point) => point[0]));
   if (!values.length) return $("curves").replaceChildren();
-  chart($("curves"), `${name} by epoch`, series, { from: 1, to: Math.max(2, ...epochs), name: "epoch", whole: true }, { from: Math.min(...values), to: Math.max(...values) });
+  chart($("curves"), `${name} by epoch`, series, { from: 1, to: 1 + 5 * Math.max(1, Math.ceil((Math.max(...epochs) - 1) / 5)), name: "epoch", whole: true }, { from: Math.min(...values), to: Math.max(...values) });
 }
 $("column").addEventListener("change", drawCurves);
 document.querySelectorAll(".curve").forEach((box) => box.addEventListener("change", drawCurves));
@@ -230,6 +230,16 @@ async function paint(canvas, tile, heat) {
   scratch.putImageData(layer, 0, 0);
   target.drawImage(scratch.canvas, 0, 0, side, side);
 }
+// The outlines of the single cells of an image, to lie on its canvas.
+function outlines(place, numbered) {
+  const drawn = svg("svg", { viewBox: "0 0 100 100", "aria-hidden": "true" });
+  (page.cells?.[place] ?? []).forEach((cell, number) => {
+    drawn.append(svg("polygon", { points: cell.outline.map(([x, y]) => `${100 * x},${100 * y}`).join(" ") }));
+    const mean = (axis) => (100 * cell.outline.reduce((sum, point) => sum + point[axis], 0)) / cell.outline.length;
+    if (numbered) drawn.append(svg("text", { x: mean(0), y: mean(1) + 2, "text-anchor": "middle" }, String(number + 1)));
+  });
+  return drawn;
+}
 const heatOf = (place, own) => page.heat?.[place]?.[own];
 const marks = { right: "✓", added: "+", missed: "−" };
 function describe(row) {
@@ -244,8 +254,13 @@ const worstClass = (row, place) => {
 let matching = [], limit = 48;
 function showGallery() {
   const own = $("byclass").value === "" ? null : Number($("byclass").value), what = $("outcome").value;
+  const [from, to] = [Number($("from").value), Number($("to").value || 1)];
+  const largestError = (row) => Math.max(...valuesOf(row).map((value, each) => Math.abs(truth[row].has(each) - value)));
+  const score = (row) => (own === null ? 1 - largestError(row) : valuesOf(row)[own]);
   const fits = (result) => (what === "" ? result : what === "wrong" ? result === "missed" || result === "added" : result === what);
-  matching = page.rows.map((row, place) => [row, place]).filter(([row]) => {
+  matching = page.rows.map((row, place) => [row, place]).filter(([row, place]) => {
+    if (score(row) < from || score(row) > to) return false;
+    if (what === "copies") return page.copies[place].length && (own === null || truth[row].has(own));
     if (own !== null) return fits(outcome(row, own));
     const results = classes.map((_, each) => outcome(row, each)).filter(Boolean);
     return what === "right" ? results.every((each) => each === "right") : results.some(fits);
@@ -257,7 +272,8 @@ function showGallery() {
   $("gallery").replaceChildren(...matching.slice(0, limit).map(([row, place], at) => {
     const canvas = el("canvas", { width: 1, height: 1, "aria-hidden": "true" });
     paint(canvas, page.tiles[place], $("heat").checked && heatOf(place, own ?? worstClass(row, place)));
-    return el("button", { type: "button", class: "tile", onclick: () => open(at) }, canvas, el("span", {}, page.ids[row]), ...describe(row));
+    const stack = el("div", { class: "stack" }, canvas, ...($("cells")?.checked ? [outlines(place)] : []));
+    return el("button", { type: "button", class: "tile", onclick: () => open(at) }, stack, el("span", {}, page.ids[row]), ...describe(row));
   }));
 }
 let at = 0;
@@ -276,18 +292,29 @@ function open(place) {
     if (!exclusive) bar.append(el("u", { style: `left: ${100 * thresholds[own]}%`, title: `threshold ${fixed(thresholds[own], 3)}` }));
     return el("tr", {}, el("td", { class: what || "soft" }, `${marks[what] ?? ""} ${classes[own].class}`), el("td", { class: "n" }, fixed(value, 3)), el("td", {}, bar));
   }));
-  const similar = page.similar?.[tile] ?? [];
-  $("similartitle").textContent = similar.length ? `Most similar of ${page.compared} training images` : "";
-  $("similar").replaceChildren(...similar.map((each) => {
-    const canvas = el("canvas", { width: 1, height: 1, "aria-hidden": "true" }), shown = page.others?.[each.id];
-    if (shown) paint(canvas, shown);
-    return el("figure", {}, ...(shown ? [canvas] : []), el("figcaption", {}, `${each.id}: ${each.classes} (cosine ${fixed(each.cosine, 3)}${each.cosine >= 0.999 ? "; a copy?" : ""})`));
+  const others = (id, title, found) => {
+    $(`${id}title`).textContent = found.length ? title : "";
+    $(id).replaceChildren(...found.map((each) => {
+      const canvas = el("canvas", { width: 1, height: 1, "aria-hidden": "true" }), own = page.rows.findIndex((place) => page.ids[place] === each.id);
+      const shown = page.others?.[each.id] ?? page.tiles[own], given = each.classes || [...truth[page.rows[own]]].map((label) => classes[label].class).join(" | ");
+      if (shown) paint(canvas, shown);
+      return el("figure", {}, ...(shown ? [canvas] : []), el("figcaption", {}, `${each.id}: ${given}${each.cosine === undefined ? "" : ` (cosine ${fixed(each.cosine, 3)})`}`));
+    }));
+  };
+  others("similar", `Most similar of ${page.compared} training images`, page.similar?.[tile] ?? []);
+  others("copies", "Copies", page.copies?.[tile] ?? []);
+  const cells = page.cells?.[tile] ?? [];
+  $("cellstitle").textContent = cells.length ? "Single cells" : "";
+  $("celltable").replaceChildren(...cells.map((cell, number) => {
+    const names = [...decide(cell.probabilities)].map((own) => `${classes[own].class} ${fixed(cell.probabilities[own], 2)}`);
+    return el("tr", {}, el("th", { scope: "row" }, String(number + 1)), el("td", {}, names.join(", ")));
   }));
   if (!$("dialog").open) $("dialog").showModal();
 }
 function showLarge() {
   const tile = matching[at][1];
   paint($("large"), page.tiles[tile], $("heatclass").value === "" ? null : heatOf(tile, $("heatclass").value));
+  $("large").parentElement.replaceChildren($("large"), ...($("largecells")?.checked ? [outlines(tile, true)] : []));
 }
 function openRow(row) {
   if (!shownPlace.has(row)) return;
@@ -295,7 +322,7 @@ function openRow(row) {
   if (place < 0) matching = page.rows.map((each, tile) => [each, tile]);
   open(place < 0 ? shownPlace.get(row) : place);
 }
-$("heatclass").addEventListener("change", showLarge);
+for (const id of ["heatclass", "largecells"]) $(id)?.addEventListener("change", showLarge);
 $("close").addEventListener("click", () => $("dialog").close());
 $("previous").addEventListener("click", () => open(at - 1));
 $("next").addEventListener("click", () => open(at + 1));
@@ -305,7 +332,7 @@ $("dialog").addEventListener("keydown", (event) => {
 });
 if (page.rows.length) {
   $("byclass").append(el("option", { value: "" }, "any"), ...classes.map((each, own) => el("option", { value: own }, each.class)));
-  for (const id of ["byclass", "outcome", "order"]) $(id).addEventListener("change", () => { limit = 48; showGallery(); });
+  for (const id of ["byclass", "outcome", "order", "from", "to"]) $(id).addEventListener("change", () => { limit = 48; showGallery(); });
   $("channels").addEventListener("change", showGallery);
   $("more").addEventListener("click", () => { limit += 96; showGallery(); });
 }
@@ -313,12 +340,13 @@ if (page.rows.length) {
 // The map.
 const hue = (own) => `hsl(${(own * 137.5) % 360} 65% 40%)`;
 function drawMap() {
-  const byClass = $("colouring").value === "class", isRight = (row) => classes.every((_, own) => ["", "right"].includes(outcome(row, own)));
+  const by = $("colouring").value, byClass = by === "class", isRight = (row) => classes.every((_, own) => ["", "right"].includes(outcome(row, own)));
   $("points").replaceChildren(...page.rows.map((row, place) => {
-    const colour = byClass ? hue([...truth[row]][0] ?? 0) : isRight(row) ? "#54aeff" : "#a40e26";
+    const colour = byClass ? hue([...truth[row]][0] ?? 0) : by === "fold" ? LINES[page.folds[row] % LINES.length] : isRight(row) ? "#54aeff" : "#a40e26";
     return svg("circle", { cx: 100 * page.xy[place][0], cy: 80 * (1 - page.xy[place][1]), r: page.rows.length > 600 ? 0.6 : 1, fill: colour, "data-place": place });
   }));
-  const entries = byClass ? classes.map((each, own) => [hue(own), each.class]) : [["#54aeff", "right"], ["#a40e26", "wrong"]];
+  const folds = [...new Set(page.folds)].sort((a, b) => a - b).map((fold) => [LINES[fold % LINES.length], `fold ${fold}`]);
+  const entries = byClass ? classes.map((each, own) => [hue(own), each.class]) : by === "fold" ? folds : [["#54aeff", "right"], ["#a40e26", "wrong"]];
   $("legend").replaceChildren(el("span", { class: "controls" }, ...entries.map(([colour, name]) => el("label", {}, el("span", { class: "swatch", style: `background: ${colour}` }), name))));
 }
 if (page.rows.length) {

@@ -12,9 +12,10 @@ import numpy as np
 from hpa.files import read_json
 from hpa.labels import Labels
 from hpa.runs.entry import members_of_entry
-from hpa.runs.folder import is_finished, read_history
+from hpa.runs.folder import TIMES, is_finished, read_history, read_settings
 from hpa.scoring.comparison import basic_interval, compare_thresholds, sweep_shifts
 from hpa.scoring.evaluation import Evaluation, class_table
+from hpa.scoring.folds import join_folds
 from hpa.scoring.members import Members
 from hpa.scoring.predictions import Predictions, read_predictions
 from hpa.scoring.saved_thresholds import saved_choice
@@ -31,7 +32,8 @@ MOST_LABELS = 200  # of the list of doubtful labels
 def leaderboard(folders: Sequence[Path], seed: int = 0) -> list[dict[str, Any]]:
     """Return what is known of each run folder, or other member of an ensemble, the best first.
 
-    The score is that of `held_out_score`. `settings` are those that differ between the folders.
+    The score is that of `held_out_score`, the time that of all epochs with their validation, and the rate that of the median
+    epoch. `settings` are those that differ between the folders.
     """
     configs = [read_json(each / "config.json") if (each / "config.json").exists() else {} for each in folders]
     differing = [
@@ -49,10 +51,13 @@ def leaderboard(folders: Sequence[Path], seed: int = 0) -> list[dict[str, Any]]:
             "stage": config.get("stage", folder.name) if config else None,
             "parameters": count_parameters(folder / "model.keras"),
             "epochs": None if history is None else len(history),
+            **dict.fromkeys(TIMES),
             "finished": is_finished(folder) if config else True,
             "settings": ", ".join(f"{name} {config[name]}" for name in differing if name in config),
             "curves": {} if history is None else {name: column.tolist() for name, column in history.items()},
         }
+        if history is not None and set(TIMES) <= set(history):
+            row |= {"seconds": float(history[TIMES[0]].sum()), "images_per_second": float(history[TIMES[1]].median())}
         if (folder / "validation.npz").exists():
             own = read_predictions(folder / "validation.npz")
             if own.targets is not None and len(own.ids) > 1:
@@ -82,6 +87,16 @@ def main_score(kind: Labels, targets: np.ndarray, probabilities: np.ndarray, rul
     """Return the first score of a kind of labels, macro F1 or accuracy; a rule finds thresholds on the same rows."""
     predicted, _ = kind.decide(probabilities, find_thresholds(rule, targets, probabilities))
     return float(next(iter(kind.scores.values()))(targets, predicted))
+
+
+def folds(folders: Sequence[Path], ids: np.ndarray) -> list[int]:
+    """Return the fold that each row is held out in, by the members of several folds; nothing if there is one fold."""
+    own = max(join_folds(folders).values(), key=len)
+    if len(own) < 2:
+        return []
+    held_out = {read_settings(folder).fold: read_predictions(folder / "validation.npz").ids.tolist() for folder in own}
+    fold_of = {identifier: fold for fold, rows in held_out.items() for identifier in rows}
+    return [fold_of[identifier] for identifier in ids.tolist()]
 
 
 def count_parameters(model: Path) -> int | None:

@@ -1,5 +1,6 @@
 """The page as a user makes it, and as a browser shows it."""
 
+import base64
 import importlib
 import json
 import re
@@ -8,7 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from hpa.drawn.fields import write_dataset
@@ -71,10 +74,79 @@ def test_the_page_of_an_ensemble(fields, page):
     assert [member["weight"] for member in found["ensemble"]["members"]] == [each["weight"] for each in about["members"]]
     assert sorted(found["rows"]) == list(range(len(validation.ids)))
     assert len(found["tiles"]) == len(found["xy"]) == len(found["similar"]) == len(validation.ids)
-    assert len(found["heat"]) == 4
+    assert len(found["heat"]) == len(found["cells"]) == 4
+    for run in found["runs"]:
+        history = pd.read_csv(Path(run["name"]) / "history.csv")
+        assert (run["seconds"], run["images_per_second"]) == (
+            history["seconds"].sum(),
+            history["images_per_second"].median(),
+        )
     training = {each["id"] for similar in found["similar"] for each in similar}
     assert training
     assert not training & set(validation.ids.tolist())
+    assert found["folds"] == []  # one fold
+    assert len(found["copies"]) == len(validation.ids)
+
+
+def test_single_cells_are_those_of_the_command(fields, page, tmp_path):
+    found = data_of(page)
+    model = Path(found["model"])
+    names = [found["ids"][row] for row in found["rows"][:4]]
+    files = [fields / "data" / "train" / f"{each}_green.png" for each in names]
+    run(
+        "cells",
+        "--run",
+        model,
+        "--images",
+        *files,
+        "--out",
+        tmp_path / "cells.csv",
+        "--masks",
+        masks_of(found, names, tmp_path),
+    )
+    table = pd.read_csv(tmp_path / "cells.csv")
+    assert len(table) == sum(map(len, found["cells"])) > 4
+    expected = [cell["probabilities"] for each in found["cells"] for cell in each]
+    order = [table.query("Id == @each") for each in names]
+    np.testing.assert_allclose(pd.concat(order)[list(HPA.classes)], expected, atol=0.05)  # outlines are simplified
+
+
+def masks_of(found, names, folder):
+    """Write label images of the outlines on the page, for `hpa cells`, and return their folder."""
+    (folder / "masks").mkdir()
+    for name, cells in zip(names, found["cells"], strict=True):
+        labels = np.zeros((48, 48), np.uint8)
+        for number, cell in enumerate(cells, start=1):
+            cv2.fillPoly(labels, [np.round(np.array(cell["outline"]) * 48 - 0.5).astype(np.int32)], number)
+        cv2.imwrite(str(folder / "masks" / f"{name}.png"), labels)
+    return folder / "masks"
+
+
+def test_a_copy_of_a_training_image_is_shown(drawn_cells, hep2, tmp_path):
+    shown = tmp_path / "data" / "shown" / "Centromere"
+    shown.mkdir(parents=True)
+    learned = next((drawn_cells / "train" / "Centromere").iterdir())
+    others = sorted((drawn_cells / "test" / "Centromere").iterdir())
+    for file, name in ((learned, "copy.png"), (others[0], "one.png"), (others[0], "two.png"), (others[1], "alone.png")):
+        shutil.copy(file, shown / name)
+    run("report", "--run", hep2, "--data", shown.parent, "--heat-maps", 0, "--out", tmp_path / "page.html")
+    found = data_of(tmp_path / "page.html")
+    copies = {found["ids"][row]: own for row, own in zip(found["rows"], found["copies"], strict=True)}
+    assert copies["copy"] == [{"id": learned.stem, "classes": "Centromere"}]
+    assert copies["one"] == [{"id": "two", "classes": ""}]
+    assert copies["alone"] == []
+    assert found["cells"] == []  # a single channel, and no heat maps asked for
+
+
+def test_rows_know_the_fold_that_held_them_out(drawn_cells, tmp_path):
+    place = ["--task", "hep2", "--data", drawn_cells, "--runs", tmp_path / "runs", *CELLS, "--name"]
+    for fold in (0, 1):
+        run("train", *place, f"one{'-fold1' * fold}", "--folds", 2, "--fold", fold)
+    run("report", "--runs", tmp_path / "runs", "--heat-maps", 0, "--out", tmp_path / "page.html")
+    found = data_of(tmp_path / "page.html")
+    for fold in (0, 1):
+        held_out = read_predictions(tmp_path / "runs" / f"one{'-fold1' * fold}" / "base" / "validation.npz").ids.tolist()
+        assert {each for each, own in zip(found["ids"], found["folds"], strict=True) if own == fold} == set(held_out)
 
 
 def test_what_takes_a_network_is_kept(fields, page, tmp_path, monkeypatch):
@@ -218,7 +290,7 @@ def column(tab, table, number):
 
 def test_tables_are_sorted(opened):
     tab = opened()
-    for table, number in (("perclass", 1), ("board", 4), ("members", 1), ("perclass", 2)):
+    for table, number in (("perclass", 1), ("board", 4), ("board", 9), ("board", 10), ("members", 1), ("perclass", 2)):
         head = tab.locator(f"#{table} thead th").nth(number).locator("button")
         for descending in (True, False):
             head.click()
@@ -261,6 +333,39 @@ def test_the_gallery_is_filtered(opened, page):
     assert numbers["right"] + numbers["missed"] == row["rows"]
     assert numbers["right"] / max(numbers["right"] + numbers["missed"], 1) == pytest.approx(row["recall"])
     assert numbers["right"] / max(numbers["right"] + numbers["added"], 1) == pytest.approx(row["precision"] or 0)
+
+
+def test_the_gallery_is_filtered_by_score_and_copies(opened, page):
+    tab, found = opened(), data_of(page)
+    values = np.frombuffer(base64.b64decode(found["probabilities"]), "<f4").reshape(len(found["ids"]), -1)
+    targets = np.array([[number in own for number in range(len(found["classes"]))] for own in found["targets"]])
+    lowest = np.quantile(1 - np.abs(targets - values).max(axis=1), 0.5)
+    tab.fill("#from", f"{lowest:.6f}")
+    expected = np.count_nonzero(1 - np.abs(targets - values).max(axis=1) >= float(f"{lowest:.6f}"))
+    assert tab.text_content("#count") == f"{expected} images"
+    tab.fill("#from", "0")
+    tab.fill("#to", "0.4")
+    tab.select_option("#byclass", "25")
+    shown = (values[:, 25] <= 0.4) & (targets[:, 25] | np.array(tab.evaluate("predicted.map(own => own.has(25))")))
+    assert tab.text_content("#count") == f"{shown.sum()} images"
+    tab.fill("#to", "1")
+    tab.select_option("#byclass", "")
+    tab.select_option("#outcome", "copies")
+    assert tab.text_content("#count") == f"{sum(map(bool, found['copies']))} images"
+
+
+def test_single_cells_are_switched_and_listed(opened, page):
+    tab, found = opened(), data_of(page)
+    assert tab.locator("#gallery polygon").count() == 0
+    tab.check("#cells")
+    assert tab.locator("#gallery polygon").count() == sum(map(len, found["cells"]))
+    tab.locator("#gallery .tile").first.click()
+    cells = found["cells"][0]
+    assert tab.locator(".stack:has(#large) polygon").count() == tab.locator("#celltable tr").count() == len(cells)
+    tab.uncheck("#largecells")
+    assert tab.locator(".stack:has(#large) polygon").count() == 0
+    best = int(np.argmax(cells[0]["probabilities"]))
+    assert found["classes"][best]["class"] in tab.locator("#celltable tr").first.text_content()
 
 
 def test_channels_and_heat_maps_are_switched(opened):
@@ -311,7 +416,21 @@ def test_all_is_reached_by_keyboard(opened):
         seen.add(
             tab.evaluate("document.activeElement.id || document.activeElement.className || document.activeElement.tagName")
         )
-    assert {"curve", "column", "slider", "byclass", "outcome", "heat", "tile", "points", "colouring", "link"} <= seen
+    assert {
+        "curve",
+        "column",
+        "slider",
+        "byclass",
+        "outcome",
+        "from",
+        "to",
+        "heat",
+        "cells",
+        "tile",
+        "points",
+        "colouring",
+        "link",
+    } <= seen
 
 
 @pytest.mark.parametrize("width", [390, 1280])
@@ -328,6 +447,6 @@ def test_nothing_is_cut_off_and_all_can_be_read(opened, width):
 def test_the_page_of_single_labels_in_a_browser(opened, hep2, tmp_path):
     run("report", "--run", hep2, "--heat-maps", 2, "--out", tmp_path / "page.html")
     tab = opened(path=tmp_path / "page.html")
-    assert tab.locator("#slider").count() == 0
+    assert tab.locator("#slider").count() == tab.locator("#live").count() == 0
     assert tab.locator("#matrix tbody tr").count() == len(HEP2.classes)
     assert pixels(tab).any()
