@@ -39,7 +39,7 @@ def work(options: argparse.Namespace) -> None:
         write_csv(options.out, copies[["Id", "group", "set", "kind", "label"]])
         print(f"wrote {options.out}")
     if options.contact_sheet and len(copies):
-        write_figure(options.contact_sheet, draw_copies(copies))
+        write_figure(options.contact_sheet, draw_copies(copies, options.task))
         print(f"wrote {options.contact_sheet}")
 
 

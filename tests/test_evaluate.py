@@ -132,7 +132,7 @@ def test_the_mistakes_are_shown_with_their_own_images(place, networks, monkeypat
     assert evaluate.main(["--run", "runs/b/base", "--data", "cells"]) == 0
     (images, captions), *_ = shown
     assert captions == ["07\ntrue Speckled 0.600\npredicted Centromere 0.900"]
-    assert images.shape == (1, MISTAKE_SIZE, MISTAKE_SIZE, 1)
+    assert images.shape == (1, MISTAKE_SIZE, MISTAKE_SIZE, 3)
     assert set(images.ravel()) == {210}
     assert Path("runs/b/base/evaluation-cells/mistakes.png").stat().st_size
 

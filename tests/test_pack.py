@@ -35,7 +35,7 @@ def finish(process):
 
 
 def expected(data, name, ids, size):
-    return np.stack([read_image(files, size) for files in find_files(data / name, ids, HPA)])
+    return np.stack([read_image(files, HPA, size) for files in find_files(data / name, ids, HPA)])
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_two_data_folders_share_the_runs_and_no_store(tmp_path, drawn_data, monk
     folders = [drawn_data, tmp_path / "other"]
     shutil.copytree(drawn_data, folders[1])
     decoded = []
-    monkeypatch.setattr(store, "read_sample", lambda files: decoded.append(files[0]) or read_sample(files))
+    monkeypatch.setattr(store, "read_sample", lambda files, task: decoded.append(files[0]) or read_sample(files, task))
     for _ in range(2):
         for data in folders:
             options = ["--data", str(data), "--runs", str(tmp_path / "runs"), "--set", "test", "--size", "8"]
@@ -227,7 +227,7 @@ def test_a_killed_packing_goes_on_where_it_stopped(tmp_path, large, monkeypatch)
     assert not folder.exists()
 
     decoded = []
-    monkeypatch.setattr(store, "read_sample", lambda files: decoded.append(files[0]) or read_sample(files))
+    monkeypatch.setattr(store, "read_sample", lambda files, task: decoded.append(files[0]) or read_sample(files, task))
     assert pack.main([str(option) for option in options]) == 0
     assert len(decoded) == 500 - done
     ids = read_sample_submission(large / "sample_submission.csv").ids
@@ -277,7 +277,7 @@ def test_a_disk_that_fills_up(small_disk, small, monkeypatch):
 
     (small_disk / "filler").unlink()
     decoded = []
-    monkeypatch.setattr(store, "read_sample", lambda files: decoded.append(files[0]) or read_sample(files))
+    monkeypatch.setattr(store, "read_sample", lambda files, task: decoded.append(files[0]) or read_sample(files, task))
     assert pack.main(options) == 0
     assert len(decoded) == 300 - done
     ids = read_sample_submission(small / "sample_submission.csv").ids

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hpa.errors import BadInput
 from hpa.runs.folder import settings_config
 from hpa.settings import Settings
-from hpa.tasks import HEP2, HPA, TASKS, Task, read_task
+from hpa.tasks import HEP2, HPA, TASKS, Task, make_task, read_task
 
 YEAST = """
 classes = ["budding", "shmoo", "dead cell"]
@@ -70,6 +70,21 @@ def test_colours_are_no_part_of_what_a_run_is(write):
     assert settings_config(Settings(), plain) == settings_config(Settings(), painted)
 
 
+READING = 'files = "{plate}_w{channel}*.tif"\naxes = "ZYX"\nplane = "maximum"\nfit = "pad"\n'
+
+
+def test_how_files_are_read_is_part_of_what_a_run_is_where_it_is_stated(write):
+    plain, own = read_task(write(YEAST)), read_task(write(YEAST + READING))
+    assert own.suffixes == ("light", "marker")  # what stands for {channel}
+    assert own.reading == {"files": "{plate}_w{channel}*.tif", "axes": "ZYX", "plane": "maximum", "fit": "pad"}
+    assert plain.reading == {}
+    assert settings_config(Settings(), plain)["task"].keys() == {"name", "classes", "channels", "suffixes", "labels"}
+    kept = settings_config(Settings(), own)["task"]
+    assert kept.keys() == {"name", "classes", "channels", "suffixes", "labels", *own.reading}
+    assert make_task(write(""), json.loads(json.dumps(kept))) == own
+    assert read_task(write(YEAST + "plane = 2\npixel_size = 0.5")).reading == {"plane": 2, "pixel_size": 0.5}
+
+
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
 def test_a_byte_order_mark(write, line_end):
     marked = b"\xef\xbb\xbf" + YEAST.replace("\n", line_end).encode()
@@ -106,7 +121,8 @@ def test_a_typo_in_a_key(write, typo, meant):
 
 def test_a_key_like_no_other(write):
     assert faults_of(write(YEAST + "size = 64\n")) == [
-        "unknown key size; the keys are name, labels, classes, channels, suffixes, colours"
+        "unknown key size; the keys are name, labels, classes, channels, suffixes, colours, files, axes, plane, grey, fit, "
+        "pixel_size"
     ]
 
 
@@ -127,6 +143,41 @@ def test_an_empty_file_lacks_every_key(write):
         ('colours = ["#0000ff", "red"]', "colours holds 'red'; a colour is # and six digits, such as #0000ff for blue"),
         ('name = "../yeast"', "name '../yeast' must consist of letters, digits, - and _"),
         ('name = ""', "name '' must consist of letters, digits, - and _"),
+        ('files = "{channel}.tif"', "files '{channel}.tif' has no field that makes an id; write {id} where it stands"),
+        ('files = "*.tif"', "files '*.tif' has no field that makes an id; write {id} where it stands"),
+        ('files = "{id}"', "files '{id}' does not end in an extension; end it in one such as .tif, or in .*"),
+        ('files = "{id}_{id}.tif"', "files '{id}_{id}.tif' has the field {id} twice"),
+        (
+            'files = "{a}{b}.tif"',
+            "files '{a}{b}.tif' has fields without a letter between them, so that it is not clear where one ends",
+        ),
+        (
+            'files = "{id}*.tif"',
+            "files '{id}*.tif' has fields without a letter between them, so that it is not clear where one ends",
+        ),
+        (
+            'files = "{plate}/{well}.tif"',
+            "files '{plate}/{well}.tif' holds { or } around something else than small letters and _, or a / between folders",
+        ),
+        (
+            'files = "{Id}.{id}.tif"',
+            "files '{Id}.{id}.tif' holds { or } around something else than small letters and _, or a / between folders",
+        ),
+        ("files = 3", "files must be a text, found 3"),
+        ('axes = "CYXT"', "axes is 'CYXT'; it has Y and X and maybe C and Z, each once, such as CYX"),
+        ('axes = "CZ"', "axes is 'CZ'; it has Y and X and maybe C and Z, each once, such as CYX"),
+        ("plane = 0", 'plane is 0; it is "maximum" or the number of a plane, from 1'),
+        ('plane = "mean"', "plane is 'mean'; it is \"maximum\" or the number of a plane, from 1"),
+        ("plane = true", "plane must be a text or a whole number, found True"),
+        ('grey = "mean"', "grey is 'mean'; it is brightest, or left out"),
+        ('fit = "squash"', "fit is 'squash'; it is stretch, pad or crop"),
+        ("pixel_size = -1", "pixel_size is -1; it is a number of micrometres, above 0 and at most 1000"),
+        ("pixel_size = nan", "pixel_size is nan; it is a number of micrometres, above 0 and at most 1000"),
+        ('pixel_size = "1 um"', "pixel_size must be a number or a whole number, found '1 um'"),
+        (
+            'pixel_size = 0.5\nfit = "pad"',
+            "pixel_size and fit exclude each other: with a pixel size the middle of an image is cut or padded",
+        ),
     ],
 )
 def test_a_key_that_can_be_left_out_but_is_wrong(write, line, fault):

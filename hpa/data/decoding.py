@@ -1,5 +1,7 @@
 """One grey image from one file, a PNG, TIFF, BMP or JPEG: every pixel as it was saved, or a reason why not.
 
+Files of several channels or planes are read by `hpa.data.stacks`.
+
 Decoded by libraries that raise where OpenCV prints a line and goes on: imagecodecs, tifffile and simplejpeg. Only BMP, which
 is not compressed, is left to OpenCV.
 """
@@ -9,9 +11,9 @@ import io
 import logging
 import math
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import imagecodecs
@@ -54,6 +56,7 @@ FIX_SIZE = "cut it into tiles or shrink it"
 SMALL = 2**26  # bytes; for less, nobody asks how much memory is free, which takes a while
 STACKED = {"C": "channels", "Z": "slices", "T": "time points"}  # by tifffile's letters; other axes are pages
 ALPHA = (1, 2)  # kinds of a TIFF's extra samples
+T = TypeVar("T")
 
 
 def read_channel(file: Path) -> np.ndarray:
@@ -66,18 +69,29 @@ def read_channel(file: Path) -> np.ndarray:
     damaged, absent, no file, too large for the memory, in true colour, of other numbers than 8 or 16 bits, of another format
     or codec, or holds more than one image.
     """
+    image = as_8_or_16_bits(file.name, read_with(file, lambda name, data: decoder_of(name, data)(name, data)))
+    if image.ndim == 3 and image.shape[-1] == 2:
+        return image[..., 0]
+    return one_filled_channel(file.name, image[..., :3]) if image.ndim == 3 else image
+
+
+def read_with(file: Path, decode: Callable[[str, bytes], T]) -> T:
+    """Return what a decoder makes of the name and the bytes of a file; raise BadInput if it raises anything."""
     try:
-        data = _read(file)
-        image = _decoder(file.name, data)(file.name, data)
+        return decode(file.name, _read(file))
     except BadInput:
         raise
     except Exception as error:  # a decoder may raise anything when it meets damaged bytes
         if isinstance(error, MemoryError) or (isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem):
             raise BadInput(f"{file.name} is too large for the memory; {FIX_SIZE}") from error
-        raise _damaged(file.name) from error
+        raise damaged(file.name) from error
+
+
+def as_8_or_16_bits(name: str, image: np.ndarray) -> np.ndarray:
+    """Return an array as it is; raise BadInput if it holds other numbers than uint8 or uint16."""
     if image.dtype not in (np.uint8, np.uint16):
-        raise BadInput(f"{file.name} holds {image.dtype} numbers; save it with 8 or 16 bits")
-    return _one_filled_channel(file.name, image[..., :3]) if image.ndim == 3 else image
+        raise BadInput(f"{name} holds {image.dtype} numbers; save it with 8 or 16 bits")
+    return image
 
 
 def _read(file: Path) -> bytes:
@@ -90,14 +104,15 @@ def _read(file: Path) -> bytes:
         raise BadInput(f"{file.name} cannot be read ({error.strerror})") from error
 
 
-def _decoder(name: str, data: bytes) -> Callable[[str, bytes], np.ndarray]:
+def decoder_of(name: str, data: bytes) -> Callable[[str, bytes], np.ndarray]:
+    """Return the function that decodes a file's bytes by what they begin with; colours are in its library's order."""
     for start, decode in ((PNG, _decode_png), (JPEG, _decode_jpeg), (TIFFS, _decode_tiff), (BMP, _decode_bmp)):
         if data.startswith(start):
             return decode
     for (place, mark), kind in OTHERS.items():
         if data.startswith(mark, place):
             raise BadInput(f"{name} is {kind}, whatever its name says; save it as a PNG, TIFF, BMP or JPEG")
-    raise _damaged(name)
+    raise damaged(name)
 
 
 def _decode_png(name: str, data: bytes) -> np.ndarray:
@@ -107,32 +122,31 @@ def _decode_png(name: str, data: bytes) -> np.ndarray:
         length, kind = int.from_bytes(data[place : place + 4]), data[place + 4 : place + 8]
         piece = data[place : place + length + 12]
         if len(piece) != length + 12 or zlib.crc32(piece[4:-4]) != int.from_bytes(piece[-4:]):
-            raise _damaged(name)
+            raise damaged(name)
         if kind == b"acTL":
             frames = int.from_bytes(piece[8:12])
         if kind[:1].isupper():
             pieces.append(piece)
         place += length + 12
-    _require_fits(name, int.from_bytes(data[16:20]), int.from_bytes(data[20:24]), bytes_per_pixel=4)
+    require_fits(name, int.from_bytes(data[16:20]), int.from_bytes(data[20:24]), bytes_per_pixel=4)
     if frames > 1:
-        raise _several(name, f"{frames} frames of an animation")
-    image = imagecodecs.png_decode(b"".join([*pieces, PNG_END]))
-    return image[..., 0] if image.ndim == 3 and image.shape[-1] == 2 else image
+        raise several(name, f"{frames} frames of an animation")
+    return imagecodecs.png_decode(b"".join([*pieces, PNG_END]))
 
 
 def _decode_bmp(name: str, data: bytes) -> np.ndarray:
     width, height = (abs(int.from_bytes(data[place : place + 4], "little", signed=True)) for place in (18, 22))
-    _require_fits(name, width, height, bytes_per_pixel=4)
+    require_fits(name, width, height, bytes_per_pixel=4)
     if len(data) < int.from_bytes(data[2:6], "little"):  # the size of the file, which OpenCV does not look at
-        raise _damaged(name)
+        raise damaged(name)
     if (image := cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)) is None:
-        raise _damaged(name)
+        raise damaged(name)
     return image
 
 
 def _decode_jpeg(name: str, data: bytes) -> np.ndarray:
     height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-    _require_fits(name, width, height, bytes_per_pixel=1 if colours == "Gray" else 3)
+    require_fits(name, width, height, bytes_per_pixel=1 if colours == "Gray" else 3)
     if colours not in ("Gray", "YCbCr", "RGB"):
         raise BadInput(f"{name} is a {colours} image; save the one channel as grey")
     return decode_jpeg(data)
@@ -173,21 +187,28 @@ def _may_have_zeros(jpeg: bytes) -> bool:
 def _decode_tiff(name: str, data: bytes) -> np.ndarray:
     with tifffile.TiffFile(io.BytesIO(data), _multifile=False) as tiff:
         page = _only_page(name, tiff)
-        _require_fits(name, page.imagewidth, page.imagelength, page.samplesperpixel * math.ceil(page.bitspersample / 8))
-        codec = getattr(page.compression, "name", page.compression)
-        if codec not in SAFE | WITHOUT_CHECKSUM:
-            raise BadInput(f"{name} is a TIFF of the codec {codec}, which is not read; save it uncompressed or with LZW")
-        if not all(page.databytecounts) or len(page.dataoffsets) < math.prod(page.chunked):
-            raise _damaged(name)  # tifffile would fill a piece without bytes, or that is not there, with zeros
-        pieces = zip(page.dataoffsets, page.databytecounts, strict=False)
-        if any(start + length > len(data) for start, length in pieces):
-            raise _damaged(name)  # cut short
-        if codec in WITHOUT_CHECKSUM:
-            _require_no_holes(page)
-        if page.compression == COMPRESSION.LZW:  # damage may make imagecodecs end the process; libtiff says so to Pillow
-            with contextlib.suppress(UnidentifiedImageError), Image.open(io.BytesIO(data)) as image:
-                image.load()
+        require_fits(name, page.imagewidth, page.imagelength, page.samplesperpixel * math.ceil(page.bitspersample / 8))
+        require_sound(name, data, page, [page])
         return _as_grey_or_colour(name, page, page.asarray())
+
+
+def require_sound(name: str, data: bytes, page: tifffile.TiffPage, pages: Sequence[Any]) -> None:
+    """Raise if some pages of a TIFF, all like the `page`, have a codec that is not read, are cut short or have holes."""
+    codec = getattr(page.compression, "name", page.compression)
+    if codec not in SAFE | WITHOUT_CHECKSUM:
+        raise BadInput(f"{name} is a TIFF of the codec {codec}, which is not read; save it uncompressed or with LZW")
+    for own in pages:
+        if not all(own.databytecounts) or len(own.dataoffsets) < math.prod(page.chunked):
+            raise damaged(name)  # tifffile would fill a piece without bytes, or that is not there, with zeros
+        if any(start + length > len(data) for start, length in zip(own.dataoffsets, own.databytecounts, strict=False)):
+            raise damaged(name)  # cut short
+        if codec in WITHOUT_CHECKSUM:
+            _require_no_holes(page, own)
+    if page.compression == COMPRESSION.LZW:  # damage may make imagecodecs end the process; libtiff says so to Pillow
+        with contextlib.suppress(UnidentifiedImageError), Image.open(io.BytesIO(data)) as image:
+            for own in pages:
+                image.seek(own.index)
+                image.load()
 
 
 def _only_page(name: str, tiff: tifffile.TiffFile) -> tifffile.TiffPage:
@@ -203,13 +224,13 @@ def _only_page(name: str, tiff: tifffile.TiffFile) -> tifffile.TiffPage:
     with contextlib.suppress(Exception):  # the description may hold anything
         axes = dict(zip(tiff.series[0].axes, tiff.series[0].shape, strict=True))
     stack = " and ".join(f"{axes[letter]} {word}" for letter, word in STACKED.items() if axes.get(letter, 1) > 1)
-    raise _several(name, stack or f"{max(images, page.imagedepth)} pages")
+    raise several(name, stack or f"{max(images, page.imagedepth)} pages")
 
 
-def _require_no_holes(page: tifffile.TiffPage) -> None:
-    """Raise ValueError if a piece of a TIFF has a hole that its codec decodes as if nothing was wrong."""
+def _require_no_holes(page: tifffile.TiffPage, own: Any) -> None:
+    """Raise ValueError if a piece of a page that is like another has a hole that its codec decodes as if all was well."""
     tables = page.jpegtables[:-2] if page.jpegtables else JPEG[:2]  # without the mark that ends them
-    pieces: Iterable[Any] = page.parent.filehandle.read_segments(page.dataoffsets, page.databytecounts)
+    pieces: Iterable[Any] = page.parent.filehandle.read_segments(own.dataoffsets, own.databytecounts)
     for piece, _ in pieces:
         if page.compression == COMPRESSION.JPEG:  # imagecodecs passes over libjpeg's warnings
             decode_jpeg(tables + piece[2:])
@@ -219,34 +240,53 @@ def _require_no_holes(page: tifffile.TiffPage) -> None:
 
 def _as_grey_or_colour(name: str, page: tifffile.TiffPage, image: np.ndarray) -> np.ndarray:
     """Return the array of a page as [H, W], or [H, W, 3] if it has colours, with 0 for black."""
-    bits, photometric = page.bitspersample, page.photometric
+    photometric = page.photometric
     if image.dtype not in (np.uint8, np.uint16, bool):
         return image  # `read_channel` raises
     if photometric == PHOTOMETRIC.PALETTE:
-        return np.moveaxis((np.asarray(page.colormap) >> 8).astype(np.uint8)[:, image], 0, -1)
+        return palette_colours(page, image)
     if image.ndim == 3 and page.axes.startswith("S"):
         image = np.moveaxis(image, 0, -1)
-    grey = photometric in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
-    if not grey and photometric not in (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR):
-        raise BadInput(f"{name} is a {getattr(photometric, 'name', photometric)} image; save the one channel as grey")
+    grey = require_grey_or_colour(name, page)
     samples = page.samplesperpixel - sum(kind in ALPHA for kind in page.extrasamples)
     if samples > (1 if grey else 4):  # some writers leave open what the fourth of RGB is
-        raise _several(name, f"{samples} channels")
+        raise several(name, f"{samples} channels")
     if image.ndim == 3:
         image = image[..., 0] if grey else image[..., :3]
-    if photometric == PHOTOMETRIC.MINISWHITE:
+    return black_is_zero(page, image)
+
+
+def require_grey_or_colour(name: str, page: tifffile.TiffPage) -> bool:
+    """Tell whether a page of a TIFF is grey; raise BadInput if it is neither grey nor in red, green and blue."""
+    grey = page.photometric in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
+    if not grey and page.photometric not in (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR):
+        found = getattr(page.photometric, "name", page.photometric)
+        raise BadInput(f"{name} is a {found} image; save the one channel as grey")
+    return grey
+
+
+def palette_colours(page: tifffile.TiffPage, image: np.ndarray) -> np.ndarray:
+    """Return the colours, uint8 [H, W, 3], of a page of a TIFF that holds numbers of a palette, [H, W]."""
+    return np.moveaxis((np.asarray(page.colormap) >> 8).astype(np.uint8)[:, image], 0, -1)
+
+
+def black_is_zero(page: tifffile.TiffPage, image: np.ndarray) -> np.ndarray:
+    """Return the array of pages of a TIFF with 0 for black, and fewer than 8 bits spread over 8."""
+    bits = page.bitspersample
+    if page.photometric == PHOTOMETRIC.MINISWHITE:
         image = ~image if image.dtype == bool else (2**bits - 1 - image).astype(image.dtype)
     return image.astype(np.uint8) * np.uint8(255 // (2**bits - 1)) if bits < 8 else image
 
 
-def _one_filled_channel(name: str, image: np.ndarray) -> np.ndarray:
+def one_filled_channel(name: str, image: np.ndarray) -> np.ndarray:
+    """Return the channel of a colour image [H, W, C] that holds anything, [H, W]; raise BadInput if several differ."""
     filled = [channel for channel in np.moveaxis(image, -1, 0) if channel.any()]
     if len(filled) > 1 and any(not np.array_equal(channel, filled[0]) for channel in filled):
         raise BadInput(f"{name} is a colour image with {len(filled)} filled channels; save the one channel as grey")
     return filled[0] if filled else image[..., 0]
 
 
-def _require_fits(name: str, width: int, height: int, bytes_per_pixel: int) -> None:
+def require_fits(name: str, width: int, height: int, bytes_per_pixel: int) -> None:
     """Raise BadInput if an image of this size cannot be decoded here, before memory is asked for."""
     if width * height > LARGEST:
         raise BadInput(f"{name} is {width} x {height} pixels, too large to be read: {LARGEST:,} are the most; {FIX_SIZE}")
@@ -255,9 +295,11 @@ def _require_fits(name: str, width: int, height: int, bytes_per_pixel: int) -> N
         require_memory(needed, f"{name}, {width} x {height} pixels,", FIX_SIZE)
 
 
-def _several(name: str, what: str) -> BadInput:
+def several(name: str, what: str) -> BadInput:
+    """Return what to raise if a file holds several things of which one is meant."""
     return BadInput(f"{name} holds {what}; save each as a file of its own")
 
 
-def _damaged(name: str) -> BadInput:
+def damaged(name: str) -> BadInput:
+    """Return what to raise if a file cannot be decoded."""
     return BadInput(f"{name} is truncated, damaged or not an image; fetch it again")

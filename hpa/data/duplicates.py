@@ -89,7 +89,7 @@ def copies_table(data: Path, sets: dict[str, SampleTable], task: Task) -> tuple[
     """
     files = [sample for name, table in sets.items() for sample in find_files(data / name, table.ids, task, whole=True)]
     labels = [[""] * len(each) if each.targets is None else name_labels(each.targets, task) for each in sets.values()]
-    copies = find_copies(*read_fingerprints(files))
+    copies = find_copies(*read_fingerprints(files, task))
     set_of_row = np.repeat(np.arange(len(sets)), [len(table) for table in sets.values()])
     frame = pd.DataFrame(
         {
@@ -141,16 +141,16 @@ def name_labels(targets: np.ndarray, task: Task) -> list[str]:
     return [" + ".join(task.classes[number] for number in np.flatnonzero(row)) for row in targets]
 
 
-def read_fingerprints(files: Sequence[Sequence[Path]]) -> tuple[np.ndarray, np.ndarray]:
+def read_fingerprints(files: Sequence[Sequence[Path]], task: Task) -> tuple[np.ndarray, np.ndarray]:
     """Decode every sample's channel files once, on all cores; raise BadInput naming all that cannot be read.
 
     Returns the digests, bytes [n], and the thumbnails, uint8 [n, SIDE, SIDE, C]: 2.3 kB a channel.
     """
-    ranges = measure("images", files)
-    thumbnails = np.empty((len(files), SIDE, SIDE, len(files[0])), np.uint8)
+    ranges = measure("images", files, task)
+    thumbnails = np.empty((len(files), SIDE, SIDE, len(task.channels)), np.uint8)
 
     def read(row: int) -> bytes:
-        image = read_image(files[row], ranges=ranges)
+        image = read_image(files[row], task, ranges=ranges)
         thumbnails[row] = thumbnail(image)
         return digest(image)
 

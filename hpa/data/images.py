@@ -1,5 +1,8 @@
 """The files of one sample become one uint8 image, and pictures become files.
 
+A file holds one channel or all, see `hpa.data.stacks`. An image that is not square is stretched, padded or cropped, or its
+middle is cut out at a pixel size, as the task says.
+
 8-bit files are not scaled. 16-bit ones are scaled by the intensity range of the data set: a lowest and a highest number for
 each channel, or None for a channel of 8-bit files (see `hpa.data.intensity`).
 """
@@ -13,8 +16,11 @@ import cv2
 import numpy as np
 
 from hpa.data.decoding import read_channel
+from hpa.data.layout import file_names
+from hpa.data.stacks import SAME_SIZE, read_channels
 from hpa.errors import BadInput
 from hpa.files import written_whole
+from hpa.tasks import Task
 
 Interval = tuple[int, int]
 FULL: Interval = (0, 65535)
@@ -22,18 +28,30 @@ FULL: Interval = (0, 65535)
 
 @dataclass(frozen=True)
 class Sample:
-    """The decoded files of one sample, one for each channel."""
+    """The decoded files of one sample, one for each channel or one for all."""
 
     files: Sequence[Path]
     channels: list[np.ndarray]  # uint8 or uint16 [H, W], with the numbers that the file holds
+    task: Task
+    pixel_size: float = 0.0  # micrometres; 0 if it is unknown
 
     @property
     def facts(self) -> list[int]:
-        """Height, width, and the brightest number of each channel."""
-        return [*self.channels[0].shape, *(int(channel.max()) for channel in self.channels)]
+        """Height, width, the brightest number of each channel and, if the task has `reading`, picometres of a pixel."""
+        size = [round(1e6 * self.pixel_size)] if self.task.reading else []
+        return [*self.channels[0].shape, *(int(channel.max()) for channel in self.channels), *size]
+
+    def seen(self, size: int) -> int | None:
+        """Return the side, in own pixels, of the middle square that a network with images of a size sees; None for all.
+
+        An image is padded where it is smaller.
+        """
+        if self.task.pixel_size:
+            return max(round(size * self.task.pixel_size / (self.pixel_size or self.task.pixel_size)), 1)
+        return {"pad": max, "crop": min}[self.task.fit](self.channels[0].shape) if self.task.fit in ("pad", "crop") else None
 
     def image(self, size: int | None, ranges: Sequence[Interval | None] | None = None) -> np.ndarray:
-        """Return the channels stacked, uint8 [H, W, channels], `resized` to a size in pixels if one is given.
+        """Return the channels stacked, uint8 [H, W, channels]; if a size in pixels is given, what is `seen` in that size.
 
         `ranges` has for each channel the interval of 16-bit files that is scaled to 0 to 255, or None for 8-bit files.
         Without ranges all 16 bits are scaled to 8.
@@ -42,24 +60,60 @@ class Sample:
             BadInput: if a file has other bits than the ranges say.
         """
         ranges = ranges or [FULL if channel.dtype == np.uint16 else None for channel in self.channels]
-        channels = [in_8_bits(*each) for each in zip(self.files, self.channels, ranges, strict=True)]
-        return np.dstack(channels if size is None else [resized(channel, size) for channel in channels])
+        files = [*self.files] * (len(self.channels) // len(self.files))
+        channels = [in_8_bits(*each) for each in zip(files, self.channels, ranges, strict=True)]
+        if size is None:
+            return np.dstack(channels)
+        side = self.seen(size)
+        return np.dstack([resized(middle(channel, side) if side else channel, size) for channel in channels])
 
 
-def read_sample(files: Sequence[Path]) -> Sample:
-    """Decode the channel files of one sample; raise BadInput if one cannot be used (see `read_channel`) or sizes differ."""
-    channels = [read_channel(file) for file in files]
+def read_sample(files: Sequence[Path], task: Task) -> Sample:
+    """Decode the files of one sample of a task, one for each channel or one for all.
+
+    Raises:
+        BadInput: if a file cannot be used (see `read_channel` and `read_channels`), channels differ in size, or the task has
+            a pixel size and a file does not tell its own.
+    """
+    if not task.reading:
+        return _sample(files, [read_channel(file) for file in files], task, [])
+    count = len(task.channels) // len(file_names(task))
+    found = [read_channels(file, task, count) for file in files]
+    sizes = [size for _, size in found]
+    if task.pixel_size and not all(sizes):
+        raise BadInput(
+            f"{files[sizes.index(0)].name} does not tell the size of its pixels; save it with that, as OME-TIFF, or leave "
+            "pixel_size out of the task file"
+        )
+    return _sample(files, [channel for own, _ in found for channel in own], task, sizes)
+
+
+def _sample(files: Sequence[Path], channels: list[np.ndarray], task: Task, sizes: Sequence[float]) -> Sample:
     if len({channel.shape for channel in channels}) > 1:
         found = ", ".join(f"{file.name} {c.shape[1]}x{c.shape[0]}" for file, c in zip(files, channels, strict=True))
         raise BadInput(f"the channels differ in size: {found}")
-    return Sample(files, channels)
+    if max(sizes, default=0) > min(sizes, default=0) * (1 + SAME_SIZE):
+        raise BadInput(f"{files[0].name}: the channels differ in the size of their pixels: {', '.join(map(str, sizes))}")
+    return Sample(files, channels, task, sizes[0] if sizes else 0.0)
 
 
 def read_image(
-    files: Sequence[Path], size: int | None = None, ranges: Sequence[Interval | None] | None = None
+    files: Sequence[Path], task: Task, size: int | None = None, ranges: Sequence[Interval | None] | None = None
 ) -> np.ndarray:
-    """Decode and stack the channel files of one sample; see `Sample.image`."""
-    return read_sample(files).image(size, ranges)
+    """Decode and stack the files of one sample of a task; see `Sample.image`."""
+    return read_sample(files, task).image(size, ranges)
+
+
+def middle(image: np.ndarray, side: int) -> np.ndarray:
+    """Return the middle square of an image [H, W], cut out where it is larger than the side and padded with 0 elsewhere."""
+    cut = image[middle_part(image.shape, side)]
+    return np.pad(cut, [((side - length) // 2, side - length - (side - length) // 2) for length in cut.shape])
+
+
+def middle_part(shape: Sequence[int], side: int) -> tuple[slice, ...]:
+    """Return the part of an image [H, W] that its middle square of a side holds."""
+    starts = [max(length - side, 0) // 2 for length in shape]
+    return tuple(slice(start, start + side) for start in starts)
 
 
 def in_8_bits(file: Path, channel: np.ndarray, interval: Interval | None) -> np.ndarray:

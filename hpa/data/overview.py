@@ -1,6 +1,6 @@
 """Pictures of what augmentations do to an image."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -10,7 +10,7 @@ from hpa.data.augment import augment, policies_for
 from hpa.data.images import read_image
 from hpa.data.intensity import Ranges, measure
 from hpa.data.layout import find_files
-from hpa.data.pictures import for_people, write_sheet
+from hpa.data.pictures import WHITE, colours, for_people, write_sheet
 from hpa.data.tables import SampleTable, read_labelled
 from hpa.registry import AUGMENTATIONS, MIXINGS
 from hpa.resources import require_picture
@@ -31,7 +31,7 @@ def write_overview_of(path: Path, data: Path, task: Task, size: int, seed: int) 
     the picture would be too large for the memory.
     """
     samples, images = _read(data, task, size, OVERVIEW_BYTES, VARIATIONS)
-    write_overview(path, images, samples.known_targets.astype(np.float32), seed)
+    write_overview(path, images, samples.known_targets.astype(np.float32), seed, colours(task))
     text = f"{path}: sample {samples.ids[0]} and {VARIATIONS} variations of it by each augmentation"
     channels = images.shape[-1]
     if missing := AUGMENTATIONS.keys() - policies_for(channels):
@@ -39,11 +39,11 @@ def write_overview_of(path: Path, data: Path, task: Task, size: int, seed: int) 
     return text
 
 
-def write_overview(path: Path, images: np.ndarray, targets: np.ndarray, seed: int) -> None:
+def write_overview(path: Path, images: np.ndarray, targets: np.ndarray, seed: int, colours: Sequence[str]) -> None:
     """Write a picture with a row for every policy that the images' channels allow, and one for every mixing.
 
     A row has its name, the first image, and eight variations of it; a mixing adds parts of the others. Images are uint8
-    [n, S, S, C], shown as `for_people` says, and targets float32 [n, classes].
+    [n, S, S, C], shown as `for_people` says in the colours of the channels, and targets float32 [n, classes].
     """
     items = np.arange(VARIATIONS)
 
@@ -58,10 +58,10 @@ def write_overview(path: Path, images: np.ndarray, targets: np.ndarray, seed: in
     tiles = (
         np.pad(tile, ((0, GAP), (0, GAP), (0, 0)), constant_values=GAP_GREY)
         for name, varied in rows()
-        for tile in (_label(name, len(images[0])), *for_people(np.stack([images[0], *varied]), images[0]))
+        for tile in (_label(name, len(images[0])), *for_people(np.stack([images[0], *varied]), images[0], colours))
     )
-    one_channel = images.shape[-1] == 1  # then a grey file, half as large
-    write_sheet(path, (tile[..., 0] if one_channel else tile for tile in tiles), columns=2 + VARIATIONS)
+    grey = set(colours) == {WHITE}  # then a grey file, half as large
+    write_sheet(path, (tile[..., 0] if grey else tile for tile in tiles), columns=2 + VARIATIONS)
 
 
 def write_picture_of(path: Path, data: Path, task: Task, size: int, ranges: Ranges | None, policy: str, seed: int) -> str:
@@ -70,14 +70,15 @@ def write_picture_of(path: Path, data: Path, task: Task, size: int, ranges: Rang
     The intensity range of 16-bit files is measured over that sample if `ranges` is None.
     """
     samples, [image] = _read(data, task, size, PICTURE_BYTES, 1, ranges)
-    write_picture(path, image, policy, seed)
+    write_picture(path, image, policy, seed, colours(task))
     return f"{path}: sample {samples.ids[0]} and sixteen augmentations of it"
 
 
-def write_picture(path: Path, image: np.ndarray, policy: str, seed: int) -> None:
+def write_picture(path: Path, image: np.ndarray, policy: str, seed: int, colours: Sequence[str]) -> None:
     """Write a picture of an image, uint8 [S, S, C], augmented sixteen ways, four a row, with itself at the left."""
-    varied = for_people(augment(np.repeat(image[np.newaxis], 16, axis=0), np.arange(16), policy, seed, epoch=0), image)
-    left = [for_people(image, image), *[np.zeros_like(varied[0])] * 3]
+    varied = augment(np.repeat(image[np.newaxis], 16, axis=0), np.arange(16), policy, seed, epoch=0)
+    varied, shown = for_people(varied, image, colours), for_people(image, image, colours)
+    left = [shown, *[np.zeros_like(varied[0])] * 3]
     write_sheet(path, (tile for row in range(4) for tile in (left[row], *varied[4 * row :][:4])), columns=5)
 
 
@@ -90,8 +91,8 @@ def _read(
     table = read_labelled(data / "train", task)
     samples = table.at(np.unique(np.linspace(0, len(table) - 1, count).astype(int)))
     files = find_files(data / "train", samples.ids, task)
-    ranges = ranges or measure(data / "train", files)
-    return samples, np.stack([read_image(each, size, ranges) for each in files])
+    ranges = ranges or measure(data / "train", files, task)
+    return samples, np.stack([read_image(each, task, size, ranges) for each in files])
 
 
 def _label(name: str, height: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Pictures of images for people: channels as colours with stretched contrast, and contact sheets."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -8,17 +8,35 @@ import numpy as np
 
 from hpa.data.images import write_image
 from hpa.errors import BadInput
+from hpa.tasks import Task
 
 PERCENTILES = (0.2, 99.8)  # the pixels of a channel that become black and white
 LEAST_SPAN = 4  # levels between them
+NUCLEI = ("blue", "dapi", "hoechst", "nucleus", "nuclei", "dna")  # channels by these names show nuclei
+# What a channel is painted in if the task does not say.
+COLOURS = dict.fromkeys(NUCLEI, "#0000ff") | {
+    "red": "#ff0000", "green": "#00ff00", "yellow": "#b0b000", "magenta": "#ff00ff", "cyan": "#00ffff", "gfp": "#00ff00",
+    "fitc": "#00ff00", "rfp": "#ff0000", "mcherry": "#ff0000", "texasred": "#ff0000", "cy3": "#ff0000", "cy5": "#ff00ff",
+}  # fmt: skip
+WHITE, PALETTE = "#ffffff", ("#00ff00", "#ff0000", "#0000ff", "#ffff00", "#ff00ff", "#00ffff")
 
 
-def for_people(images: np.ndarray, reference: np.ndarray) -> np.ndarray:
+def colours(task: Task) -> list[str]:
+    """Return the colour of each channel as `#rrggbb`: the task's own, else by the channel's name; a single one is white."""
+    if task.colours:
+        return list(task.colours)
+    if len(task.channels) == 1:
+        return [WHITE]
+    free = iter([each for each in PALETTE if each not in [COLOURS.get(name.lower()) for name in task.channels]] * 99)
+    return [COLOURS.get(name.lower()) or next(free, WHITE) for name in task.channels]
+
+
+def for_people(images: np.ndarray, reference: np.ndarray, colours: Sequence[str]) -> np.ndarray:
     """Return RGB pictures, uint8 [..., H, W, 3], of images uint8 [..., H, W, C] with the contrast of each channel stretched.
 
-    The contrast is that of `stretched`.
+    The contrast is that of `stretched`, the colours are as for `as_colour`.
     """
-    return as_colour(stretched(images, reference))
+    return as_colour(stretched(images, reference), colours)
 
 
 def stretched(images: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -32,15 +50,13 @@ def stretched(images: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return np.round(255 * np.clip((images - low) / (high - low), 0, 1)).astype(np.uint8)
 
 
-def as_colour(images: np.ndarray) -> np.ndarray:
-    """Return RGB pictures, uint8 [..., H, W, 3], of images uint8 [..., H, W, C].
+def as_colour(images: np.ndarray, colours: Sequence[str]) -> np.ndarray:
+    """Return RGB pictures, uint8 [..., H, W, 3], of images uint8 [..., H, W, C]: the sum of its coloured channels.
 
-    A single channel is grey; else the first three are red, green and blue, a fourth is yellow, and more are not shown.
+    The colours are `#rrggbb`, one for each channel, such as those of `colours`.
     """
-    if images.shape[-1] == 1:
-        return np.repeat(images, 3, axis=-1)
-    paints = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [128, 128, 0]], np.float32)[: images.shape[-1]] / 255
-    return np.clip(images[..., :4].astype(np.float32) @ paints, 0, 255).astype(np.uint8)
+    paints = np.array([list(bytes.fromhex(colour[1:])) for colour in colours], np.float32) / 255
+    return np.clip(images.astype(np.float32) @ paints, 0, 255).astype(np.uint8)
 
 
 def write_sheet(path: Path, tiles: Iterable[np.ndarray], columns: int) -> None:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from hpa.data.decoding import read_channel
-from hpa.data.layout import list_images
+from hpa.data.layout import id_of, list_images
 from hpa.errors import BadInput, refuse
 from hpa.tasks import Task
 
@@ -22,9 +22,11 @@ def find_label_images(folder: Path, ids: Sequence[str], task: Task) -> list[Path
         BadInput: naming every sample that has none, or several.
     """
     found: dict[str, list[Path]] = {}
-    for path in list_images(folder):
+    extension = Path(task.files).suffix.replace("*", "tif")
+    for path in list_images(folder, task):
         stem = next((path.stem.removesuffix(ending) for ending in ENDINGS if path.stem.endswith(ending)), path.stem)
-        for name in {stem, *(stem.removesuffix(suffix) for suffix in task.suffixes)}:
+        names = {stem, *(stem.removesuffix(suffix) for suffix in task.suffixes)}
+        for name in {stem, id_of(Path(f"{stem}{extension}"), task) or stem} if task.files else names:
             found.setdefault(name, []).append(path)
     faults = [f"id {each}: no label image, such as {each}.png or {each}_cp_masks.tif" for each in ids if each not in found]
     for each in ids:

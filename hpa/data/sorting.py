@@ -34,7 +34,7 @@ def sort_images(images: Path, table: Path, out: Path, task: Task, link: bool = F
     class_of = [task.classes[number] for number in samples.known_targets.argmax(axis=1)]
     files = find_files(images, samples.ids, task)
     target_of = {file: out / name / file.name for sample, name in zip(files, class_of, strict=True) for file in sample}
-    rowless = [file.relative_to(images) for file in list_images(images) if file not in target_of]
+    rowless = [file.relative_to(images) for file in list_images(images, task) if file not in target_of]
     refuse(images, [f"{name} belongs to no row of {table}; add a row or move the file away" for name in rowless])
     refuse(images, [f"{file.name} is no file that can be read" for file in target_of if not file.is_file()])
     if out.exists():
@@ -61,7 +61,7 @@ def _standing_faults(out: Path, target_of: dict[Path, Path], task: Task) -> list
     faults = [f"folder {name} is none of the classes; move it away or name another folder" for name in strange]
     faults += [f"{name} is a file; a class folder belongs there" for name in task.classes if (out / name).is_file()]
     target_of_stem = {target.stem: target for target in target_of.values()}
-    for standing in list_images(out):
+    for standing in list_images(out, task):
         target = target_of_stem.get(standing.stem, standing)
         if standing.parent == out:
             faults.append(f"{standing.name} lies next to the class folders; move it away")

@@ -1,7 +1,7 @@
 """Packed images: decoded, stacked and resized once, then memory-mapped for training and prediction.
 
 A store is a folder with `images.npy` (uint8 [n, S, S, C]), `stamps.npy` (uint64 [n], a hash of the files that a row was made
-from; 0 if it is still to be packed), `facts.npy` (int32 [n, 2 + C], height, width and brightest numbers of these files) and
+from; 0 if it is still to be packed), `facts.npy` (int32 [n, 2 + C], or one column more, `Sample.facts` of these files) and
 `store.json`, what was asked for. It grows under the name `<store>.partial` and gets its own name when it is whole.
 """
 
@@ -77,7 +77,7 @@ def store_folder(runs: Path, source: Path, task: Task, size: int, ranges: Ranges
 
     The digits differ between tasks, data folders and intensity ranges.
     """
-    made_of = (task.name, task.channels, task.suffixes, str(source.resolve()), ranges)
+    made_of = (task.name, task.channels, task.suffixes, str(source.resolve()), ranges, *task.reading.items())
     digits = hashlib.blake2b(repr(made_of).encode(errors="surrogateescape"), digest_size=4).hexdigest()
     return runs / "stores" / f"{source.name}-{size}-{digits}"
 
@@ -119,13 +119,13 @@ def pack(folder: Path, source: Path, ids: np.ndarray, task: Task, size: int, ran
     """
     require_room({folder: len(ids)}, size, len(task.channels))
     files = find_files(source, ids, task, whole=True)
-    stamps, request = _stamps(files, source, ranges), _request(source, ids, task, size, ranges)
+    stamps, request = _stamps(files, source, task, ranges), _request(source, ids, task, size, ranges)
     with locked(folder.parent / f".{folder.name}.lock", wait=True):
         if not _fits(folder, request, stamps):
             partial = _partial(folder)
             _begin(partial, request)
             _take_parts(partial)
-            _pack_rows(partial, request, source, files, stamps)
+            _pack_rows(partial, request, source, task, files, stamps)
             shutil.rmtree(folder, ignore_errors=True)
             os.rename(partial, folder)
         images, facts = (np.load(folder / name, mmap_mode="r") for name in ("images.npy", "facts.npy"))
@@ -143,18 +143,19 @@ def pack_part(
     require_room({folder: len(ids)}, size, len(task.channels))
     rows, partial = rows_of(part, len(ids)), _partial(folder)
     files, mark = find_files(source, ids[rows.start : rows.stop], task), f"-{rows.start}"
-    stamps, request = _stamps(files, source, ranges), _request(source, ids, task, size, ranges)
+    stamps, request = _stamps(files, source, task, ranges), _request(source, ids, task, size, ranges)
     with locked(folder.parent / f".{folder.name}.lock", wait=True):
         if _fits(folder, request) and np.array_equal(np.load(folder / "stamps.npy")[rows.start : rows.stop], stamps):
             return
         _begin(partial, request)
     with locked(folder.parent / f".{folder.name}{mark}.lock", wait=True):
         _begin_notes(partial, request, len(rows), mark)
-        _pack_rows(partial, request, source, files, stamps, rows.start, mark)
+        _pack_rows(partial, request, source, task, files, stamps, rows.start, mark)
 
 
-def _stamps(files: Sequence[Sequence[Path]], source: Path, ranges: Ranges | None) -> np.ndarray:
-    made_of = (str(source.resolve()), ranges)  # the stamps also tell whether predictions are up to date
+def _stamps(files: Sequence[Sequence[Path]], source: Path, task: Task, ranges: Ranges | None) -> np.ndarray:
+    # The stamps also tell whether predictions are up to date.
+    made_of = (str(source.resolve()), ranges, *task.reading.items())
     return np.array([stamp(sample, made_of) for sample in files], np.uint64)
 
 
@@ -167,7 +168,7 @@ def _request(source: Path, ids: np.ndarray, task: Task, size: int, ranges: Range
         "intensity_range": ranges and [interval and list(interval) for interval in ranges],
         "ids": [str(identifier) for identifier in ids],
         "source": str(source.resolve()),
-    }
+    } | ({"reading": task.reading} if task.reading else {})
 
 
 def pack_all(
@@ -199,7 +200,8 @@ def _partial(folder: Path) -> Path:
 def _kinds(request: dict[str, Any]) -> list[tuple[type, tuple[int, ...]]]:
     """Return the types and shapes of images, stamps and facts."""
     rows, size, channels = len(request["ids"]), request["size"], len(request["channels"])
-    return [(np.uint8, (rows, size, size, channels)), (np.uint64, (rows,)), (np.int32, (rows, 2 + channels))]
+    facts = 2 + channels + ("reading" in request)
+    return [(np.uint8, (rows, size, size, channels)), (np.uint64, (rows,)), (np.int32, (rows, facts))]
 
 
 def _fits(folder: Path, request: dict[str, Any], stamps: np.ndarray | None = None) -> bool:
@@ -263,6 +265,7 @@ def _pack_rows(
     partial: Path,
     request: dict[str, Any],
     source: Path,
+    task: Task,
     files: list[list[Path]],
     stamps: np.ndarray,
     first: int = 0,
@@ -277,7 +280,7 @@ def _pack_rows(
     faults: list[str] = []
 
     def read(row: int) -> tuple[int, np.ndarray]:
-        sample = read_sample(files[row])
+        sample = read_sample(files[row], task)
         facts[row] = sample.facts
         return row, sample.image(size, ranges)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hpa.data.layout import describe_unread, find_folders, list_ids, list_images
+from hpa.data.layout import describe_unread, file_names, find_folders, list_ids, list_images
 from hpa.errors import BadInput, first_of, refuse, shown
 from hpa.files import require_plain
 from hpa.tasks import TASKS, Task
@@ -88,7 +88,7 @@ def read_labelled(folder: Path, task: Task, table: Path | None = None) -> Sample
         if not table and not own_table.exists():
             raise BadInput(f"{own_table}: {_describe_missing_table(folder, own_table, task)}")
         return read_training_table(table or own_table, task)
-    loose = [image.name for image in list_images(folder) if image.parent == folder]
+    loose = [image.name for image in list_images(folder, task) if image.parent == folder]
     faults: list[str] = []
     class_of: dict[str, str] = {}
     for class_folder in class_folders:
@@ -127,7 +127,7 @@ def read_ids(data: Path, task: Task) -> np.ndarray:
         return read_sample_submission(sample_submission).ids
     ids = list_ids(data / "test", task)
     if not ids:
-        reason = describe_unread(data / "test", task) or f"holds no image (<id>{task.suffixes[0]}.png); fill it"
+        reason = describe_unread(data / "test", task) or f"holds no image ({file_names(task)[0]}); fill it"
         raise BadInput(f"{data / 'test'}: {reason}")
     refuse(data / "test", _name_faults(ids))
     return np.array(ids, dtype=str)

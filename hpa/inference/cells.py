@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from hpa.data.images import Sample, read_sample, write_image
+from hpa.data.images import Sample, middle, middle_part, read_sample, write_image
 from hpa.data.parallel import map_in_threads
-from hpa.data.pictures import for_people
+from hpa.data.pictures import colours, for_people
 from hpa.data.segmentation import BODY, NUCLEUS, find_label_images, read_label_image, segment
 from hpa.errors import refuse
 from hpa.files import write_csv
@@ -187,7 +187,7 @@ def cells_of_samples(
         if submission:
             rows.append(submission_row(own, task))
         if overlays:
-            write_image(overlays / f"{own.id}.png", picture(own, predicted, task.classes))
+            write_image(overlays / f"{own.id}.png", picture(own, predicted, task))
     for path, frame in ((out, pd.concat(tables)), (submission, pd.DataFrame(rows, columns=SUBMISSION))):
         if path:
             write_csv(path, frame)
@@ -215,12 +215,17 @@ def find_cells(
     eight_bits = (None,) * len(task.channels)
 
     def read(row: int) -> tuple[Sample, np.ndarray, np.ndarray]:
-        sample = read_sample(files[row])
+        sample = read_sample(files[row], task)
         image = sample.image(None, forms[0][1] or eight_bits)
         if label_files:
-            return sample, image, read_label_image(label_files[row], image.shape[:2])
-        nucleus, body = (image[..., each].astype(np.float32).sum(axis=-1) for each in columns)
-        return sample, image, segment(nucleus, body)
+            labels = read_label_image(label_files[row], image.shape[:2])
+        else:
+            labels = segment(*(image[..., each].astype(np.float32).sum(axis=-1) for each in columns))
+        for side in filter(None, (sample.seen(size) for size, _ in forms)):
+            seen, part = np.zeros_like(labels), middle_part(labels.shape, side)
+            seen[part] = labels[part]
+            labels = seen
+        return sample, image, labels
 
     faults: list[str] = []
     for row, found in enumerate(
@@ -229,7 +234,11 @@ def find_cells(
         if found and not faults:
             sample, image, labels = found
             seen = {form: sample.image(form[0], form[1] or eight_bits) for form in dict.fromkeys(forms)}
-            every = [cell_probabilities(own, seen[form], labels, task, tta) for own, form in zip(parts, forms, strict=True)]
+            places = [sample.seen(size) for size, _ in forms]
+            every = [
+                cell_probabilities(own, seen[form], middle(labels, side) if side else labels, task, tta)
+                for own, form, side in zip(parts, forms, places, strict=True)
+            ]
             mean = np.mean(every, axis=0)
             yield Cells(ids[row], labels, image, np.sqrt(mean[:-1] * mean[-1]))
     refuse("images", sorted(faults))
@@ -288,21 +297,21 @@ def encode_mask(mask: np.ndarray) -> str:
     return base64.b64encode(zlib.compress(bytes(letters))).decode()
 
 
-def picture(found: Cells, predicted: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+def picture(found: Cells, predicted: np.ndarray, task: Task) -> np.ndarray:
     """Return the field with the outline, number and classes of each cell, RGB uint8 [H, W, 3].
 
     Args:
         found: the cells.
         predicted: bool [cells, classes].
-        classes: their names.
+        task: what is classified.
     """
-    shown = np.ascontiguousarray(for_people(found.image, found.image))
+    shown = np.ascontiguousarray(for_people(found.image, found.image, colours(task)))
     for row, number in enumerate(found.numbers):
         mask = (found.labels == number).astype(np.uint8)
         outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(shown, outlines, -1, (255, 255, 255), 1)
         x, y, width, height = cv2.boundingRect(mask)
-        lines = [f"{number}", *(classes[each] for each in np.flatnonzero(predicted[row]).tolist())]
+        lines = [f"{number}", *(task.classes[each] for each in np.flatnonzero(predicted[row]).tolist())]
         scale = max(len(shown) / 1600, 0.25)
         for place, line in enumerate(lines):
             corner = (x + width // 8, y + height // 2 + round(30 * scale * place))

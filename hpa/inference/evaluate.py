@@ -9,12 +9,14 @@ import numpy as np
 from hpa.data.images import read_image
 from hpa.data.intensity import measure
 from hpa.data.layout import find_files
+from hpa.data.pictures import colours, for_people
 from hpa.data.tables import read_labelled
 from hpa.inference.predict import common_task, predict_files
 from hpa.scoring.blend import thresholds_and_rows
 from hpa.scoring.evaluation import Evaluation, evaluate, write_evaluation
 from hpa.scoring.predictions import Predictions
 from hpa.scoring.weights import blend
+from hpa.tasks import Task
 from hpa.tta import NO_TTA, TTA
 
 MISTAKE_SIZE = 192
@@ -28,15 +30,17 @@ class Evaluated:
     data: Path  # the folder of the images
     table: Path | None  # of their classes, if one was named
     files: list[list[Path]]  # of each image's channels
+    task: Task
 
     def write(self, folder: Path) -> None:
         """Write scores, tables and pictures into a folder, see `write_evaluation`."""
-        write_evaluation(folder, self.evaluations, self._images, self.data, self.table)
+        write_evaluation(folder, self.evaluations, self._pictures, self.data, self.table)
 
-    def _images(self, rows: np.ndarray) -> np.ndarray:
+    def _pictures(self, rows: np.ndarray) -> np.ndarray:
         files = [self.files[row] for row in rows]
-        ranges = measure(self.data, files)
-        return np.stack([read_image(each, MISTAKE_SIZE, ranges) for each in files])
+        ranges = measure(self.data, files, self.task)
+        images = [read_image(each, self.task, MISTAKE_SIZE, ranges) for each in files]
+        return np.stack([for_people(image, image, colours(self.task)) for image in images])
 
 
 def evaluate_runs(folders: Sequence[Path], data: Path, table: Path | None = None, tta: TTA = NO_TTA) -> Evaluated:
@@ -61,4 +65,4 @@ def evaluate_runs(folders: Sequence[Path], data: Path, table: Path | None = None
         name: evaluate(Predictions(samples.ids, task.classes, own, samples.targets, task.labels, tta), *found)
         for name, own, found in zip(members, probabilities, cuts, strict=True)
     }
-    return Evaluated(evaluations, data, table, files)
+    return Evaluated(evaluations, data, table, files, task)

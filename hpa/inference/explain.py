@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hpa.data.pictures import captioned, for_people, write_sheet
+from hpa.data.pictures import captioned, colours, for_people, write_sheet
 from hpa.errors import BadInput, refuse
 from hpa.files import written_whole
 from hpa.inference.images import Images, chosen_samples, read_images
@@ -41,6 +41,7 @@ class Explanation:
         logits: float64 [classes], the mean over networks and views.
         constants: float64 [classes], what of a logit is of no place. Exact maps add up to logits minus constants.
         method: `"exact"`, or `"grad-cam"` if any of the networks has no exact maps.
+        colours: what each channel is shown in, `#rrggbb`.
     """
 
     id: str
@@ -50,10 +51,11 @@ class Explanation:
     logits: np.ndarray
     constants: np.ndarray
     method: str
+    colours: tuple[str, ...]
 
     def overlay(self, name: str) -> np.ndarray:
         """Return the image in grey with the map of a class over it, RGB uint8 [S, S, 3]: red speaks for it, blue against."""
-        return overlay(for_people(self.image, self.image), self.maps[self.classes.index(name)])
+        return overlay(for_people(self.image, self.image, self.colours), self.maps[self.classes.index(name)])
 
 
 def explain(folders: Sequence[Path], images: Images, tta: TTA = NO_TTA, method: str = "auto") -> Iterator[Explanation]:
@@ -88,7 +90,8 @@ def explain(folders: Sequence[Path], images: Images, tta: TTA = NO_TTA, method: 
                 for turns, mirrored in VIEWS[tta.views]
             ]
             maps, logits, constants = (np.mean(each, axis=0) for each in zip(*every, strict=True))
-            yield Explanation(next(names), image, task.classes, maps.astype(np.float32), logits, constants, found)
+            maps, own_colours = maps.astype(np.float32), tuple(colours(task))
+            yield Explanation(next(names), image, task.classes, maps, logits, constants, found, own_colours)
 
 
 def explain_samples(
@@ -157,7 +160,7 @@ def _write(out: Path, identifier: str, found: Explanation, chosen: Sequence[int]
         arrays = {"maps": found.maps[chosen], "logits": found.logits[chosen], "constants": found.constants[chosen]}
         names = np.array([found.classes[number] for number in chosen], str)
         np.savez(temporary, allow_pickle=False, **arrays, classes=names, method=np.array(found.method))
-    picture = for_people(found.image, found.image)
+    picture = for_people(found.image, found.image, found.colours)
     tiles = [captioned(identifier, picture)]
     tiles += [
         captioned(f"{probabilities[number]:.2f} {found.classes[number]}", overlay(picture, found.maps[number]))

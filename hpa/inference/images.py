@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hpa.data.images import Sample
-from hpa.data.layout import describe_unread, find_files, list_ids
+from hpa.data.layout import describe_unread, file_names, find_files, id_of, list_ids
 from hpa.data.tables import SampleTable, read_labelled
 from hpa.errors import BadInput, refuse
 from hpa.inference import predict
@@ -58,7 +58,7 @@ def read_images(images: Images, task: Task, forms: Sequence[Form]) -> tuple[list
         if len(arrays) == len(images):
             return [str(number) for number in range(len(arrays))], _read_arrays(arrays, task, forms)
         files = [_channel_files(number, each, task) for number, each in enumerate(images)]
-        ids = [sample[0].stem.removesuffix(task.suffixes[0]) for sample in files]
+        ids = [id_of(sample[0], task) or sample[0].stem for sample in files]
     return ids, read_batches(files, forms, task) if files else iter(())
 
 
@@ -79,14 +79,14 @@ def chosen_samples(task: Task, data: Path | None, images: Sequence[Path] = ()) -
     found: dict[str, list[Path]] = {}
     faults = []
     for path in images:
-        suffixes = [suffix for suffix in sorted(task.suffixes, key=len) if path.stem.endswith(suffix)]
+        own_id = id_of(path, task)
         if path.is_dir():
             ids, files = samples_of(path, task)
-        elif not path.is_file() or not suffixes:
-            faults.append(f"{path} {'ends in none of ' + ', '.join(task.suffixes) if path.is_file() else 'is absent'}")
+        elif not path.is_file() or own_id is None:
+            faults.append(f"{path} {'is not named ' + ' or '.join(file_names(task)) if path.is_file() else 'is absent'}")
             continue
         else:
-            ids = [path.stem.removesuffix(suffixes[-1])]
+            ids = [own_id]
             files = find_files(path.parent, ids, task)
         for identifier, own in zip(ids, files, strict=True):
             if found.setdefault(identifier, own) != own:
@@ -99,7 +99,7 @@ def samples_of(folder: Path, task: Task) -> tuple[list[str], list[list[Path]]]:
     """Return the sorted ids of all samples of a folder and their channel files; raise BadInput if any lacks a file."""
     ids = list_ids(folder, task)
     if not ids:
-        reason = describe_unread(folder, task) or f"no image here whose name ends in {task.suffixes[0]}.png"
+        reason = describe_unread(folder, task) or f"no image here that is named {file_names(task)[0]}"
         raise BadInput(f"{folder}: {reason}")
     return ids, find_files(folder, ids, task)
 
@@ -128,7 +128,7 @@ def _read_arrays(images: Sequence[np.ndarray], task: Task, forms: Sequence[Form]
             )
     for start in range(0, len(images), BATCH):
         samples = [
-            Sample([Path(f"image {start + place}")] * channels, list(np.moveaxis(image, -1, 0)))
+            Sample([Path(f"image {start + place}")] * channels, list(np.moveaxis(image, -1, 0)), task)
             for place, image in enumerate(images[start : start + BATCH])
         ]
         yield {
@@ -141,9 +141,8 @@ def _channel_files(number: int, files: Any, task: Task) -> list[Path]:
     if isinstance(files, np.ndarray):
         raise BadInput(f"image {number}: expected files, as those before, received an array; give all in one form")
     paths = [Path(files)] if isinstance(files, str | Path) else [Path(each) for each in files]
-    if len(paths) != len(task.channels):
-        raise BadInput(
-            f"image {number}: expected {len(task.channels)} files, one for each of {', '.join(task.channels)}; "
-            f"received {len(paths)}"
-        )
+    expected, channels = len(file_names(task)), ", ".join(task.channels)
+    if len(paths) != expected:
+        wanted = f"{expected} files, one for each of {channels}" if expected > 1 else f"one file with {channels}"
+        raise BadInput(f"image {number}: expected {wanted}; received {len(paths)}")
     return paths

@@ -139,12 +139,12 @@ def read_batches(files: Sequence[Sequence[Path]], forms: Sequence[Form], task: T
     """Decode the samples batch by batch, on all cores: for each form uint8 [B, S, S, C] of its size S."""
     faults: list[str] = []
     eight_bits = (None,) * len(task.channels)
-    facts = np.zeros((len(files), 2 + len(task.channels)), np.int32)
+    facts = np.zeros((len(files), 2 + len(task.channels) + bool(task.reading)), np.int32)
     folders = [os.path.commonpath([file.parent for file in sample]) for sample in files]
     root = Path(os.path.commonpath(folders))
 
     def read(row: int) -> list[np.ndarray]:
-        sample = read_sample(files[row])
+        sample = read_sample(files[row], task)
         facts[row] = sample.facts
         return [sample.image(size, ranges or eight_bits) for size, ranges in forms]
 

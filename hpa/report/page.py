@@ -16,6 +16,7 @@ from jinja2 import Environment
 
 from hpa import __version__
 from hpa.backend import quiet_import
+from hpa.data.pictures import colours
 from hpa.data.tables import SampleTable
 from hpa.errors import BadInput, Failure
 from hpa.files import write_text
@@ -237,7 +238,7 @@ def _pictured(
         return {"noImages": str(error)}
     return told | {
         "rows": rows.tolist(), "tiles": encoded, "side": side, "model": str(folder),
-        "channels": list(known.channels), "colours": pictures.colours(painted),
+        "channels": list(known.channels), "colours": colours(painted),
     }  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from hpa.backend import quiet_import
 from hpa.data.duplicates import digest, find_copies, thumbnail
 from hpa.data.images import resized
 from hpa.data.intensity import Ranges
-from hpa.data.pictures import stretched
+from hpa.data.pictures import NUCLEI, stretched
 from hpa.data.segmentation import BODY, segment
 from hpa.data.store import ConcatenatedImages, store_folder
 from hpa.errors import BadInput, Failure
@@ -41,13 +41,6 @@ COMPARED = (
 )
 SIMILAR = 3
 SHOWN_SIMILAR = 150  # rows whose similar images are shown; others name them
-NUCLEI = ("blue", "dapi", "hoechst", "nucleus", "nuclei", "dna")  # channels by these names show nuclei
-# What a channel is painted in if the task does not say.
-COLOURS = dict.fromkeys(NUCLEI, "#0000ff") | {
-    "red": "#ff0000", "green": "#00ff00", "yellow": "#b0b000", "magenta": "#ff00ff", "cyan": "#00ffff", "gfp": "#00ff00",
-    "fitc": "#00ff00", "rfp": "#ff0000", "mcherry": "#ff0000", "texasred": "#ff0000", "cy3": "#ff0000", "cy5": "#ff00ff",
-}  # fmt: skip
-PALETTE = ("#00ff00", "#ff0000", "#0000ff", "#ffff00", "#ff00ff", "#00ffff")
 
 logger = logging.getLogger(__name__)
 
@@ -112,16 +105,6 @@ def _tile(images: Images, row: int, side: int) -> bytes:
     small = np.dstack([resized(image[..., channel], side) for channel in range(image.shape[-1])])
     column = np.vstack(list(np.moveaxis(stretched(small, small), -1, 0)))
     return bytes(cv2.imencode(".webp", column, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])[1])
-
-
-def colours(task: Task) -> list[str]:
-    """Return the colour of each channel as `#rrggbb`: the task's own, else by the channel's name; a single one is white."""
-    if task.colours:
-        return list(task.colours)
-    if len(task.channels) == 1:
-        return ["#ffffff"]
-    free = iter([each for each in PALETTE if each not in [COLOURS.get(name.lower()) for name in task.channels]] * 99)
-    return [COLOURS.get(name.lower()) or next(free, "#ffffff") for name in task.channels]
 
 
 def insight(folder: Path, images: Images, rows: np.ndarray, classes: Sequence[Sequence[int]]) -> dict[str, Any]:

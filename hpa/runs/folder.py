@@ -24,7 +24,7 @@ from hpa.scoring.folds import run_of
 from hpa.scoring.predictions import model_fault, read_predictions
 from hpa.settings import NAMES, Settings, faults, today
 from hpa.stages import STAGES, require_name
-from hpa.tasks import Task, make_task
+from hpa.tasks import OPTIONAL, Task, make_task
 
 # Settings that runs of earlier versions do not name, and what these runs had.
 ADDED = {"intensity_range": None}
@@ -82,7 +82,8 @@ def run_config(settings: Settings, task: Task, table: SampleTable, start_model: 
 def settings_config(settings: Settings, task: Task) -> dict[str, Any]:
     """Return the part of `run_config` that does not depend on the data."""
     config: dict[str, Any] = json.loads(json.dumps({"task": asdict(task)} | asdict(settings)))  # tuples become lists
-    del config["task"]["colours"]  # a run stays the same if people see it in others
+    for key in {*OPTIONAL} - task.reading.keys():  # as before there were these; with other colours a run stays the same
+        del config["task"][key]
     return config
 
 

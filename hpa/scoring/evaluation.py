@@ -106,7 +106,7 @@ def worst_mistakes(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray]:
 def write_evaluation(
     folder: Path,
     evaluations: Mapping[str, Evaluation],
-    images_of: Callable[[np.ndarray], np.ndarray],
+    pictures_of: Callable[[np.ndarray], np.ndarray],
     data: Path,
     table: Path | None = None,
 ) -> None:
@@ -117,7 +117,7 @@ def write_evaluation(
     Args:
         folder: where to write; pictures of an earlier evaluation in it are deleted.
         evaluations: by name. The last one is written; of the others only the scores, in scores.json.
-        images_of: returns the images, uint8 [k, S, S, C], of rows, integers [k].
+        pictures_of: returns RGB pictures, uint8 [k, S, S, 3], of rows, integers [k].
         data: the folder of the images, named in scores.json.
         table: the table of their classes, also named there; None for the usual one.
     """
@@ -133,7 +133,7 @@ def write_evaluation(
     figures = {}
     if len(rows):
         captions = [_caption(evaluation, row, number) for row, number in zip(rows, numbers, strict=True)]
-        figures["mistakes.png"] = draw_sheet(images_of(rows), captions)
+        figures["mistakes.png"] = draw_sheet(pictures_of(rows), captions)
     if predictions.kind.exclusive:
         numbers_of_classes = (each.argmax(axis=1) for each in (predictions.known_targets, evaluation.predicted))
         matrix = confusion_matrix(*numbers_of_classes, labels=range(len(predictions.classes)))

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from hpa.files import written_whole
+from hpa.tasks import Task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -73,33 +74,33 @@ def draw_sweep(table: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def draw_sheet(images: np.ndarray, captions: Sequence[str]) -> Figure:
-    """Draw images, uint8 [k, S, S, C], eight a row, coloured by `for_people`, each below three lines of about 38 letters."""
-    from hpa.data.pictures import for_people
-
-    columns, rows = min(len(images), SHEET_COLUMNS), math.ceil(len(images) / SHEET_COLUMNS)
+def draw_sheet(pictures: np.ndarray, captions: Sequence[str]) -> Figure:
+    """Draw RGB pictures, uint8 [k, S, S, 3], eight a row, each below three lines of about 38 letters."""
+    columns, rows = min(len(pictures), SHEET_COLUMNS), math.ceil(len(pictures) / SHEET_COLUMNS)
     figure = _figure(2.4 * columns, 3 * rows, layout=None)  # forty axes would take the layout engine seconds
-    for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
+    for place, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
         row, column = divmod(place, columns)
         axes = figure.add_axes(((column + 0.03) / columns, 1 - (row + 0.98) / rows, 0.94 / columns, 0.78 / rows))
-        axes.imshow(for_people(image, image))
+        axes.imshow(picture)
         axes.set_axis_off()
         axes.set_title(caption, size=8, parse_math=False)
     return figure
 
 
-def draw_copies(copies: pd.DataFrame) -> Figure:
+def draw_copies(copies: pd.DataFrame, task: Task) -> Figure:
     """Draw the first 160 rows of `hpa.data.duplicates.copies_table`, group by group, those with near copies first."""
     from hpa.data.images import read_image
     from hpa.data.intensity import measure
+    from hpa.data.pictures import colours, for_people
 
     exact = copies["kind"].eq("exact").groupby(copies["group"]).transform("all")
     shown = copies.iloc[np.argsort(exact, kind="stable")].head(COPIES_SHOWN)
-    ranges = measure("images", shown["files"].tolist())
-    images = np.stack([read_image(files, COPY_SIDE, ranges) for files in shown["files"]])
+    ranges = measure("images", shown["files"].tolist(), task)
+    images = [read_image(files, task, COPY_SIDE, ranges) for files in shown["files"]]
+    pictures = np.stack([for_people(image, image, colours(task)) for image in images])
     labels = [textwrap.shorten(label, CAPTION_WIDTH, placeholder=" ...") for label in shown["label"]]
     rows = zip(shown.itertuples(), labels, strict=True)
-    return draw_sheet(images, [f"{row.kind} {row.group}, {row.set}\n{row.Id}\n{label}" for row, label in rows])
+    return draw_sheet(pictures, [f"{row.kind} {row.group}, {row.set}\n{row.Id}\n{label}" for row, label in rows])
 
 
 def write_figure(path: Path, figure: Figure) -> None:

@@ -59,7 +59,9 @@ def main() -> None:
         parts, model, size = cut_run(run), load_run(run), read_settings(run).size
         found, targets = defaultdict(list), []
         for identifier in ids:
-            image = read_sample([options.data / "test" / f"{identifier}_{each}.png" for each in HPA.channels]).image(size)
+            image = read_sample([options.data / "test" / f"{identifier}_{each}.png" for each in HPA.channels], HPA).image(
+                size
+            )
             labels = cv2.imread(str(options.data / "test_masks" / f"{identifier}.png"), cv2.IMREAD_UNCHANGED)
             labels = cv2.resize(labels, (size, size), interpolation=cv2.INTER_NEAREST).astype(np.int32)
             own = key[key["Id"] == identifier]

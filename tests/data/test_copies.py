@@ -161,7 +161,7 @@ def test_a_faulty_image_is_named(tmp_path):
     Image.fromarray(cells(1)[0, ..., 0]).save(tmp_path / "good.png")
     (tmp_path / "bad.png").write_bytes(b"nothing")
     with pytest.raises(BadInput, match=r"bad\.png is truncated"):
-        read_fingerprints([[tmp_path / "good.png"], [tmp_path / "bad.png"]])
+        read_fingerprints([[tmp_path / "good.png"], [tmp_path / "bad.png"]], HEP2)
 
 
 def test_a_folder_without_sets(tmp_path):

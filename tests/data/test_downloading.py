@@ -21,7 +21,7 @@ from hpa.data.layout import find_files
 from hpa.data.store import pack
 from hpa.data.tables import SampleTable, read_labelled
 from hpa.errors import BadInput, Failure
-from hpa.tasks import HPA
+from hpa.tasks import HEP2, HPA
 
 IDS = ["10580_1610_C1_1", "10580_1610_C1_2", "HPA000042_77_A12_3", "11651_1732_F3_13_cr580610dc203b9"]
 PATHS = {
@@ -56,7 +56,7 @@ def test_every_colour_becomes_its_grey_image(atlas, tmp_path):
     assert samples.ids.tolist() == IDS
     np.testing.assert_array_equal(samples.targets, table(IDS).targets)
     for identifier, files in zip(IDS, find_files(tmp_path / "external", samples.ids, HPA), strict=True):
-        image = read_image(files)
+        image = read_image(files, HPA)
         assert image.shape == (64, 64, 4)
         for number, colour in enumerate(HPA.channels):
             expected = field(f"{PATHS[identifier]}_{colour}.jpg").astype(int)
@@ -487,7 +487,7 @@ def test_images_of_another_size_are_not_mixed_in(atlas, tmp_path):
         fetch(atlas, tmp_path, IDS, size=64)
     assert atlas.requests == []
     assert fetch(atlas, tmp_path, IDS, size=32) == {}
-    assert {read_image([file]).shape for file in (tmp_path / "external").glob("*.png")} == {(32, 32, 1)}
+    assert {read_image([file], HEP2).shape for file in (tmp_path / "external").glob("*.png")} == {(32, 32, 1)}
 
 
 def test_the_ids_of_the_real_table(shared_data):

@@ -9,6 +9,7 @@ import pytest
 from hpa.data.augment import augment
 from hpa.data.feed import Feed, evaluation_batches, smaller, training_batches
 from hpa.data.images import read_image, resized, write_image
+from hpa.tasks import HPA
 
 COUNT, BITS = 60, 6
 # A row's target is its own number in binary, so that every batch tells which rows it holds.
@@ -102,7 +103,7 @@ def test_the_first_epochs_are_small_and_look_like_files_read_in_that_size(images
         assert rows.tolist() == same_rows.tolist()
         for channel in range(4):
             write_image(tmp_path / f"{channel}.png", large[5, ..., channel])
-        np.testing.assert_array_equal(small[5], read_image([tmp_path / f"{channel}.png" for channel in range(4)], 12))
+        np.testing.assert_array_equal(small[5], read_image([tmp_path / f"{channel}.png" for channel in range(4)], HPA, 12))
 
 
 @pytest.mark.parametrize("channels", [1, 2, 7])

@@ -48,7 +48,7 @@ def test_channels_are_stacked_red_green_blue_yellow(tmp_path):
     for value, channel in enumerate(("blue", "green", "red", "yellow")):
         save(tmp_path / f"a_{channel}.png", np.full((5, 6), value, np.uint8))
     (files,) = find_files(tmp_path, ["a"], HPA)
-    image = read_image(files)
+    image = read_image(files, HPA)
     assert image.shape == (5, 6, 4)
     assert image.dtype == np.uint8
     assert image[0, 0].tolist() == [2, 1, 0, 3]
@@ -57,12 +57,12 @@ def test_channels_are_stacked_red_green_blue_yellow(tmp_path):
 
 def test_the_size_of_the_files_is_kept_and_no_pixel_changes(tmp_path):
     channels = np.random.default_rng(0).integers(0, 256, (4, 33, 17), np.uint8)
-    assert np.array_equal(read_image(sample_of(tmp_path, channels)), np.moveaxis(channels, 0, -1))
+    assert np.array_equal(read_image(sample_of(tmp_path, channels), HPA), np.moveaxis(channels, 0, -1))
 
 
 def test_shrinking_averages_areas(tmp_path):
     channels = np.random.default_rng(0).integers(0, 256, (4, 64, 64), np.uint8)
-    image = read_image(sample_of(tmp_path, channels), 16)
+    image = read_image(sample_of(tmp_path, channels), HPA, 16)
     block_means = channels.reshape(4, 16, 4, 16, 4).mean(axis=(2, 4))
     assert np.abs(image - np.moveaxis(block_means, 0, -1)).max() <= 0.5
 
@@ -70,19 +70,19 @@ def test_shrinking_averages_areas(tmp_path):
 def test_shrinking_by_a_fraction_weighs_the_pixels_that_are_cut(tmp_path):
     # Three pixels become two: each of the new ones is one old pixel and half of the middle one.
     channels = np.tile(np.array([0, 90, 180], np.uint8), (4, 3, 1))
-    assert read_image(sample_of(tmp_path, channels), 2)[..., 0].tolist() == [[30, 150], [30, 150]]
+    assert read_image(sample_of(tmp_path, channels), HPA, 2)[..., 0].tolist() == [[30, 150], [30, 150]]
 
 
 def test_growing_is_bilinear(tmp_path):
     # The new pixels' centres lie at -0.25, 0.25, 0.75 and 1.25 of the old ones; beyond the edge the edge goes on.
     channels = np.tile(np.array([0, 100], np.uint8), (4, 2, 1))
-    assert read_image(sample_of(tmp_path, channels), 4)[..., 0].tolist() == [[0, 25, 75, 100]] * 4
+    assert read_image(sample_of(tmp_path, channels), HPA, 4)[..., 0].tolist() == [[0, 25, 75, 100]] * 4
 
 
 @pytest.mark.parametrize("side", [1, 100, 512, 4000])
 def test_any_side_is_resized(tmp_path, side):
     channels = [np.full((side, side), value, np.uint8) for value in (0, 7, 128, 255)]
-    image = read_image(sample_of(tmp_path, channels), 256)
+    image = read_image(sample_of(tmp_path, channels), HPA, 256)
     assert image.shape == (256, 256, 4)
     assert (image == [0, 7, 128, 255]).all()
 
@@ -91,7 +91,7 @@ def test_any_side_is_resized(tmp_path, side):
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1))
 def test_resized_pixels_stay_in_the_range_of_the_file(tmp_path_factory, height, width, size, seed):
     channels = np.random.default_rng(seed).integers(50, 200, (4, height, width), np.uint8)
-    image = read_image(sample_of(tmp_path_factory.getbasetemp(), channels), size)
+    image = read_image(sample_of(tmp_path_factory.getbasetemp(), channels), HPA, size)
     assert image.shape == (size, size, 4)
     assert image.dtype == np.uint8
     for channel, pixels in zip(np.moveaxis(image, -1, 0), channels, strict=True):
@@ -102,7 +102,7 @@ def test_resized_pixels_stay_in_the_range_of_the_file(tmp_path_factory, height, 
 def test_channels_of_different_size_are_refused(tmp_path):
     files = sample_of(tmp_path, [np.zeros((8, 8), np.uint8)] * 3 + [np.zeros((8, 9), np.uint8)])
     with pytest.raises(BadInput, match=r"differ in size: a_red.png 8x8, .*a_yellow.png 9x8"):
-        read_image(files, 8)
+        read_image(files, HPA, 8)
 
 
 def test_every_missing_file_is_reported(tmp_path, write_samples):
@@ -169,7 +169,7 @@ def test_what_is_no_file_is_refused(tmp_path):
 
 def test_16_bits_are_scaled(tmp_path):
     values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
-    channel = read_image([save(tmp_path / "a.png", values)], ranges=[FULL])[..., 0]
+    channel = read_image([save(tmp_path / "a.png", values)], HEP2, ranges=[FULL])[..., 0]
     assert channel.dtype == np.uint8
     assert np.abs(channel - values / 257).max() <= 0.5
     assert (channel[0, 0], channel[-1, -1]) == (0, 255)
@@ -225,7 +225,7 @@ def test_few_bits_are_spread_over_the_whole_range(tmp_path):
 
 def test_16_bit_colour_with_one_filled_channel(tmp_path):
     file = write_png(tmp_path / "a.png", 16, 2, 2, 1, b"\0" + struct.pack(">6H", 0, 257 * 9, 0, 0, 65535, 0))
-    assert read_image([file])[..., 0].tolist() == [[9, 255]]
+    assert read_image([file], HEP2)[..., 0].tolist() == [[9, 255]]
 
 
 def touch(folder, *names):
@@ -352,7 +352,7 @@ def test_a_name_that_is_not_utf_8_is_refused(tmp_path):
     touch(tmp_path, "é.png", "\udce9.txt")  # as Python reads the byte E9, which is é in Windows' Latin alphabet
     assert list_ids(tmp_path, HEP2) == ["é"]
     touch(tmp_path, "\udce9.png")
-    for read in (lambda: list_images(tmp_path), lambda: list_ids(tmp_path, HEP2), lambda: found(tmp_path, ["é"])):
+    for read in (lambda: list_images(tmp_path, HEP2), lambda: list_ids(tmp_path, HEP2), lambda: found(tmp_path, ["é"])):
         with pytest.raises(BadInput) as caught:
             read()
         assert str(caught.value) == rf"{tmp_path}: \xe9.png has a name that is not valid UTF-8; rename it"

@@ -50,12 +50,12 @@ def ids_of(data):
 
 def decoded(monkeypatch):
     seen, read_sample = [], intensity.read_sample
-    monkeypatch.setattr(intensity, "read_sample", lambda files: seen.append(files) or read_sample(files))
+    monkeypatch.setattr(intensity, "read_sample", lambda files, task: seen.append(files) or read_sample(files, task))
     return seen
 
 
 def test_the_range_is_that_of_all_pixels_but_one_in_ten_thousand(data):
-    (low, high), eight_bits = measure("train", find_files(data / "train", ids_of(data), TASK))
+    (low, high), eight_bits = measure("train", find_files(data / "train", ids_of(data), TASK), TASK)
     pixels = np.sort(np.stack([Image.open(file) for file in (data / "train").glob("*_dapi.png")]).ravel())
     assert eight_bits is None
     assert low == pixels[int(1e-4 * len(pixels))]
@@ -63,7 +63,7 @@ def test_the_range_is_that_of_all_pixels_but_one_in_ten_thousand(data):
     outlier = np.array(Image.open(data / "train" / "00_dapi.png"))
     outlier[0, 0], outlier[0, 1] = 65535, 0
     Image.fromarray(outlier).save(data / "train" / "00_dapi.png")
-    again = measure("train", find_files(data / "train", ids_of(data), TASK))
+    again = measure("train", find_files(data / "train", ids_of(data), TASK), TASK)
     assert np.abs(np.subtract(again[0], (low, high))).max() < 10
 
 
@@ -136,8 +136,8 @@ def test_16_bits_after_a_first_image_of_8_are_refused(data, tmp_path):
 def test_a_channel_of_one_number_is_black(tmp_path):
     save(tmp_path / "train", "0", np.full((9, 9), 500, np.uint16), np.full((9, 9), 7, np.uint8))
     files = find_files(tmp_path / "train", ["0"], TASK)
-    assert measure("train", files) == ((500, 501), None)
-    assert not read_image(files[0], ranges=((500, 501), None))[..., 0].any()
+    assert measure("train", files, TASK) == ((500, 501), None)
+    assert not read_image(files[0], TASK, ranges=((500, 501), None))[..., 0].any()
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,8 @@ def test_images_that_are_not_square_are_told(tmp_path, capsys):
         pack(tmp_path / "store", tmp_path / "train", np.array(list("01234")), TASK, 8)
         assert capsys.readouterr().err == (
             f"{tmp_path / 'train'}: 4 of 5 images are not square and are stretched to a square: "
-            "1_dapi.png 10x20, 2_dapi.png 30x20, 3_dapi.png 40x20, ...\n"
+            "1_dapi.png 10x20, 2_dapi.png 30x20, 3_dapi.png 40x20, ...; "
+            'state fit = "pad" or "crop" in the task file to keep their shape\n'
         )
         intensity.say_once.cache_clear()
     pack(tmp_path / "other", tmp_path / "train", np.array(["0"]), TASK, 8)
@@ -242,9 +243,9 @@ def trained(data, tmp_path, monkeypatch):
 
 def test_a_run_keeps_the_range_that_was_measured(data, tmp_path, trained, monkeypatch):
     settings, images = trained()
-    assert settings.intensity_range == measure("train", find_files(data / "train", ids_of(data), TASK))
+    assert settings.intensity_range == measure("train", find_files(data / "train", ids_of(data), TASK), TASK)
     files = find_files(data / "train", ids_of(data), TASK)
-    assert np.array_equal(images, [read_image(each, 16, settings.intensity_range) for each in files])
+    assert np.array_equal(images, [read_image(each, TASK, 16, settings.intensity_range) for each in files])
     assert len(np.unique(images[..., 0])) > 100
     monkeypatch.setattr("hpa.data.intensity.range_of_training_set", lambda *arguments: 1 / 0)
     assert trained()[0] == settings
@@ -275,7 +276,7 @@ def test_predictions_scale_by_the_range_of_each_run(data, tmp_path, monkeypatch,
     files = find_files(data / "train", ids_of(data), TASK)
     assert predict.predict_files(folders, files).shape == (3, 12, 6)
     for images, each in zip(seen, ranges, strict=True):
-        assert np.array_equal(images, [read_image(sample, 16, each) for sample in files])
+        assert np.array_equal(images, [read_image(sample, TASK, 16, each) for sample in files])
     lines = capsys.readouterr().err.splitlines()
     assert [line.partition(": ")[2].split(":")[0] for line in lines if line.startswith(str(data))] == [
         "1 of 12 images are not square and are stretched to a square",

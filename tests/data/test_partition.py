@@ -119,7 +119,7 @@ def test_a_run_gets_the_images_and_weights_of_both_sets(data, tmp_path, write_sa
     for rows in (training, validation):
         for row in rows.rows:
             folder = data / ("train" if row < 40 else EXTERNAL)
-            expected = read_image([folder / f"{rows.table.ids[row]}_{colour}.png" for colour in HPA.channels], 76)
+            expected = read_image([folder / f"{rows.table.ids[row]}_{colour}.png" for colour in HPA.channels], HPA, 76)
             np.testing.assert_array_equal(rows.images[np.array([row])][0], expected)
     assert training.weights.tolist() == [1.0] * 40 + [0.25] * 3
     assert set(training.rows) >= {40, 41, 42}

@@ -36,9 +36,9 @@ def decoded(monkeypatch):
     """The ids of the samples that are decoded, as they come."""
     seen = []
 
-    def counting(files):
+    def counting(files, task):
         seen.append(files[0].name.removesuffix("_red.png"))
-        return read_sample(files)
+        return read_sample(files, task)
 
     monkeypatch.setattr(store, "read_sample", counting)
     return seen
@@ -57,7 +57,7 @@ IDS = np.array([f"s{number:04d}" for number in range(40)])
 
 
 def expected(source, ids=IDS, size=SIZE):
-    return np.stack([read_image(files, size) for files in find_files(source, ids, HPA)])
+    return np.stack([read_image(files, HPA, size) for files in find_files(source, ids, HPA)])
 
 
 def test_the_rows_are_what_read_image_returns(tmp_path, source):
@@ -259,10 +259,10 @@ def test_an_id_may_hold_underscores(tmp_path, write_samples):
 
 
 def test_an_interrupted_packing_goes_on_where_it_stopped(tmp_path, source, decoded, monkeypatch):
-    def interrupted(files):
+    def interrupted(files, task):
         if len(decoded) >= 24:
             raise KeyboardInterrupt
-        return counting(files)
+        return counting(files, task)
 
     counting = store.read_sample
     monkeypatch.setattr(store, "read_sample", interrupted)

@@ -31,7 +31,7 @@ def run_folder(tmp_path_factory):
 def expected_features(folder, files):
     network = keras.saving.load_model(folder / "model.keras", compile=False)
     extractor = keras.Model(network.input, network.get_layer("dense_part_features").output)
-    return extractor.predict(np.stack([read_image(each, 48) for each in files]), verbose=0)
+    return extractor.predict(np.stack([read_image(each, HPA, 48) for each in files]), verbose=0)
 
 
 def test_the_command_writes_the_features_of_a_labelled_set_and_neighbours(drawn_data, run_folder, tmp_path):
@@ -160,7 +160,7 @@ def test_faulty_features_are_refused(tmp_path, text, fault):
         (["--out", "f.txt", "--images", "cells"], "--out f.txt: expected a name that ends in .npz, .parquet, .h5ad"),
         (
             ["--out", "f.npz", "--images", "absent", "a.png"],
-            "--images: 2 faults\n  absent is absent\n  a.png ends in none of",
+            "--images: 2 faults\n  absent is absent\n  a.png is not named",
         ),
         (["--out", "f.npz", "--images", "cells", "--reference", "g.npz"], "--reference is where --neighbours looks"),
         (["--out", "cells/f.npz", "--images", "cells"], "lies in cells, which this command reads"),

@@ -51,7 +51,7 @@ def test_started_processes_do_not_inherit_a_log_level(run_folder, tmp_path, monk
 
 
 def drawn_images(folder, size=32):
-    return np.stack([read_image(each, size) for each in find_files(folder, list_ids(folder, HPA), HPA)])
+    return np.stack([read_image(each, HPA, size) for each in find_files(folder, list_ids(folder, HPA), HPA)])
 
 
 def answers(path, images):

@@ -98,7 +98,7 @@ def test_each_image_is_decoded_once_for_all_models_and_views(drawn_data, tmp_pat
     assert sorted(decoded) == sorted(file for sample in files for file in sample)
     assert len(seen) == 24
     for first, size in ((0, 48), (8, 64), (16, 48)):
-        np.testing.assert_array_equal(seen[first], [read_image(sample, size) for sample in files])
+        np.testing.assert_array_equal(seen[first], [read_image(sample, HPA, size) for sample in files])
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_a_folder_without_images(tmp_path, stand_ins, capsys, task, ending):
     stand_ins("0", task)
     (tmp_path / "cells").mkdir()
     assert predict_folder(tmp_path) == 2
-    assert capsys.readouterr().err == f"hpa.predict: {tmp_path / 'cells'}: no image here whose name ends in {ending}\n"
+    assert capsys.readouterr().err == f"hpa.predict: {tmp_path / 'cells'}: no image here that is named <id>{ending}\n"
 
 
 def test_runs_of_two_tasks(tmp_path, stand_ins, capsys):
@@ -203,7 +203,7 @@ def test_folds_and_views_from_the_models_to_the_blend(drawn_data, tmp_path, caps
         write_json(folder / "config.json", run_config(settings, HPA, partition.table, None))
         write_partition(folder / "split.csv", settings, partition)
         samples = partition.table.at(partition.validation)
-        images = np.stack([read_image(each, 48) for each in find_files(drawn_data / "train", samples.ids, HPA)])
+        images = np.stack([read_image(each, HPA, 48) for each in find_files(drawn_data / "train", samples.ids, HPA)])
         model = keras.saving.load_model(folder / "model.keras", compile=False)
         single, mirrored = (model.predict(each, verbose=0).astype(float) for each in (images, images[:, :, ::-1]))
         mean = expit((logit(single) + logit(mirrored)) / 2)

@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hpa.data.pictures import colours
 from hpa.drawn.fields import write_dataset
 from hpa.report import pictures
-from hpa.report.pictures import Images, colours, spread, tiles
+from hpa.report.pictures import Images, spread, tiles
 from hpa.scoring.predictions import read_predictions
 from hpa.tasks import HEP2, HPA, Task
 

@@ -443,7 +443,7 @@ def test_plain_keras_opens_what_is_saved(runs, drawn_cells, drawn_data, tmp_path
     ):  # fmt: skip
         folder = runs / name / "base"
         files = find_files(data / "train", read_predictions(folder / "validation.npz").ids, task)
-        np.save(tmp_path / f"{name}.npy", np.stack([read_image(each, size) for each in files]))
+        np.save(tmp_path / f"{name}.npy", np.stack([read_image(each, task, size) for each in files]))
         opened.append([str(folder / "model.keras"), str(tmp_path / f"{name}.npy"), str(folder / "validation.npz")])
     done = subprocess.run(
         [sys.executable, "-c", PLAIN_KERAS, json.dumps(opened)],

@@ -37,7 +37,7 @@ CUTS = np.array([0.5, 0.3, 0.2])  # the probability 0.3 of b is float32, just ab
 
 
 def grey_images(rows):
-    return np.repeat(np.asarray(rows, np.uint8)[:, None, None, None] * 50, 8, axis=1).repeat(8, axis=2)
+    return np.repeat(np.asarray(rows, np.uint8)[:, None, None, None] * 50, 8, axis=1).repeat(8, axis=2).repeat(3, axis=3)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from hpa.data.pictures import for_people
 from hpa.scoring.plots import draw_class_f1, draw_confusion, draw_sheet, draw_sweep, write_figure
 from hpa.tasks import HEP2, HPA
 
@@ -74,9 +73,8 @@ def test_the_bars_are_the_classes_f1():
 
 
 @pytest.mark.parametrize("count", [1, 11])
-@pytest.mark.parametrize("channels", [1, 4, 5])
-def test_a_sheet_shows_every_image_with_its_caption(count, channels):
-    images = np.random.default_rng(0).integers(0, 256, (count, 6, 6, channels), np.uint8)
+def test_a_sheet_shows_every_image_with_its_caption(count):
+    images = np.random.default_rng(0).integers(0, 256, (count, 6, 6, 3), np.uint8)
     captions = [
         f"some $id {number}$\ntrue Microtubule organizin… 0.012\npredicted Nucleoli fibrillar ce… 0.988"
         for number in range(count)
@@ -85,10 +83,7 @@ def test_a_sheet_shows_every_image_with_its_caption(count, channels):
     assert_readable(figure, [axes.title for axes in figure.axes])
     assert [axes.get_title() for axes in figure.axes] == captions
     for image, axes in zip(images, figure.axes, strict=True):
-        shown = axes.images[0].get_array()
-        assert shown.shape == (6, 6, 3)
-        if channels == 1:
-            np.testing.assert_array_equal(shown, for_people(image, image))
+        np.testing.assert_array_equal(axes.images[0].get_array(), image)
     places = [axes.get_window_extent() for axes in figure.axes]
     for title, place in zip((axes.title for axes in figure.axes), places, strict=True):
         assert title.get_window_extent().y0 >= place.y1  # above its image
@@ -96,7 +91,7 @@ def test_a_sheet_shows_every_image_with_its_caption(count, channels):
 
 
 def test_a_figure_is_written_as_it_is_sized(tmp_path):
-    write_figure(tmp_path / "new" / "sheet.png", draw_sheet(np.zeros((9, 4, 4, 1), np.uint8), ["a\nb\nc"] * 9))
+    write_figure(tmp_path / "new" / "sheet.png", draw_sheet(np.zeros((9, 4, 4, 3), np.uint8), ["a\nb\nc"] * 9))
     assert cv2.imread(tmp_path / "new" / "sheet.png").shape == (600, 1920, 3)
     assert [each.name for each in (tmp_path / "new").iterdir()] == ["sheet.png"]
 

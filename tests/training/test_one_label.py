@@ -74,7 +74,7 @@ def test_what_is_saved_predicts_what_was_validated(drawn_cells, tmp_path):
     predictions = read_predictions(folder / "validation.npz")
     samples = read_labelled(drawn_cells / "validation", HEP2)
     np.testing.assert_array_equal(predictions.targets, samples.targets)
-    images = np.stack([read_image(files) for files in find_files(drawn_cells / "validation", samples.ids, HEP2)])
+    images = np.stack([read_image(files, HEP2) for files in find_files(drawn_cells / "validation", samples.ids, HEP2)])
     model = keras.saving.load_model(folder / "model.keras", compile=False)
     model.compile(jit_compile=False)
     found = model.predict(images, verbose=0)
