@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import test_rooms
+import tifffile
 from PIL import Image
 
 from hpa import registry
@@ -57,7 +58,7 @@ def test_every_command_has_these_options(path, line):
     else:
         assert line[0] == "hpa"
         assert line[1] in COMMANDS
-        hooks.command_parser(line[1]).parse_args([word.replace("yeast.toml", "hpa") for word in line[2:]])
+        hooks.command_parser(line[1]).parse_args(["hpa" if word.endswith(".toml") else word for word in line[2:]])
 
 
 # What makes a command small enough for a test; the last value of an option counts.
@@ -97,7 +98,7 @@ def run(name: str, *options: str) -> None:
     small = SMALL.get(name, [])
     if name == "draw":
         small = DRAWN["hep2" if "hep2" in options else "hpa"]
-    elif name == "train" and {"hep2", "yeast.toml"} & set(options):
+    elif name == "train" and {"hep2", "yeast.toml", "plates.toml"} & set(options):
         small = ["--epochs", "1", "--batch-size", "16", *CELLS]
     arguments = [OTHER_NUMBERS.get(each, each) for each in options]
     assert importlib.import_module(f"hpa.{name}").main([*arguments, *small]) == 0, shlex.join([name, *arguments])
@@ -119,8 +120,9 @@ def write_external(folder: Path) -> None:
 
 def write_task(folder: Path) -> None:
     """Write the task of the page on own images, and images for it."""
-    [text] = blocks(PAGES / "own_images.md", "toml")
-    (folder / "yeast.toml").write_text(text, encoding="utf-8")
+    texts = blocks(PAGES / "own_images.md", "toml")
+    for text in texts:
+        (folder / text.split()[1]).write_text(text, encoding="utf-8")
     task = read_task(folder / "yeast.toml")
     random = np.random.default_rng(0)
     for part in ("train", "validation"):
@@ -129,6 +131,11 @@ def write_task(folder: Path) -> None:
                 file = folder / "data" / "yeast" / part / task.classes[number % 3] / f"{part}{number}{suffix}.png"
                 file.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(random.integers(0, 256, (20, 30), np.uint8)).save(file)
+    for number in range(24):  # stacks of 12 bits, without a validation set
+        file = folder / "data" / "plates" / "train" / task.classes[number % 3] / f"P1_A{number}_s2.ome.tif"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        stack = random.integers(0, 4096, (2, 3, 20, 30), np.uint16)
+        tifffile.imwrite(file, stack, ome=True, metadata={"axes": "CZYX"}, photometric="minisblack")
 
 
 def test_the_picture_shows_the_imports():

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpa.errors import BadInput
-from hpa.runs.folder import settings_config
+from hpa.runs.folder import open_run, read_task_of, require_same_run, settings_config
 from hpa.settings import Settings
 from hpa.tasks import HEP2, HPA, TASKS, Task, make_task, read_task
 
@@ -63,11 +63,16 @@ def test_suffixes_may_begin_with_a_dot_or_a_space(write):
     assert read_task(write(YEAST + 'suffixes = [".c0", " (2)"]\n')).suffixes == (".c0", " (2)")
 
 
-def test_colours_are_no_part_of_what_a_run_is(write):
+def test_colours_are_no_part_of_what_a_run_is(write, tmp_path):
     plain, painted = read_task(write(YEAST)), read_task(write(YEAST + 'colours = ["#0000ff", "#00ff00"]\n'))
     assert painted.colours == ("#0000ff", "#00ff00")
     assert plain == painted
-    assert settings_config(Settings(), plain) == settings_config(Settings(), painted)
+    folder = tmp_path / "run"
+    open_run(folder, settings_config(Settings(), painted), tmp_path)
+    require_same_run(folder, settings_config(Settings(), plain))
+    assert read_task_of(folder).colours == painted.colours
+    open_run(tmp_path / "plain", settings_config(Settings(), plain), tmp_path)
+    require_same_run(tmp_path / "plain", settings_config(Settings(), painted))
 
 
 READING = 'files = "{plate}_w{channel}*.tif"\naxes = "ZYX"\nplane = "maximum"\nfit = "pad"\n'

@@ -6,6 +6,7 @@ file that does not say it is refused, and so is one whose channels are in anothe
 
 import contextlib
 import io
+import logging
 import math
 import re
 import struct
@@ -35,7 +36,7 @@ from hpa.data.decoding import (
     several,
 )
 from hpa.data.layout import MICROSCOPES
-from hpa.errors import BadInput
+from hpa.errors import BadInput, shown
 from hpa.tasks import MAXIMUM, Task
 
 RED_FIRST = (b"\x89PNG",)  # of the formats with colours that are not TIFF; others are decoded to blue, green, red
@@ -156,6 +157,7 @@ def _read_microscope(file: Path) -> Stack:
     """Read a file in the format of a microscope's maker through bioio."""
     fix = "pip install 'hpa[formats]', or save it as OME-TIFF"
     try:
+        logging.getLogger("bioio").setLevel(logging.CRITICAL)  # what it logs is raised too
         from bioio import BioImage
     except ImportError as error:
         raise BadInput(f"{file.name}: a {file.suffix} file needs bioio; {fix}") from error
@@ -172,7 +174,7 @@ def _read_microscope(file: Path) -> Stack:
     except BadInput:
         raise
     except Exception as error:  # its readers raise anything
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = shown((str(error) or type(error).__name__).splitlines()[0])
         raise BadInput(f"{file.name} cannot be read by bioio ({reason}); {fix}") from error
 
 

@@ -82,19 +82,22 @@ def run_config(settings: Settings, task: Task, table: SampleTable, start_model: 
 def settings_config(settings: Settings, task: Task) -> dict[str, Any]:
     """Return the part of `run_config` that does not depend on the data."""
     config: dict[str, Any] = json.loads(json.dumps({"task": asdict(task)} | asdict(settings)))  # tuples become lists
-    for key in {*OPTIONAL} - task.reading.keys():  # as before there were these; with other colours a run stays the same
-        del config["task"][key]
+    for key in OPTIONAL:
+        if not getattr(task, key):  # as before there were these keys
+            del config["task"][key]
     return config
 
 
 def require_same_run(folder: Path, config: dict[str, Any]) -> None:
     """Raise BadInput, naming the differences, if the folder holds a run of another `run_config`.
 
-    The digest of split.csv counts only if config.json has one. Earlier versions wrote none.
+    The digest of split.csv counts only if config.json has one. Earlier versions wrote none. With other colours of its
+    channels a run stays the same.
     """
     if not (folder / "config.json").exists():
         return
     made = ADDED | {"split_sha256": config.get("split_sha256")} | today(read_json(folder / "config.json"))
+    made, config = ({**each, "task": {**each.get("task", {}), "colours": None}} for each in (made, config))
     if differences := [f"{key} {made.get(key)}, now {value}" for key, value in config.items() if made.get(key) != value]:
         fix = "ask for the same ones, choose another folder of runs, or delete this folder"
         raise BadInput(f"{folder}: made with other settings ({'; '.join(differences)}); {fix}")

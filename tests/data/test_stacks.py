@@ -1,6 +1,7 @@
 """Files of several channels and planes, written by tifffile, Pillow and imageio, are read as a task says, or refused."""
 
 import struct
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -414,3 +415,36 @@ def test_pixels_of_several_sizes_are_told(source, tmp_path, capsys):
     pack(tmp_path / "store", source, np.array(list_ids(source, TWO)), TWO, 8, ((0, 4095), (0, 300)))
     said = f"{source}: the pixels are not of one size, 0.25 to 0.5 micrometres; state pixel_size = ... in the task file\n"
     assert capsys.readouterr().err == said
+
+
+def test_a_czi_through_bioio(tmp_path):
+    """Written by Zeiss' own library. Nothing that is to be had here writes ND2 or LIF."""
+    pytest.importorskip("bioio_czi")
+    czi = pytest.importorskip("pylibCZIrw.czi")
+    task, file = replace(TWO, files="{id}.czi"), tmp_path / "x.CZI"
+    with czi.create_czi(str(file)) as writer:
+        for channel, planes in enumerate(STACK[:2]):
+            for plane, pixels in enumerate(planes):
+                writer.write(pixels[..., None], plane={"C": channel, "Z": plane, "T": 0})
+        sizes = dict.fromkeys(("scale_x", "scale_y", "scale_z"), 0.325e-6)
+        writer.write_metadata("x", channel_names={0: "Actin", 1: "DAPI"}, **sizes)
+    [files] = find_files(tmp_path, list_ids(tmp_path, task), task)
+    sample = read_sample(files, task)
+    assert np.array_equal(sample.channels, STACK[[1, 0]].max(axis=1))
+    assert sample.pixel_size == pytest.approx(0.325)
+    with pytest.raises(BadInput, match=r"x.CZI has 5 planes; state in the task file"):
+        read_sample(files, replace(task, plane=""))
+    file.write_bytes(file.read_bytes()[:3000])
+    with pytest.raises(BadInput, match=r"x.CZI cannot be read by bioio \(.*\); pip install 'hpa\[formats\]', or save"):
+        read_sample(files, task)
+
+
+def test_a_microscopes_file_without_bioio(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bioio", None)
+    names(tmp_path, "x.nd2")
+    task = replace(TWO, files="{id}.nd2")
+    assert list_ids(tmp_path, task) == ["x"]
+    with pytest.raises(
+        BadInput, match=r"x.nd2: a .nd2 file needs bioio; pip install 'hpa\[formats\]', or save it as OME-TIFF"
+    ):
+        read_sample([tmp_path / "x.nd2"], task)
