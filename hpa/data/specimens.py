@@ -71,7 +71,7 @@ def find_specimens(data: Path, task: Task, smallest: int) -> Specimens:
     files = np.array([each for name, own in sets.items() for each in find_files(data / name, own.ids, task, whole=True)])
     order = np.array(sorted(range(len(table)), key=lambda row: int(table.ids[row])))
     table, names, faults = table.at(order), names[order], list[str]()
-    described = list(map_in_threads(_described, files[order].tolist(), "describing", faults))
+    described = list(map_in_threads(lambda own: _described(own, task), files[order].tolist(), "describing", faults))
     refuse(data, faults)
     features = {name: np.array([each[name] for each in described if each]) for name in FEATURES}
     group, cuts, series = np.zeros(len(table), np.int64), [], []
@@ -103,8 +103,8 @@ def _class(targets: np.ndarray, task: Task) -> str:
     return " + ".join(np.array(task.classes)[targets[0] > 0]) if same else "all"
 
 
-def _described(files: list[Path]) -> dict[str, list[float]]:
-    channels = [describe(channel.astype(np.float32)) for channel in read_sample(files).channels]
+def _described(files: list[Path], task: Task) -> dict[str, list[float]]:
+    channels = [describe(channel.astype(np.float32)) for channel in read_sample(files, task).channels]
     return {name: [value for each in channels for value in each[name]] for name in FEATURES}
 
 
