@@ -30,7 +30,7 @@ from hpa.errors import BadInput, Failure
 from hpa.files import file_digest, read_json, written_whole
 from hpa.runs.folder import data_of, read_settings, read_task_of
 from hpa.runs.split import read_partition
-from hpa.tasks import HPA, Task
+from hpa.tasks import HPA
 
 LARGEST = 9_000_000  # bytes of all tiles; the page is a third larger, as base64
 SIDES = (256, 192, 160, 128, 112, 96, 80, 64, 56, 48, 40, 32)  # of tiles, in pixels
