@@ -32,7 +32,7 @@ from hpa.runs.folder import data_of, read_settings, read_task_of
 from hpa.runs.split import read_partition
 from hpa.tasks import HPA
 
-LARGEST = 9_000_000  # bytes of all tiles; the page is a third larger, as base64
+LARGEST = 8_000_000  # bytes of all tiles; as base64 they are a third larger, and there are those of similar images
 SIDES = (256, 192, 160, 128, 112, 96, 80, 64, 56, 48, 40, 32)  # of tiles, in pixels
 QUALITY = 70  # of WebP
 HEAT = 24  # side of a heat map, in cells

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/report.py FOLDER
 
-FOLDER gets 2,500 drawn validation fields and 2,000 training fields of 256 pixels, and one GapNet that is trained on 64 of
-them for an epoch. The other runs are copies of it with other settings, curves of 40 epochs and probabilities of the drawn
+FOLDER gets 2,500 drawn validation fields and 2,000 training fields of `--size` pixels, and one GapNet that is trained on 64
+of them for an epoch. The other runs are copies of it with other settings, curves of 40 epochs and probabilities of the drawn
 truth under noise. What is there already is used again. The page is made twice: the second time it takes heat maps, single
 cells, features and the map from the run folder.
 """
@@ -27,18 +27,18 @@ from hpa import train  # noqa: E402
 from hpa.drawn.fields import write_dataset  # noqa: E402
 from hpa.scoring.predictions import read_predictions, write_predictions  # noqa: E402
 
-RUNS, VALIDATION, TRAINING, SIZE, EPOCHS = 30, 2500, 2000, 256, 40
+RUNS, VALIDATION, TRAINING, EPOCHS = 30, 2500, 2000, 40
 
 
-def make_runs(folder: Path) -> Path:
+def make_runs(folder: Path, size: int) -> Path:
     """Draw the fields, train a network and copy it; return the folder of the runs."""
     data, runs = folder / "data", folder / "runs"
     if not (data / "validation.csv").exists():
-        write_dataset(data, train=TRAINING, test=VALIDATION, size=SIZE, seed=0)
+        write_dataset(data, train=TRAINING, test=VALIDATION, size=size, seed=0)
         (data / "sample_submission.csv").unlink()
         (data / "test").rename(data / "validation")
         (data / "test_key.csv").rename(data / "validation.csv")
-    options = ["--variant", "0", "--size", SIZE, "--epochs", "1", "--rows", "64", "--batch-size", "16"]
+    options = ["--variant", "0", "--size", size, "--epochs", "1", "--rows", "64", "--batch-size", "16"]
     if train.main([*map(str, ["--data", data, "--runs", runs, *options, "--name", "run00"])]):
         raise SystemExit(2)
     first = runs / "run00" / "base"
@@ -63,10 +63,10 @@ def main() -> None:
     """Make the runs and the page, and print what it took."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--only-runs", action="store_true", help="make the runs, and no page")
+    parser.add_argument("--size", type=int, default=256, help="side of the images in pixels")
     options = parser.parse_args()
-    runs, page = make_runs(options.folder), options.folder / "page.html"
-    for kept in [] if options.only_runs else ["first", "again"]:
+    runs, page = make_runs(options.folder, options.size), options.folder / "page.html"
+    for kept in ("first", "again"):
         start = time.perf_counter()
         command = [sys.executable, "-m", "hpa.report", "--runs", str(runs), "--out", str(page)]
         told = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
