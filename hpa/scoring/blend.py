@@ -1,6 +1,7 @@
 """The blend of an ensemble's members, and what it predicts."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from hpa.data.tables import SampleTable
 from hpa.errors import BadInput
+from hpa.files import cores
 from hpa.labels import LABELS
 from hpa.scoring.members import Members, read_members
 from hpa.scoring.metrics import accuracy, macro_f1
@@ -65,7 +67,8 @@ def blend_members(members: Members, rule: str, shift: float, threshold: Rule) ->
 
 def member_f1(targets: np.ndarray, validation: Sequence[np.ndarray], threshold: Rule) -> np.ndarray:
     """Return the `validation_f1` of each member, float64 [members], from the probabilities of each, float32 [n, classes]."""
-    return np.array([validation_f1(targets, own, threshold)[0] for own in validation])
+    with ThreadPoolExecutor(min(cores(), 4)) as pool:  # each needs about ten times the memory of a member
+        return np.array(list(pool.map(lambda own: validation_f1(targets, own, threshold)[0], validation)))
 
 
 def validation_f1(targets: np.ndarray, probabilities: np.ndarray, threshold: Rule) -> tuple[float, np.ndarray]:

@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from hpa.data.tables import id_differences
-from hpa.errors import refuse, shown
+from hpa.errors import BadInput, refuse, shown
 from hpa.labels import LABELS, Labels
 from hpa.scoring.folds import join_folds
 from hpa.scoring.predictions import Predictions, is_made_from, model_fault, read_predictions
@@ -31,7 +32,8 @@ class Members:
         classes: class names, the columns of all arrays.
         targets: array [validation rows, classes] of 0 and 1.
         validation: float32 arrays [validation rows, classes], probabilities.
-        test: float32 arrays [test rows, classes], probabilities; none if there is no test set.
+        test: float32 arrays [test rows, classes], probabilities; none if there is no test set. Those of `read_members` are
+            read from their files each time that they are asked for, so that only one is in memory.
         labels: a key of `LABELS`.
         tta: the test-time augmentation that all of them were predicted with.
         ids: str array [validation rows], or None if they do not matter.
@@ -41,7 +43,7 @@ class Members:
     classes: tuple[str, ...]
     targets: np.ndarray
     validation: list[np.ndarray]
-    test: list[np.ndarray]
+    test: Sequence[np.ndarray]
     labels: str = "many"
     tta: TTA = NO_TTA
     ids: np.ndarray | None = None
@@ -50,6 +52,26 @@ class Members:
     def kind(self) -> Labels:
         """What follows from `labels`."""
         return LABELS[self.labels]
+
+
+@dataclass(frozen=True)
+class Streamed(Sequence[np.ndarray]):
+    """The members' probabilities of the test set, float32 [n, classes] each, read from their files when asked for.
+
+    Attributes:
+        files: the files of each member; those of its folds are averaged.
+        ids: str array [n], the order of the rows.
+    """
+
+    files: Sequence[Sequence[Path]]
+    ids: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, number: Any) -> Any:
+        own = [_in_order(file, read_predictions(file), self.ids).probabilities for file in self.files[number]]
+        return own[0] if len(own) == 1 else np.stack(own).mean(axis=0, dtype=np.float64).astype(np.float32)
 
 
 def read_members(folders: Sequence[Path], test_ids: np.ndarray | None) -> Members:
@@ -68,53 +90,70 @@ def read_members(folders: Sequence[Path], test_ids: np.ndarray | None) -> Member
     absent = [(folder, file) for folder in folders for file in needed if not (folder / file).is_file()]
     _refuse([(folder, f"no {file}; {WRITTEN_BY[file]} writes it") for folder, file in absent])
     members = join_folds(folders)
-    files = {folder / "validation.npz": read_predictions(folder / "validation.npz") for folder in folders}
-    test = {} if test_ids is None else {each / "test.npz": read_predictions(each / "test.npz") for each in folders}
+    known: list[np.ndarray] = []
+    files = {folder / "validation.npz": _shared(read_predictions(folder / "validation.npz"), known) for folder in folders}
     _refuse([(path, fault) for path, own in files.items() if (fault := model_fault(path, own))])
-    _refuse([(path, fault) for path, own in test.items() for fault in _model_differences(path, own)])
 
     (first_path, first), *_ = files.items()
     faults = [(path, "no targets") for path, own in files.items() if own.targets is None]
-    for path, own in (files | test).items():
-        faults += [(path, each) for each in _class_differences(own.classes, first.classes, first_path)]
-        if _kind(own) != _kind(first):
-            faults.append((path, f"{_kind(own)}; {first_path} has {_kind(first)}, run hpa predict again"))
-        if path in test and test_ids is not None:
+    faults += [(path, each) for path, own in files.items() for each in _differences(own, first, first_path)]
+    outdated: list[tuple[Path, str]] = []
+    if test_ids is not None:
+        for path in [folder / "test.npz" for folder in folders]:
+            own = read_predictions(path)  # one at a time: ids and probabilities of all may be gigabytes
+            outdated += [(path, each) for each in _model_differences(path, own)]
+            faults += [(path, each) for each in _differences(own, first, first_path)]
             faults += [(path, each) for each in id_differences(own.ids, test_ids, "the test set")]
+    _refuse(outdated)
     _refuse(faults)
 
     sources = {own[0] / "validation.npz" if len(own) == 1 else name: own for name, own in members.items()}
-    folds = {source: [files[each / "validation.npz"] for each in own] for source, own in sources.items()}
-    validation = _in_one_order({source: _concatenate(own) for source, own in folds.items()})
-    tests = []
-    if test_ids is not None:
-        tests = [_mean([_in_order(test[each / "test.npz"], test_ids) for each in own]) for own in members.values()]
+    whole = {source: _concatenate([files.pop(each / "validation.npz") for each in own]) for source, own in sources.items()}
+    validation = _in_one_order({source: _shared(own, known) for source, own in whole.items()})
+    tests = [[each / "test.npz" for each in own] for own in members.values()]
     return Members(
         names=list(members),
         classes=first.classes,
         targets=validation[0].known_targets,
         validation=[own.probabilities for own in validation],
-        test=tests,
+        test=[] if test_ids is None else Streamed(tests, test_ids),
         labels=first.labels,
         tta=first.tta,
         ids=validation[0].ids,
     )
 
 
+def _shared(own: Predictions, known: list[np.ndarray]) -> Predictions:
+    """Return the same predictions with the very arrays of ids and targets that are `known`; new ones become known."""
+
+    def same(array: np.ndarray) -> np.ndarray:
+        for each in known:
+            if each.dtype == array.dtype and np.array_equal(each, array):
+                return each
+        known.append(array)
+        return array
+
+    return replace(own, ids=same(own.ids), targets=None if own.targets is None else same(own.targets))
+
+
 def _in_one_order(validation: dict[Path | str, Predictions]) -> list[Predictions]:
     """Return the members' validation rows in the order of the first one; raise BadInput for other rows or targets."""
     (first_source, first), *_ = validation.items()
-    series = {source: pd.Series(own.ids) for source, own in validation.items()}
-    again = {source: ids[ids.duplicated()].unique() for source, ids in series.items()}
-    fix = "keep one row of each, or train folds of one split"
-    words = "ids are validated more than once, first"
-    _refuse([(source, f"{len(ids)} {words} {shown(ids[0])}; {fix}") for source, ids in again.items() if len(ids)])
-    differences = {source: id_differences(own.ids, first.ids, first_source) for source, own in validation.items()}
+    distinct = {id(own.ids): pd.Series(own.ids) for own in validation.values()}
+    again = {key: ids[ids.duplicated()].unique() for key, ids in distinct.items()}
+    words, fix = "ids are validated more than once, first", "keep one row of each, or train folds of one split"
+    twice = [(source, ids) for source, own in validation.items() if len(ids := again[id(own.ids)])]
+    _refuse([(source, f"{len(ids)} {words} {shown(ids[0])}; {fix}") for source, ids in twice])
+    others = {source: own for source, own in validation.items() if own.ids is not first.ids}
+    differences = {source: id_differences(own.ids, first.ids, first_source) for source, own in others.items()}
     _refuse([(source, each) for source, faults in differences.items() for each in faults])
-    ordered = {source: _in_order(own, first.ids) for source, own in validation.items()}
-    other = {source: np.flatnonzero(np.any(own.targets != first.targets, axis=1)) for source, own in ordered.items()}
-    words = f"rows have other targets than in {first_source}, first"
-    _refuse([(source, f"{len(rows)} {words} {shown(first.ids[rows[0]])}") for source, rows in other.items() if len(rows)])
+    ordered = {source: _in_order(source, own, first.ids) for source, own in validation.items()}
+    words, faults = f"rows have other targets than in {first_source}, first", []
+    for source, own in ordered.items():
+        if own.targets is not first.targets:
+            rows = np.flatnonzero(np.any(own.targets != first.targets, axis=1))
+            faults += [(source, f"{len(rows)} {words} {shown(first.ids[rows[0]])}")] if len(rows) else []
+    _refuse(faults)
     return list(ordered.values())
 
 
@@ -131,6 +170,14 @@ def _model_differences(path: Path, own: Predictions) -> list[str]:
     return [f"{'made by another' if own.model_sha256 else 'older than'} model.keras; run hpa predict again"]
 
 
+def _differences(own: Predictions, first: Predictions, source: Path) -> list[str]:
+    """Return how the classes and kind of predictions differ from the `first` ones, those of a `source`."""
+    found = _class_differences(own.classes, first.classes, source)
+    if _kind(own) != _kind(first):
+        found.append(f"{_kind(own)}; {source} has {_kind(first)}, run hpa predict again")
+    return found
+
+
 def _class_differences(own: Sequence[str], wanted: Sequence[str], source: object) -> list[str]:
     if len(own) != len(wanted):
         return [f"{len(own)} classes; {source} has {len(wanted)}"]
@@ -144,18 +191,19 @@ def _kind(own: Predictions) -> str:
 
 def _concatenate(folds: Sequence[Predictions]) -> Predictions:
     """Return the rows of all folds, one fold after the other."""
+    if len(folds) == 1:
+        return folds[0]
     names = ("ids", "probabilities", "targets")
     ids, probabilities, targets = (np.concatenate([getattr(own, name) for own in folds]) for name in names)
     return replace(folds[0], ids=ids, probabilities=probabilities, targets=targets)
 
 
-def _mean(folds: Sequence[Predictions]) -> np.ndarray:
-    """Return the mean of the folds' probabilities, float32 [n, classes]."""
-    return np.stack([own.probabilities for own in folds]).mean(axis=0, dtype=np.float64).astype(np.float32)
-
-
-def _in_order(own: Predictions, ids: np.ndarray) -> Predictions:
+def _in_order(source: Path | str, own: Predictions, ids: np.ndarray) -> Predictions:
     """Return the same rows in the order of `ids`."""
+    if own.ids is ids or np.array_equal(own.ids, ids):
+        return replace(own, ids=ids)
     rows = pd.Index(own.ids).get_indexer(ids)
+    if rows.min() < 0:
+        raise BadInput(f"{source}: has become another file while it was read; run the same command again")
     targets = None if own.targets is None else own.targets[rows]
     return replace(own, ids=ids, probabilities=own.probabilities[rows], targets=targets)

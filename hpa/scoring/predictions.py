@@ -105,10 +105,11 @@ def read_predictions(path: Path) -> Predictions:
     for name, array in (("probabilities", probabilities), ("targets", targets)):
         if array is not None and (array.shape != shape or array.dtype.kind not in "biuf"):
             raise BadInput(f"{path}: {name} has shape {array.shape} and type {array.dtype}; expected numbers of {shape}")
-    if targets is not None and not np.isin(targets, (0, 1)).all():
+    if targets is not None and not ((targets == 0) | (targets == 1)).all():
         raise BadInput(f"{path}: targets holds other numbers than 0 and 1")
-    outside = np.flatnonzero(~np.all((probabilities >= 0) & (probabilities <= 1), axis=1))  # NaN too
-    refuse(path, [f"row {row} (id {shown(str(ids[row]))}) holds a probability that is not in [0, 1]" for row in outside])
+    if not (probabilities.min() >= 0 and probabilities.max() <= 1):  # NaN too
+        outside = np.flatnonzero(~np.all((probabilities >= 0) & (probabilities <= 1), axis=1))
+        refuse(path, [f"row {row} (id {shown(str(ids[row]))}) holds a probability that is not in [0, 1]" for row in outside])
     labels = arrays["labels"].tolist() if "labels" in arrays else "many"
     if labels not in LABELS:
         raise BadInput(f"{path}: labels is {shown(repr(labels))}; expected one of {', '.join(LABELS)}")

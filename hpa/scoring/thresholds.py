@@ -15,6 +15,7 @@ from hpa.scoring.rules import THRESHOLDS
 Rule = str | float | np.ndarray  # see find_thresholds
 HALFWAY = 5  # positives at which a class's own threshold and the common one weigh the same
 FLOOR = 0.001  # of the rule "per-class", so that no class is predicted for every row
+COARSE = 64  # cuts of each class by which those near the best one are found
 TIED = 1e-12  # two F1 of one class differ by more than 1 / rows^2; less is rounding
 
 
@@ -40,8 +41,8 @@ class Cuts:
 
     @property
     def f1(self) -> np.ndarray:
-        """Each class's F1, float64 array [classes, k]: 2 TP / (predictions + positives), and 0 where it has neither."""
-        return 2 * self.hits / np.maximum(self.predicted + self.positives[:, np.newaxis], 1)
+        """Each class's F1, float64 array [classes, k]; see `_f1`."""
+        return _f1(self.hits, self.predicted, self.positives[:, np.newaxis])
 
 
 def find_thresholds(rule: Rule, targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -92,7 +93,10 @@ def best_global_threshold(targets: np.ndarray, probabilities: np.ndarray) -> np.
 
 def best_class_thresholds(cuts: Cuts) -> np.ndarray:
     """Return the thresholds that maximise each class's F1, float64 [classes]; of equally good cuts the median one."""
-    return _best_cut(cuts.values, cuts.f1)
+    if len(cuts.values) < len(cuts.hits):
+        return _best_cut(cuts.values, cuts.f1)
+    own = [np.broadcast_to(each, cuts.hits.shape)[:, np.newaxis] for each in (cuts.values, cuts.hits, cuts.predicted)]
+    return np.array([_best_common_cut(Cuts(*each)) for each in zip(*own, strict=True)])
 
 
 def predict_classes(probabilities: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, int]:
@@ -127,17 +131,46 @@ def sorted_cuts(targets: np.ndarray, probabilities: np.ndarray) -> Cuts:
     return Cuts((keys >> 1).view(np.float32), hits, np.arange(1, keys.shape[1] + 1)[np.newaxis])
 
 
+def _f1(hits: np.ndarray, predicted: np.ndarray, positives: np.ndarray) -> np.ndarray:
+    """Return 2 TP / (predictions + positives), and 0 where there is neither."""
+    return np.asarray(2 * hits / np.maximum(predicted + positives, 1))
+
+
 def _logit(probability: np.ndarray | np.float64) -> np.ndarray | np.float64:
     return np.log(probability) - np.log1p(-probability)
 
 
 def _best_common_cut(cuts: Cuts) -> np.float64:
-    """Return the best threshold for all classes: in descending order each cut adds its class's gain in F1 to the sum."""
-    if len(cuts.values) == 1:
+    """Return the best threshold for all classes: in descending order each cut adds its class's gain in F1 to the sum.
+
+    Only cuts near the best are sorted. Between two coarse cuts no class has a higher F1 than with the hits of the lower one
+    and the predictions of the higher one, which leaves few of the stretches between coarse cuts.
+    """
+    if len(cuts.values) < len(cuts.hits):
         return _best_cut(cuts.values, cuts.f1.mean(axis=0, keepdims=True))[0]
-    gains = np.diff(cuts.f1, axis=1, prepend=0.0).ravel()
-    order = np.argsort(cuts.values, axis=None)[::-1]
-    return _best_cut(cuts.values.ravel()[np.newaxis, order], np.cumsum(gains[order])[np.newaxis])[0]
+    count, positives = cuts.values.shape[1], cuts.positives[:, np.newaxis]
+    coarse = np.sort(cuts.values[:, :: -max(count // COARSE, 1)], axis=None)[::-1]
+    ends = count - np.stack([np.searchsorted(own[::-1], coarse) for own in cuts.values])  # cuts down to each, by class
+    starts = np.concatenate([0 * ends[:, :1], ends[:, :-1]], axis=1)
+    predicted = np.broadcast_to(cuts.predicted, cuts.hits.shape)
+    hits, most, least = (
+        np.where(down, np.take_along_axis(each, np.maximum(down, 1) - 1, axis=1), 0)
+        for each, down in ((cuts.hits, ends), (predicted, ends), (predicted, starts))
+    )
+    score, bound = (_f1(hits, each, positives).sum(axis=0) for each in (most, least))
+    near = np.flatnonzero(bound >= score[coarse > 0].max(initial=0) - 2 * TIED)  # no threshold is below a probability of 0
+    # One stretch more at each end: the outermost cuts, whose neighbours are left out, are not the best.
+    first, last = starts[:, max(near[0] - 1, 0)], ends[:, min(near[-1] + 1, len(coarse) - 1)]
+    total, values, gains = 0.0, [], []
+    for number, (start, end) in enumerate(zip(first, last, strict=True)):
+        with_one_before = slice(max(start - 1, 0), end)
+        f1 = _f1(cuts.hits[number, with_one_before], predicted[number, with_one_before], positives[number])
+        total += f1[0] if start else 0
+        values.append(cuts.values[number, start:end])
+        gains.append(np.diff(f1) if start else np.diff(f1, prepend=0))
+    order = np.argsort(np.concatenate(values))[::-1]
+    scores = total + np.cumsum(np.concatenate(gains)[order])
+    return _best_cut(np.concatenate(values)[np.newaxis, order], scores[np.newaxis], total)[0]
 
 
 def _cut_by_count(cuts: Cuts, wanted: np.ndarray) -> np.ndarray:
@@ -151,11 +184,13 @@ def _best_cut(values: np.ndarray, scores: np.ndarray, score_of_none: np.ndarray 
 
     Values are descending probabilities [classes or 1, k], and scores those of predicting the rows down to each of them.
     """
-    ends = np.ones((len(values), 1))
-    edges = np.concatenate([ends, values, 0 * ends], axis=1)  # float64: the middle of two float32 neighbours lies between
+    ends = np.ones((len(values), 1), values.dtype)
+    edges = np.concatenate([ends, values, 0 * ends], axis=1)
     scores = np.concatenate([np.broadcast_to(score_of_none, (len(scores), 1)), scores], axis=1)
     scores = np.where(edges[:, :-1] == edges[:, 1:], -np.inf, scores)  # equal probabilities cannot be cut apart
-    best = np.cumsum(scores >= scores.max(axis=1, keepdims=True) - TIED, axis=1)
-    cut = np.argmax(best > best[:, -1:] // 2, axis=1)[:, np.newaxis]
+    classes, cuts = np.nonzero(scores >= scores.max(axis=1, keepdims=True) - TIED)
+    counts = np.bincount(classes)
+    cut = cuts[np.cumsum(counts) - counts + counts // 2][:, np.newaxis]
     edges = np.broadcast_to(edges, (len(scores), edges.shape[1]))
-    return (np.take_along_axis(edges, cut, axis=1) + np.take_along_axis(edges, cut + 1, axis=1))[:, 0] / 2
+    above, below = (np.take_along_axis(edges, each, axis=1)[:, 0].astype(np.float64) for each in (cut, cut + 1))
+    return (above + below) / 2  # in float64: the middle of two float32 neighbours lies between them

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -67,10 +68,12 @@ def blend(probabilities: Sequence[np.ndarray], weights: np.ndarray | None = None
     """
     if weights is None:
         weights = np.full(len(probabilities), 1 / len(probabilities))
-    total = np.zeros(probabilities[0].shape)
+    total: Any = 0.0
+    weighted = None  # the same memory for all
     for weight, own in zip(weights, probabilities, strict=True):
-        total += weight * own
-    return total.astype(np.float32)
+        weighted = np.multiply(own, weight, out=weighted, dtype=np.float64)
+        total += weighted
+    return np.asarray(total, np.float32)
 
 
 def _greedy_weights(validation: Sequence[np.ndarray], score: Callable[[np.ndarray], float]) -> np.ndarray:

@@ -138,6 +138,17 @@ def test_predictions_that_name_their_model_are_told_by_it(tmp_path):
     read_members([one, other], TEST_IDS)
 
 
+def test_the_test_set_is_read_when_it_is_asked_for(tmp_path):
+    one, other = make(tmp_path / "one"), make(tmp_path / "other", seed=1)
+    members = read_members([one, other], TEST_IDS)
+    expected = members.test[1]
+    write_predictions(other / "test.npz", Predictions(TEST_IDS[::-1], CLASSES, 1 - expected[::-1]))
+    np.testing.assert_allclose(members.test[1], 1 - expected)
+    write_predictions(other / "test.npz", Predictions(TEST_IDS[:3], CLASSES, expected[:3]))
+    with pytest.raises(BadInput, match=r"test\.npz: has become another file while it was read"):
+        members.test[1]
+
+
 def test_a_folder_named_twice(tmp_path):
     folder = make(tmp_path / "one")
     with pytest.raises(BadInput, match="one: named 2 times"):

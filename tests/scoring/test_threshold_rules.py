@@ -55,6 +55,23 @@ def test_the_global_threshold_is_the_best_there_is(sample):
     assert macro_f1(targets, values > threshold) == pytest.approx(best)
 
 
+@pytest.mark.parametrize("digits", [1, 3, 9])
+@pytest.mark.parametrize("seed", range(5))
+def test_in_many_rows_the_best_cut_is_the_median_of_all_that_are_as_good(seed, digits):
+    """Against the F1 of every cut; most cuts of so many rows are left out of the search."""
+    random = np.random.default_rng(seed)
+    values = random.random((700, 4)) ** [1, 2, 4, 8]
+    targets = (values * [1.5, 1, 0.3, 0.1] > random.random(values.shape)).astype(np.uint8)
+    values = values.round(digits).astype(np.float32)
+    found = [best_global_threshold(targets, values), *best_class_thresholds(sorted_cuts(targets, values))]
+    for columns, threshold in zip((slice(None), *([each] for each in range(4))), found, strict=True):
+        levels = np.unique(np.append(values[:, columns], [0, 1])).astype(float)
+        scores = np.array([macro_f1(targets[:, columns], values[:, columns] > level) for level in levels[:-1]])
+        best = np.flatnonzero(scores >= scores.max() - 1e-12)[::-1]
+        cut = best[len(best) // 2]
+        assert threshold == (levels[cut] + levels[cut + 1]) / 2
+
+
 @pytest.mark.parametrize("steps", [0, 1])
 def test_a_cut_between_two_neighbouring_floats_parts_them(steps):
     """Rounded to float32, the middle of the two is one of them: the lower one in one case, the upper one in the other."""
