@@ -61,6 +61,25 @@ def accelerators() -> int:
     return sum(not device.lower().startswith("cpu") for device in keras.distribution.list_devices())
 
 
+def free_device_memory() -> int | None:
+    """Return how many bytes are free on the first device that Keras' backend uses; None where it does not tell."""
+    if not accelerators():
+        return free_memory()
+    if backend() == "torch":
+        import torch
+
+        return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else None
+    if backend() == "jax":
+        import jax
+
+        known = jax.local_devices()[0].memory_stats() or {}
+        return known["bytes_limit"] - known["bytes_in_use"] if "bytes_limit" in known else None
+    import tensorflow as tf
+
+    gpus = nvidia_gpus()  # TensorFlow takes all of the memory at its start, so that nvidia-smi finds none free
+    return gpus[0].memory - tf.config.experimental.get_memory_info("GPU:0")["current"] if gpus else None
+
+
 def fastest_precision() -> str:
     """Return the precision, one of `PRECISIONS`, for convolutions of 32 filters or more on this computer's devices.
 

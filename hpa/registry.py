@@ -197,8 +197,9 @@ POLICIES = (
 )  # fmt: skip
 AUGMENTATIONS: Registry[Augmentation | Warp] = Registry("augmentation", _records("hpa.data.policies", *POLICIES))
 
-# Takes images uint8 [B, S, S, C], targets float32 [B, classes] and a generator; returns new arrays like the first two.
-Mixing = Callable[["np.ndarray", "np.ndarray", "np.random.Generator"], tuple["np.ndarray", "np.ndarray"]]
+# Takes a generator, the number B of images in a batch and their side in pixels; returns what is painted over each of them,
+# an array [k, B] of `hpa.data.mixing.LAYER`.
+Mixing = Callable[["np.random.Generator", int, int], "np.ndarray"]
 MIXINGS: Registry[Mixing] = Registry(
     "mixing", {name: f"hpa.data.mixing:{name.replace('-', '_')}" for name in ("none", "mix-up", "cutmix", "mosaic")}
 )

@@ -22,6 +22,7 @@ from hpa.stages import PARTS, STAGES
 
 ACTIVATIONS = ("relu", "mish")  # inside the networks, by Keras' names
 PRECISIONS = ("float32", "mixed_bfloat16")  # Keras' names
+PLACES = ("host", "device")  # of augmentation
 
 # How values look, for messages and the documentation; what numbers and names may be is read from their types.
 LOSS_WORDS = f"one of {', '.join(LOSSES)}, or two of them as A+B or A+B:SHARE, where SHARE is B's, between 0 and 1"
@@ -197,7 +198,7 @@ class Settings:
     ] = "float32"
     seed: Annotated[Seed, About("seed of weights, order, augmentation and dropout", MAIN)] = 0
     epochs: Annotated[Count, About("passes over the training rows", MAIN)] = 40
-    batch_size: Annotated[Count, About("images in a step", MAIN)] = 128
+    batch_size: Annotated[Count, About("images in a step, at most: all steps of an epoch have the same number", MAIN)] = 128
     optimizer: Annotated[str, OneOf(OPTIMIZERS), About("the optimizer", LEARNING)] = "adam"
     learning_rate: Annotated[Positive, Varied(factor=10), About("learning rate of the optimizer, at its highest", MAIN)] = (
         1e-3
@@ -232,6 +233,15 @@ class Settings:
         str, OneOf(AUGMENTATIONS), Varied(("cells", "report", "rotation", "flip")), About("how training images vary", MAIN)
     ] = "report"
     mixing: Annotated[str, OneOf(MIXINGS), Varied(), About("how half of the batches are mixed", AUGMENTATION)] = "none"
+    augment_on: Annotated[
+        Annotated[str, OneOf(PLACES)] | None,
+        About(
+            "where images are augmented: by the processor, or in the training step by the device, whose memory then holds "
+            "the training images",
+            AUGMENTATION,
+            "device on a GPU where that can be, else host",
+        ),
+    ] = None
     progressive_resizing: Annotated[
         Share,
         About(
@@ -244,7 +254,9 @@ class Settings:
 NAMES = tuple(field.name for field in dataclasses.fields(Settings))
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Settings)}
 HINTS = typing.get_type_hints(Settings, include_extras=True)
-STAGE_SETTINGS = ("model", "variant", "fold", "epochs", "batch_size", "learning_rate", "loss")  # that fine-tuning takes
+STAGE_SETTINGS = (
+    "model", "variant", "fold", "epochs", "batch_size", "learning_rate", "loss", "augment_on"
+)  # that fine-tuning takes  # fmt: skip
 RENAMED = {"averaging": "ema_momentum"}  # settings by their names in files of earlier versions
 
 

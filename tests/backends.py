@@ -1,4 +1,4 @@
-"""What `test_backends.py` does under each backend: `backends.py curve`, and `backends.py whole DATA RUNS`."""
+"""What `test_backends.py` does under each backend: `backends.py curve`, and `backends.py whole DATA RUNS PLACE`."""
 
 import hashlib
 import json
@@ -25,8 +25,8 @@ SETTINGS = Settings(
     clip_norm=1.0, weight_decay=0.01, optimizer="adamw", learning_rate=2e-4,
 )  # fmt: skip
 NETWORK = ["--variant", "2", "--size", "48", "--batch-size", "16"]
-LEARNING = ["--epochs", "2", "--ema-momentum", "0.9", "--schedule", "plateau", "--mixing", "mix-up"]
-COUNT = 38  # so that the last batch of an epoch is a smaller one
+LEARNING = ["--epochs", "2", "--ema-momentum", "0.9", "--schedule", "plateau", "--mixing", "mix-up", "--augment-on"]
+COUNT = 38  # so that rows come again to fill the last batch of an epoch
 
 
 def curve() -> None:
@@ -61,9 +61,12 @@ def run(data: str, runs: str, name: str, *options: str) -> int:
     return code
 
 
-def whole(data: str, runs: str) -> None:
-    """Train, be stopped, go on, fine-tune and predict; the histories with and without a stop must be equal."""
-    assert run(data, runs, "train", "--name", "whole", *NETWORK, *LEARNING) == 0
+def whole(data: str, runs: str, place: str) -> None:
+    """Train, be stopped, go on, fine-tune and predict; the histories with and without a stop must be equal.
+
+    Images are augmented at a `place`, "host" or "device".
+    """
+    assert run(data, runs, "train", "--name", "whole", *NETWORK, *LEARNING, place) == 0
     write_history = fit.write_history
 
     def interrupt_after_writing(*arguments: object) -> None:
@@ -71,9 +74,9 @@ def whole(data: str, runs: str) -> None:
         raise KeyboardInterrupt
 
     fit.write_history = interrupt_after_writing
-    assert run(data, runs, "train", "--name", "stopped", *NETWORK, *LEARNING) == 1
+    assert run(data, runs, "train", "--name", "stopped", *NETWORK, *LEARNING, place) == 1
     fit.write_history = write_history
-    assert run(data, runs, "train", "--name", "stopped", *NETWORK, *LEARNING) == 0
+    assert run(data, runs, "train", "--name", "stopped", *NETWORK, *LEARNING, place) == 0
     histories = [read_history(Path(runs) / name / "base").drop(columns=list(TIMES)) for name in ("whole", "stopped")]
     assert histories[0].equals(histories[1]), histories
     assert run(data, runs, "finetune", "--name", "whole", "--stage", "cnn", "--epochs", "1") == 0

@@ -47,8 +47,10 @@ def test_batches_are_the_same_to_the_bit_and_twenty_losses_are_close(backend, cu
 INEXACT = pytest.mark.xfail(strict=True, reason="under PyTorch a run that was stopped goes on with other losses")
 
 
-@pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=INEXACT)])
-def test_a_run_is_trained_stopped_continued_fine_tuned_and_predicted_without_tensorflow(backend, drawn_data, tmp_path):
-    out = under(backend, tmp_path, "whole", str(drawn_data), str(tmp_path / "runs"))
+@pytest.mark.parametrize(
+    ("backend", "place"), [("jax", "host"), ("jax", "device"), pytest.param("torch", "device", marks=INEXACT)]
+)
+def test_a_run_is_trained_stopped_continued_fine_tuned_and_predicted(backend, place, drawn_data, tmp_path):
+    out = under(backend, tmp_path, "whole", str(drawn_data), str(tmp_path / "runs"), place)
     assert out.startswith(f"{backend} on ")
     assert "test.npz is written" in out

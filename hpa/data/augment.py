@@ -7,7 +7,7 @@ import numpy as np
 from numpy.random import SeedSequence
 
 from hpa.data.mixing import aligned
-from hpa.data.policies import DRAW, NOISE_STARTS
+from hpa.data.policies import DRAW, NOISE_STARTS, drawn
 from hpa.data.store import Images
 from hpa.errors import BadInput
 from hpa.registry import AUGMENTATIONS, Warp
@@ -58,13 +58,13 @@ def augment(
     rows = np.arange(len(items)) if rows is None else rows
     record, augmented = AUGMENTATIONS[policy], aligned((len(items), *images.shape[1:]))
     if isinstance(record, Warp):
-        drawn = draws(record, items, seed, epoch, *images.shape[1:3])
+        variations = draws(record, items, seed, epoch, *images.shape[1:3])
     else:
         vary = record.prepare()
     for place in np.argsort(rows):  # in the order of the file
         image, copy = images[int(rows[place])], augmented[place]
         if isinstance(record, Warp):
-            warp(record, image, drawn[place], copy)
+            warp(record, image, variations[place], copy)
         else:
             copy[:] = vary(image, SeedSequence([seed, epoch, items[place]]))
     return augmented
@@ -86,12 +86,38 @@ def draws(record: Warp, items: np.ndarray, seed: int, epoch: int, height: int, w
     """Return how some items, integers [B], of an epoch are varied: an array [B] of `DRAW`."""
     known = _blocks(record, seed, epoch, height, width)
     blocks, places = np.divmod(items, BLOCK)
-    drawn = np.empty(len(items), DRAW)
+    found = np.empty(len(items), DRAW)
     for block in np.unique(blocks).tolist():
         if block not in known:  # two threads may both draw it, and draw the same
             known[block] = record.draw(np.random.default_rng([seed, epoch, block]), BLOCK, height, width)
-        drawn[blocks == block] = known[block][places[blocks == block]]
-    return drawn
+        found[blocks == block] = known[block][places[blocks == block]]
+    return found
+
+
+NUMBERS = 11  # of an image, see `numbers`
+
+
+def is_movable(policy: str) -> bool:
+    """Return whether `numbers` can say what a policy does: nothing, or what a `DRAW` holds."""
+    return policy == "none" or isinstance(AUGMENTATIONS[policy], Warp)
+
+
+def numbers(policy: str, items: np.ndarray, rows: np.ndarray, seed: int, epoch: int, side: int) -> np.ndarray:
+    """Return in numbers what `augment` does to square images, for a policy that `is_movable`.
+
+    Returns:
+        float32 [B, `NUMBERS`]: the row of the image; the affine map from points (x, y) of the result to those of the image,
+        two rows of three; then the exponent, the noise's deviation, whether it is grey, and its start, as in `DRAW`.
+    """
+    record = AUGMENTATIONS[policy]
+    if isinstance(record, Warp):
+        found = draws(record, items, seed, epoch, side, side)
+    else:
+        found = drawn(np.tile(np.eye(2), (len(items), 1, 1)), np.zeros((len(items), 2)), side, side)
+    back = np.linalg.inv(found["matrix"][..., :2])
+    back = np.concatenate([back, -back @ found["matrix"][..., 2:]], axis=2)
+    rest = [found[name] for name in ("gamma", "deviation", "grey", "start")]
+    return np.column_stack([rows, back.reshape(-1, 6), *rest]).astype(np.float32)
 
 
 @functools.lru_cache(maxsize=2)  # an epoch begins while the last batches of the one before are made
@@ -114,7 +140,7 @@ def warp(record: Warp, image: np.ndarray, draw: np.void, out: np.ndarray) -> Non
         levels = np.rint(255 * (np.arange(256) / 255) ** draw["gamma"]).astype(np.uint8)
         cv2.LUT(out, levels, dst=out)
     if draw["deviation"] > 0:
-        pool = _noise(height * width, channels, bool(draw["grey"]))
+        pool = noise_pool(height * width, channels, bool(draw["grey"]))
         noise = pool[draw["start"] : draw["start"] + height * width].reshape(image.shape)
         share = draw["deviation"] / NOISE_LEVELS
         cv2.addWeighted(out, 1, noise, share, -128 * share, dst=out)
@@ -124,7 +150,7 @@ NOISE_LEVELS = 32  # of the pool, in one standard deviation
 
 
 @functools.lru_cache(maxsize=4)
-def _noise(pixels: int, channels: int, grey: bool) -> np.ndarray:
+def noise_pool(pixels: int, channels: int, grey: bool) -> np.ndarray:
     """Return a normal distribution around 128, uint8 [pixels + NOISE_STARTS, channels]; the same in all channels if grey.
 
     Drawing noise takes ten times as long as moving an image, so images take theirs from any place of this one.

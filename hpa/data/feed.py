@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,8 +14,8 @@ import cv2
 import numpy as np
 
 from hpa.backend import backend
-from hpa.data.augment import augment, by_fours
-from hpa.data.mixing import aligned, mix
+from hpa.data.augment import NUMBERS, augment, by_fours, numbers
+from hpa.data.mixing import FIELDS, aligned, draw, paint, weigh
 from hpa.data.sampling import epoch_items
 from hpa.data.store import Images
 from hpa.files import cores
@@ -49,6 +51,7 @@ class Feed:
         factors: float64 array [m], how often each of the rows comes in an epoch (see `hpa.data.sampling`); None for once.
         weights: float32 array [n], what each row weighs in the loss; mixed as targets are. None for no weights.
         small_epochs: so many epochs, from epoch 0 on, have images that are `smaller`.
+        on_device: whether the images are made from `numbers` in the training step, see `hpa.training.on_device`.
     """
 
     images: Images
@@ -60,6 +63,7 @@ class Feed:
     factors: np.ndarray | None = None
     weights: np.ndarray | None = None
     small_epochs: int = 0
+    on_device: bool = False
 
     def __post_init__(self) -> None:
         """Keep OpenCV from sharing each image out among threads, as several already make batches."""
@@ -74,43 +78,89 @@ class Feed:
         rows = np.asarray(self.rows, np.int64)
         return epoch_items(rows, factors, len(self.images), np.random.default_rng([self.seed, epoch]))
 
+    @functools.cached_property
+    def kept(self) -> np.ndarray:
+        """The rows whose images a device has to keep: integers in their order."""
+        return np.unique(self.rows)
+
+    @functools.cached_property
+    def columns(self) -> int:
+        """How many numbers make an image on a device: those of `hpa.data.augment.numbers` and those of each layer."""
+        return NUMBERS + len(FIELDS) * len(draw(self.mixing, np.random.default_rng(0), 1, 1))
+
     def load(self, epoch: int, items: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Return the batch of some items: images uint8 [B, S, S, C], targets float32 [B, classes], if any weights [B]."""
-        chosen = items % len(self.images)
-        varied = augment(self.images, items, self.augmentation, self.seed, epoch, chosen)
-        if epoch < self.small_epochs:
-            varied = smaller(varied)
+        """Return the batch of some items: images uint8 [B, S, S, C], targets float32 [B, classes], if any weights [B].
+
+        If the images are made on the device, there is float32 [B, columns] instead of them. Its rows count in `kept`.
+        """
+        chosen, side = items % len(self.images), self.images.shape[1]
+        if self.on_device:
+            rows = np.searchsorted(self.kept, chosen)
+            varied = numbers(self.augmentation, items, rows, self.seed, epoch, side)
+        else:
+            varied = augment(self.images, items, self.augmentation, self.seed, epoch, chosen)
+            if epoch < self.small_epochs:
+                varied = smaller(varied)
+                side = varied.shape[1]
         truth = self.targets[chosen].astype(np.float32)
         if self.weights is not None:  # mixed as one more column of the targets
             truth = np.column_stack([truth, self.weights[chosen].astype(np.float32)])
-        varied, truth = mix(varied, truth, self.mixing, np.random.default_rng([self.seed, epoch, *items]))
+        layers = draw(self.mixing, np.random.default_rng([self.seed, epoch, *items]), len(items), side)
+        truth = weigh(truth, layers, side)
+        if self.on_device:
+            varied = np.column_stack([varied, *(layer[name] for layer in layers for name in FIELDS)])
+            varied = varied.astype(np.float32)
+        else:
+            varied = paint(varied, layers)
         return (varied, truth) if self.weights is None else (varied, truth[:, :-1], truth[:, -1])
+
+
+def batch_shape(count: int, batch_size: int) -> tuple[int, int]:
+    """Return how many batches so many items fill, and how many items each of them has: at most `batch_size`, all alike."""
+    batches = math.ceil(count / batch_size)
+    return batches, math.ceil(count / max(batches, 1))
+
+
+def equal_batches(items: np.ndarray, batch_size: int) -> np.ndarray:
+    """Deal some items out, in their order, to batches of one size: an array [batches, size], see `batch_shape`.
+
+    XLA compiles a network for each shape of its batches. Where the items do not fill the last batch the first ones come
+    again, fewer than there are batches.
+
+    >>> equal_batches(np.arange(10), 4)
+    array([[0, 1, 2, 3],
+           [4, 5, 6, 7],
+           [8, 9, 0, 1]])
+    """
+    return np.resize(items, batch_shape(len(items), batch_size))
 
 
 def training_batches(feed: Feed, batch_size: int, epochs: range) -> Batches:
     """Return the batches of some epochs, one epoch after the other, as `feed` orders and loads them.
 
     Returns:
-        See `prefetched`; `ceil(epoch_size(factors) / batch_size)` batches an epoch, the last of which may be smaller.
+        See `prefetched`; each epoch is dealt out by `equal_batches`.
     """
     side = None if feed.small_epochs else feed.images.shape[1]
-    parts = [("uint8", (side, side, feed.images.shape[-1])), ("float32", (feed.targets.shape[1],)), ("float32", ())]
+    inputs = ("float32", (feed.columns,)) if feed.on_device else ("uint8", (side, side, feed.images.shape[-1]))
+    parts = [inputs, ("float32", (feed.targets.shape[1],)), ("float32", ())]
 
     def items() -> Iterator[tuple[int, np.ndarray]]:
         for epoch in epochs:
-            order = feed.order(epoch)
-            for start in range(0, len(order), batch_size):
-                yield epoch, order[start : start + batch_size]
+            for batch in equal_batches(feed.order(epoch), batch_size):
+                yield epoch, batch
 
     return prefetched(items, feed.load, parts[: 2 if feed.weights is None else 3])
 
 
 def evaluation_batches(images: Images, rows: np.ndarray, batch_size: int) -> Batches:
-    """Return the rows' images in their order and untouched, each batch a tuple of one uint8 array [B, S, S, C]."""
-    rows = np.asarray(rows, np.int64)
-    items = [(0, rows[start : start + batch_size]) for start in range(0, len(rows), batch_size)]
+    """Return the rows' images in their order and untouched, each batch a tuple of one uint8 array [B, S, S, C].
+
+    After the last row some may come again, see `equal_batches`; what is made of them is to be left out.
+    """
+    batches = equal_batches(np.asarray(rows, np.int64), batch_size)
     return prefetched(
-        lambda: iter(items),
+        lambda: ((0, batch) for batch in batches),
         lambda _, chosen: (augment(images, chosen, "none", 0, 0, chosen),),
         [("uint8", images.shape[1:])],
     )

@@ -10,6 +10,7 @@ from hpa.data.augment import augment, policies_for
 from hpa.data.images import read_image
 from hpa.data.intensity import Ranges, measure
 from hpa.data.layout import find_files
+from hpa.data.mixing import paint
 from hpa.data.pictures import WHITE, colours, for_people, write_sheet
 from hpa.data.tables import SampleTable, read_labelled
 from hpa.registry import AUGMENTATIONS, MIXINGS
@@ -31,7 +32,7 @@ def write_overview_of(path: Path, data: Path, task: Task, size: int, seed: int) 
     the picture would be too large for the memory.
     """
     samples, images = _read(data, task, size, OVERVIEW_BYTES, VARIATIONS)
-    write_overview(path, images, samples.known_targets.astype(np.float32), seed, colours(task))
+    write_overview(path, images, seed, colours(task))
     text = f"{path}: sample {samples.ids[0]} and {VARIATIONS} variations of it by each augmentation"
     channels = images.shape[-1]
     if missing := AUGMENTATIONS.keys() - policies_for(channels):
@@ -39,11 +40,11 @@ def write_overview_of(path: Path, data: Path, task: Task, size: int, seed: int) 
     return text
 
 
-def write_overview(path: Path, images: np.ndarray, targets: np.ndarray, seed: int, colours: Sequence[str]) -> None:
+def write_overview(path: Path, images: np.ndarray, seed: int, colours: Sequence[str]) -> None:
     """Write a picture with a row for every policy that the images' channels allow, and one for every mixing.
 
     A row has its name, the first image, and eight variations of it; a mixing adds parts of the others. Images are uint8
-    [n, S, S, C], shown as `for_people` says in the colours of the channels, and targets float32 [n, classes].
+    [n, S, S, C], shown as `for_people` says in the colours of the channels.
     """
     items = np.arange(VARIATIONS)
 
@@ -53,7 +54,8 @@ def write_overview(path: Path, images: np.ndarray, targets: np.ndarray, seed: in
         for name, mixing in MIXINGS.items():
             if name != "none":  # which is an augmentation too
                 generators = [np.random.default_rng([seed, item]) for item in range(VARIATIONS)]
-                yield name, np.stack([mixing(images, targets, generator)[0][0] for generator in generators])
+                layers = [mixing(generator, *images.shape[:2]) for generator in generators]
+                yield name, np.stack([paint(images, each)[0] for each in layers])
 
     tiles = (
         np.pad(tile, ((0, GAP), (0, GAP), (0, 0)), constant_values=GAP_GREY)

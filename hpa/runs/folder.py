@@ -27,7 +27,7 @@ from hpa.stages import STAGES, require_name
 from hpa.tasks import OPTIONAL, Task, make_task
 
 # Settings that runs of earlier versions do not name, and what these runs had.
-ADDED = {"intensity_range": None}
+ADDED = {"intensity_range": None, "augment_on": "host"}
 BEST = ("model.keras", "validation.npz")  # of the best epoch
 # Columns of history.csv that differ if an epoch is done again: its time with validation, and the images it learned from.
 TIMES = ("seconds", "images_per_second")

@@ -26,7 +26,7 @@ from keras import ops
 from tqdm import tqdm
 
 from hpa.backend import backend
-from hpa.data.feed import Feed, evaluation_batches, training_batches
+from hpa.data.feed import Feed, batch_shape, evaluation_batches, training_batches
 from hpa.data.sampling import class_weights, epoch_size, positive_weights, repeat_factors
 from hpa.data.store import Images
 from hpa.data.tables import SampleTable
@@ -42,6 +42,7 @@ from hpa.settings import Settings
 from hpa.tasks import Task
 from hpa.training.averages import averaged
 from hpa.training.objective import NamedLoss
+from hpa.training.on_device import OnDevice
 from hpa.training.optimizers import new_optimizer
 
 # For the batch statistics of EMA weights; with twice as many HEp-2 cells the validation loss was no lower.
@@ -107,8 +108,8 @@ def fit(
     if settings.class_weights != "none":
         of_rows = class_weights(learned, factors, settings.class_weights)[targets.argmax(axis=1)]
         weights = of_rows if weights is None else weights * of_rows
-    steps = math.ceil(epoch_size(factors) / settings.batch_size)
-    at_once = steps_at_once(steps, settings.batch_size * settings.size**2)
+    steps, size = batch_shape(epoch_size(factors), settings.batch_size)
+    at_once = steps_at_once(steps, size * settings.size**2)
     if done:
         state = _state_file(folder, done)
         if not state.exists():
@@ -133,16 +134,21 @@ def fit(
         factors,
         weights,
         int(settings.progressive_resizing * settings.epochs),
+        settings.augment_on == "device",
     )
+    learning = model
+    if feed.on_device:
+        learning = OnDevice(model, feed)
+        compile_model(learning, settings, task, model.optimizer, positives, at_once)
     validation_loss = NamedLoss(settings.loss, 0.0, positives)
-    model.fit(
+    learning.fit(
         training_batches(feed, settings.batch_size, range(done, settings.epochs)),
         initial_epoch=done,
         epochs=settings.epochs,
         steps_per_epoch=steps,
         shuffle=False,  # the feed has done it
         verbose=0,
-        callbacks=[Epochs(folder, settings, task, epoch_size(factors), training, validation, validation_loss)],
+        callbacks=[Epochs(folder, settings, task, size, training, validation, validation_loss)],
     )
 
 
@@ -218,20 +224,26 @@ class Epochs(keras.callbacks.Callback):
         folder: Path,
         settings: Settings,
         task: Task,
-        rows: int,
+        size: int,
         training: Rows,
         validation: Rows,
         loss: NamedLoss,
     ) -> None:
         super().__init__()
-        self.folder, self.settings, self.task, self.rows, self.loss = folder, settings, task, rows, loss
+        self.folder, self.settings, self.task, self.size, self.loss = folder, settings, task, size, loss
         measured = np.random.default_rng(settings.seed).permutation(training.rows)[:MEASURED_ROWS]
         at_once = max(settings.batch_size, MEASURED_BATCH)
         self.measured = partial(evaluation_batches, training.images, measured, at_once)
         self.samples = validation.table.at(validation.rows)
         self.batches = partial(evaluation_batches, validation.images, validation.rows, settings.batch_size)
-        self.steps = math.ceil(len(validation.rows) / settings.batch_size)
+        self.steps, _ = batch_shape(len(validation.rows), settings.batch_size)
         self.plateau: keras.callbacks.ReduceLROnPlateau | None = None
+
+    @property
+    def network(self) -> keras.Model:
+        """The network alone; under JAX to ask for `self.model` brings its weights up to date."""
+        model = self.model
+        return model.network if isinstance(model, OnDevice) else model
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Show the plateau schedule all epochs so far: Keras saves no callback's memory."""
@@ -240,41 +252,42 @@ class Epochs(keras.callbacks.Callback):
             by_score = plateau == "score"
             watched, mode = (self.task.kind.monitor.best, "max") if by_score else ("validation_loss", "min")
             self.plateau = keras.callbacks.ReduceLROnPlateau(watched, factor=0.1, patience=5, mode=mode)
-            self.plateau.set_model(self.model)
+            self.plateau.set_model(self.network)
             self.plateau.on_train_begin()
-            self.model.optimizer.learning_rate = self.settings.learning_rate
+            self.network.optimizer.learning_rate = self.settings.learning_rate
             for row in read_history(self.folder).to_dict("records"):
                 self.plateau.on_epoch_end(row["epoch"] - 1, row)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Give every dropout the random state that belongs to this epoch and start the progress bar."""
-        for number, layer in enumerate(self.model.layers):
+        for number, layer in enumerate(self.network.layers):
             if isinstance(layer, keras.layers.Dropout):
                 state = np.random.SeedSequence([self.settings.seed, epoch, number]).generate_state(1) >> 1
                 layer.seed_generator.state.assign([int(state[0]), 0])
-        self.bar = tqdm(total=self.rows, unit="img", desc=f"epoch {epoch + 1}", leave=False, disable=None)
+        rows = self.params["steps"] * self.size
+        self.bar = tqdm(total=rows, unit="img", desc=f"epoch {epoch + 1}", leave=False, disable=None)
         self.start = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: Logs) -> None:
         """Advance the progress bar; stop if the loss is not finite."""
-        self.bar.update(min((batch + 1) * self.settings.batch_size, self.rows) - self.bar.n)
+        self.bar.update((batch + 1) * self.size - self.bar.n)
         self.bar.set_postfix_str(f"loss {logs['loss']:.4f}", refresh=False)
         self._require_finite(logs["loss"], "loss")
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Validate on the whole held-out set, keep the model if it is the best, and write the epoch down."""
-        rate = self.rows / (time.perf_counter() - self.start)
+        rate = self.params["steps"] * self.size / (time.perf_counter() - self.start)
         self.bar.close()
-        monitor, targets = self.task.kind.monitor, self.samples.known_targets
-        with averaged(self.model, (images for (images,) in self.measured())):
-            at_once, self.model.steps_per_execution = self.model.steps_per_execution, 1  # else all are one large graph
-            probabilities = self.model.predict(self.batches(), verbose=0, steps=self.steps)
-            self.model.steps_per_execution = at_once
+        monitor, targets, network = self.task.kind.monitor, self.samples.known_targets, self.network
+        with averaged(network, (images for (images,) in self.measured())):
+            at_once, network.steps_per_execution = network.steps_per_execution, 1  # else all are one large graph
+            probabilities = network.predict(self.batches(), verbose=0, steps=self.steps)[: len(targets)]
+            network.steps_per_execution = at_once
             loss = float(self.loss(targets, probabilities))
             self._require_finite(loss, "validation loss")
             row = {
                 "epoch": epoch + 1,
-                "learning_rate": float(ops.convert_to_numpy(self.model.optimizer.learning_rate)),
+                "learning_rate": float(ops.convert_to_numpy(network.optimizer.learning_rate)),
                 "loss": logs["loss"],
                 monitor.training: logs[monitor.training],
                 "validation_loss": loss,
@@ -284,10 +297,10 @@ class Epochs(keras.callbacks.Callback):
             improved = not len(history) or row[monitor.best] > history[monitor.best].max()
             if improved:
                 best, kept = (self.folder / of_epoch(name, epoch + 1) for name in BEST)
-                save(self.model, best)
+                save(network, best)
                 predictions = Predictions(self.samples.ids, self.task.classes, probabilities, targets, self.task.labels)
                 write_predictions(kept, replace(predictions, model_sha256=file_digest(best)))
-        _save(self.model, _state_file(self.folder, epoch + 1))
+        _save(network, _state_file(self.folder, epoch + 1))
         row |= dict(zip(TIMES, (round(time.perf_counter() - self.start, 2), round(rate, 1)), strict=True))
         history = pd.concat([history, pd.DataFrame([row])], ignore_index=True).dropna(axis="columns")  # begun without times
         write_history(self.folder, history)

@@ -1,16 +1,19 @@
-"""All checks of a run before its first epoch, without loading Keras."""
+"""All checks of a run before its first epoch, without loading Keras where there is no GPU."""
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hpa.data.augment import require_channels
+from hpa.data.augment import is_movable, require_channels
 from hpa.data.partition import Partition, make_partition, split_digest
 from hpa.errors import BadInput
 from hpa.files import require_plain
+from hpa.hardware import accelerators, free_device_memory, nvidia_gpus
 from hpa.registry import NETWORKS, require_network
+from hpa.resources import in_gibibytes
 from hpa.runs.folder import (
     as_begun,
     read_settings,
@@ -30,6 +33,11 @@ from hpa.stages import STAGES, require_letters, require_name, run_name
 from hpa.tasks import Task
 from hpa.training.presets import PRESETS
 from hpa.training.resolve import resolve, resolve_stage
+
+# The network takes memory too, and images are copied before the copy that stays is alone.
+SHARE_OF_MEMORY = 0.5
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,8 @@ def plan(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> P
     require_channels(settings.augmentation, len(task.channels))
     if not start and not settings.intensity_range:
         settings = as_begun(settings, folder, "intensity_range")
+    if not settings.augment_on:
+        settings = as_begun(settings, folder, "augment_on")
     require_same_run(folder, settings_config(settings, task))
     if start:
         require_finished(start)
@@ -134,8 +144,34 @@ def plan(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> P
             fix = "restore it, or delete the run folder and train again"
             raise BadInput(f"{folder / 'split.csv'}: {fault}; {fix}")
         settings = with_intensity_range(settings, folder, task, data, runs, partition.sets["train"].ids)
+    settings = replace(settings, augment_on=place_of_augmentation(settings, len(partition.training), len(task.channels)))
     config = run_config(settings, task, partition.table, start and start / "model.keras")
     config["split_sha256"] = split_digest(settings, partition)
     require_same_run(folder, config)
     require_augmentation(folder, settings.augmentation)
     return Plan(folder, settings, start, partition, config)
+
+
+def place_of_augmentation(settings: Settings, rows: int, channels: int) -> str:
+    """Return where a run that learns from so many rows augments its images, one of `PLACES`.
+
+    If the settings name none: the device if it is a GPU and can do it, else the host.
+
+    Raises:
+        BadInput: if the settings say the device and it cannot.
+    """
+    if settings.augment_on == "host" or (not settings.augment_on and not (nvidia_gpus() and accelerators())):
+        return "host"
+    reason, needed, free = None, rows * settings.size**2 * channels, free_device_memory()
+    if not is_movable(settings.augmentation):
+        reason = f"augmentation {settings.augmentation} is done by the host alone"
+    elif settings.progressive_resizing:
+        reason = "progressive resizing is done by the host alone"
+    elif free is not None and needed > SHARE_OF_MEMORY * free:
+        room = f"at most {SHARE_OF_MEMORY:.0%} of the {in_gibibytes(free)} that are free"
+        reason = f"the {rows:,} training images need {in_gibibytes(needed)} of the device's memory, and may have {room}"
+    if reason and settings.augment_on:
+        raise BadInput(f"augment_on device: {reason}; choose host", setting="augment_on")
+    if reason:
+        logger.info("images are augmented on the host: %s", reason)
+    return "host" if reason else "device"

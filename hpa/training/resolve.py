@@ -107,7 +107,7 @@ def resolve_stage(
     refuse(where, wrong, setting=differing[0] if len(differing) == 1 else None)
     own = STAGES[stage]
     values: dict[str, Any] = {name: getattr(own, name) for name in ("part", "epochs", "learning_rate", "loss")}
-    values |= {"stage": stage, "schedule": "constant", "warm_up": 0, "progressive_resizing": 0.0}
+    values |= {"stage": stage, "schedule": "constant", "warm_up": 0, "progressive_resizing": 0.0, "augment_on": None}
     return _fitting(replace(start, **(values | dict(given))), given, task)
 
 

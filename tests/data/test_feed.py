@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hpa.data.augment import augment
-from hpa.data.feed import Feed, evaluation_batches, smaller, training_batches
+from hpa.data.feed import Feed, batch_shape, equal_batches, evaluation_batches, smaller, training_batches
 from hpa.data.images import read_image, resized, write_image
 from hpa.tasks import HPA
 
@@ -49,12 +51,31 @@ def test_types_and_shapes_are_known(images):
     assert (evaluation.dtype, evaluation.shape.as_list()) == ("uint8", [None, 16, 16, 4])
 
 
-@pytest.mark.parametrize(("batch_size", "sizes"), [(10, [10] * 4 + [8]), (48, [48]), (100, [48]), (1, [1] * 48)])
-def test_every_row_comes_once_an_epoch(images, batch_size, sizes):
+@pytest.mark.parametrize(
+    ("batch_size", "sizes"),
+    [(10, [10] * 5), (32, [24] * 2), (47, [24] * 2), (48, [48]), (100, [48]), (7, [7] * 7), (1, [1] * 48)],
+)
+def test_batches_are_equal_and_every_row_comes_once_an_epoch_but_for_those_that_fill_the_last(images, batch_size, sizes):
     batches = feed(images, range(2), batch_size, "none")
     assert [len(rows) for rows, _ in batches] == sizes * 2
+    filling = set()
     for epoch in (batches[: len(sizes)], batches[len(sizes) :]):
-        assert sorted(np.concatenate([rows for rows, _ in epoch])) == ROWS.tolist()
+        rows = np.concatenate([rows for rows, _ in epoch])
+        assert sorted(rows[:48]) == ROWS.tolist()
+        assert rows[48:].tolist() == rows[: len(rows) - 48].tolist()
+        filling |= set(rows[48:])
+    assert len(filling) == 2 * (sum(sizes) - 48)  # others in each epoch
+
+
+@given(count=st.integers(0, 300), batch_size=st.integers(1, 310))
+@settings(max_examples=200)
+def test_batches_are_as_few_as_their_size_allows_and_fewer_items_come_twice_than_there_are_batches(count, batch_size):
+    batches = equal_batches(np.arange(count), batch_size)
+    assert batches.shape == batch_shape(count, batch_size)
+    assert batches.ravel()[:count].tolist() == list(range(count))
+    assert len(batches) == len(range(0, count, batch_size))
+    assert 0 <= batches.size - count < max(len(batches), 1)
+    assert batches.size == 0 or batches.shape[1] <= batch_size
 
 
 def test_images_and_targets_belong_together(images):
@@ -130,7 +151,7 @@ def test_rows_are_repeated_and_every_copy_is_augmented_in_its_own_way(images):
 
 def test_a_repeating_feed_that_starts_later_continues_the_one_that_started_first(images):
     whole = feed(images, range(4), factors=FACTORS)
-    assert [len(rows) for rows, _ in whole] == ([10] * 7 + [2]) * 4
+    assert [len(rows) for rows, _ in whole] == [9] * 8 * 4
     assert same(feed(images, range(2, 4), factors=FACTORS), whole[16:])
     first, second = (np.sort(np.concatenate([rows for rows, _ in whole[start : start + 8]])) for start in (0, 8))
     assert not np.array_equal(first, second)
@@ -163,8 +184,8 @@ def test_weights_are_mixed_as_targets_are(images, mixing):
 def test_evaluation_is_in_order_and_untouched(images):
     rows = ROWS[::-1]
     batches = [batch.numpy() for (batch,) in evaluation_batches(images, rows, 10)]
-    assert [len(batch) for batch in batches] == [10] * 4 + [8]
-    assert np.array_equal(np.concatenate(batches), images[rows])
+    assert [len(batch) for batch in batches] == [10] * 5
+    assert np.array_equal(np.concatenate(batches)[:48], images[rows])
 
 
 def test_no_feed_has_the_thread_that_keeps_it_after_its_end(images):
@@ -182,7 +203,7 @@ def test_batches_are_plain_numpy_and_need_no_tensorflow(images):
     )
     feed = Feed(images, TARGETS, ROWS, "report", "mix-up", 3, FACTORS, np.linspace(0, 1, COUNT, dtype=np.float32))
     items = feed.order(2)
-    batches = [feed.load(2, items[start : start + 10]) for start in range(0, len(items), 10)]
+    batches = [feed.load(2, batch) for batch in equal_batches(items, 10)]
     for expected, batch in zip(training_batches(feed, 10, range(2, 3)), batches, strict=True):
         assert [part.dtype.name for part in batch] == ["uint8", "float32", "float32"]
         assert all(np.array_equal(one, other) for one, other in zip(expected, batch, strict=True))

@@ -1,10 +1,12 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.random import default_rng
 
-from hpa.data.mixing import cutmix, mix, mix_up, mosaic
+from hpa.data.mixing import cutmix, draw, mix_up, mosaic, paint, weigh
 
 BATCHES = {
     "count": st.integers(1, 6),
@@ -20,20 +22,26 @@ def batch(count, side, channels):
     return np.tile(values[:, None, None, None], (1, side, side, channels)), np.eye(count, dtype=np.float32)
 
 
+def apply(mixing, images, targets, generator):
+    """Return the images and targets of a batch that a mixing has mixed."""
+    layers = mixing(generator, len(images), images.shape[1])
+    return paint(images, layers), weigh(targets, layers, images.shape[1])
+
+
 @pytest.mark.parametrize("mixing", [mix_up, cutmix, mosaic])
 @given(**BATCHES)
 @settings(deadline=None, max_examples=50)
 def test_labels_are_a_convex_mixture_and_follow_the_seed(mixing, count, side, channels, seed):
     images, one_hot = batch(count, side, channels)
     before = images.copy()
-    mixed, shares = mixing(images, one_hot, default_rng(seed))
+    mixed, shares = apply(mixing, images, one_hot, default_rng(seed))
     assert np.array_equal(images, before)
     assert np.array_equal(one_hot, np.eye(count))
     assert (mixed.dtype, mixed.shape, shares.dtype, shares.shape) == (np.uint8, images.shape, np.float32, one_hot.shape)
     assert shares.min() >= 0
     assert shares.sum(axis=1) == pytest.approx(1, abs=1e-6)
     many = default_rng(seed).integers(0, 2, (count, 7)).astype(np.float32)
-    again, mixed_many = mixing(images, many, default_rng(seed))
+    again, mixed_many = apply(mixing, images, many, default_rng(seed))
     assert np.array_equal(again, mixed)
     assert mixed_many == pytest.approx(shares @ many, abs=1e-6)
 
@@ -43,7 +51,7 @@ def test_labels_are_a_convex_mixture_and_follow_the_seed(mixing, count, side, ch
 def test_mix_up_mixes_pixels_as_it_mixes_labels(count, side, channels, seed):
     images, one_hot = batch(count, side, channels)
     images += default_rng(seed).integers(0, 40, images.shape, np.uint8)
-    mixed, shares = mix_up(images, one_hot, default_rng(seed))
+    mixed, shares = apply(mix_up, images, one_hot, default_rng(seed))
     assert np.abs(mixed - np.tensordot(shares, images, 1)).max() <= 0.5 + 1e-3
     assert ((shares > 0).sum(axis=1) <= 2).all()
 
@@ -54,7 +62,8 @@ def test_mix_up_mixes_pixels_as_it_mixes_labels(count, side, channels, seed):
 def test_labels_are_the_shares_of_the_pixels(mixing, sources, count, side, channels, seed):
     images, one_hot = batch(count, side, channels)
     places = np.arange(side * side, dtype=np.uint8).reshape(side, side, 1)
-    mixed, shares = mixing(np.concatenate([images, np.tile(places, (count, 1, 1, 1))], axis=-1), one_hot, default_rng(seed))
+    marked = np.concatenate([images, np.tile(places, (count, 1, 1, 1))], axis=-1)
+    mixed, shares = apply(mixing, marked, one_hot, default_rng(seed))
     assert (mixed[..., -1:] == places).all()  # every pixel stays in its place
     assert (mixed[..., :-1] == mixed[..., :1]).all()
     source = mixed[..., 0] // 40
@@ -66,7 +75,7 @@ def test_labels_are_the_shares_of_the_pixels(mixing, sources, count, side, chann
 def test_what_cutmix_pastes_is_a_box():
     images, one_hot = batch(6, 32, 1)
     for seed in range(20):
-        mixed, _ = cutmix(images, one_hot, default_rng(seed))
+        mixed, _ = apply(cutmix, images, one_hot, default_rng(seed))
         for k, image in enumerate(mixed[..., 0] // 40):
             foreign = image != k
             rows, columns = foreign.any(axis=1), foreign.any(axis=0)
@@ -79,7 +88,7 @@ def test_the_quadrants_of_a_mosaic():
     images, one_hot = batch(6, 50, 1)
     full = 0
     for seed in range(40):
-        mixed, shares = mosaic(images, one_hot, default_rng(seed))
+        mixed, shares = apply(mosaic, images, one_hot, default_rng(seed))
         for k, image in enumerate(mixed[..., 0] // 40):
             corners = image[[0, 0, -1, -1], [0, -1, 0, -1]]
             assert corners[0] == k
@@ -96,7 +105,7 @@ def test_the_quadrants_of_a_mosaic():
 def partner_shares(mixing, side):
     """The shares of the other images in 4000 images."""
     images, one_hot = batch(200, side, 1)
-    return np.concatenate([1 - mixing(images, one_hot, default_rng(seed))[1].diagonal() for seed in range(20)])
+    return np.concatenate([1 - apply(mixing, images, one_hot, default_rng(seed))[1].diagonal() for seed in range(20)])
 
 
 def test_shares_are_distributed_as_published():
@@ -115,7 +124,7 @@ def test_half_of_the_batches_are_mixed(name):
     images, one_hot = batch(6, 16, 1)
     mixed = 0
     for seed in range(300):
-        result, targets = mix(images, one_hot, name, default_rng(seed))
+        result, targets = apply(partial(draw, name), images, one_hot, default_rng(seed))
         assert np.array_equal(result, images) == np.array_equal(targets, one_hot)
         mixed += not np.array_equal(result, images)
     assert 120 < mixed < 180

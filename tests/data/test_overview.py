@@ -15,7 +15,7 @@ PAINTS = ["#0000ff", "#00ff00", "#ff0000", "#808000", "#102030", "#405060"]
 def test_a_row_for_each_augmentation(tmp_path, channels, rows):
     images = np.random.default_rng(0).integers(0, 256, (5, 24, 24, channels), np.uint8)
     path, paints = tmp_path / "new folder" / "overview.png", ["#ffffff"] if channels == 1 else PAINTS[:channels]
-    write_overview(path, images, np.eye(5, dtype=np.float32), seed=3, colours=paints)
+    write_overview(path, images, seed=3, colours=paints)
     assert Image.open(path).mode == ("L" if channels == 1 else "RGB")
     picture = np.array(Image.open(path).convert("RGB"))
     tile = 24 + GAP
@@ -37,9 +37,7 @@ def test_a_row_for_each_augmentation(tmp_path, channels, rows):
 
 def test_a_name_that_is_no_pictures(tmp_path):
     with pytest.raises(BadInput, match=r"\.png"):
-        write_overview(
-            tmp_path / "overview.abc", np.zeros((1, 8, 8, 1), np.uint8), np.ones((1, 2), np.float32), 0, PAINTS[:1]
-        )
+        write_overview(tmp_path / "overview.abc", np.zeros((1, 8, 8, 1), np.uint8), 0, PAINTS[:1])
     assert not list(tmp_path.iterdir())
 
 
