@@ -183,7 +183,7 @@ def search(
     if not within:
         raise BadInput(f"the start ({_in_words(own)}) is outside what is searched; choose another preset", setting="preset")
     folder = runs / "searches" / name
-    start = as_begun(start, folder, "precision")
+    start = as_begun(start, folder, "precision", "augment_on")
     partition = make_partition(start, task, data)
     start = with_intensity_range(start, folder, task, data, runs, partition.sets["train"].ids)
     config = run_config(start, task, partition.table, None)
