@@ -28,7 +28,7 @@ from hpa.data.augment import augment
 from hpa.data.groups import read_groups
 from hpa.data.images import read_image
 from hpa.data.layout import find_files
-from hpa.data.mixing import mix
+from hpa.data.mixing import draw, paint, weigh
 from hpa.data.stratify import stratified_folds
 from hpa.data.tables import concatenate, read_labelled
 from hpa.models.cellnet import cellnet
@@ -154,7 +154,8 @@ def learn(idea, images, targets, specimen, rows, epochs, seed):
         for start in range(0, len(order), BATCH):
             items = order[start : start + BATCH]
             x, y = vary(images, items, seed, epoch, idea.strong), targets[items].astype(np.float32)
-            x, y = mix(x, y, idea.mixing, generator)
+            layers = draw(idea.mixing, generator, *x.shape[:2])
+            x, y = paint(x, layers), weigh(y, layers, x.shape[1])
             step(tf.constant(x), tf.constant(y), tf.constant(own[items].astype(np.int32)))
     return model
 
