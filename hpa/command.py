@@ -13,6 +13,7 @@ from hpa import files
 from hpa.__main__ import COMMANDS
 from hpa.backend import quiet_import as quiet_import
 from hpa.errors import BadInput, Failure
+from hpa.inference.engines import ENGINES
 from hpa.kinds import Count, Positive, Seed, expected, is_within, kind
 from hpa.stages import STAGES
 from hpa.tasks import HPA, TASKS, Task, read_task
@@ -275,6 +276,9 @@ KNOWN_TASKS = f"{'|'.join(TASKS)}|FILE.toml"
 TASK = "what is classified: a known task, or a file that names classes, channels and labels"
 CHECK = "train nothing; check settings, tables and run folders as training would before its first epoch"
 AVERAGED = "test-time augmentation: average over an image and its mirror image (2), quarter turns (4), or all of these (8)"
+ENGINE = (
+    "what computes: onnxruntime and openvino, as 'hpa[export]' and 'hpa[openvino]' install them, are faster on many CPUs"
+)
 RUNS = "the runs, each with all its folds, instead of all that are there"
 SHARED: dict[str, dict[str, Any]] = {
     "task": {"type": task, "default": HPA.name, "metavar": KNOWN_TASKS, "help": TASK},
@@ -284,5 +288,6 @@ SHARED: dict[str, dict[str, Any]] = {
     "stage": {"choices": ("last", "all", *STAGES), "default": "last", "help": "which stage of every run"},
     "tta": {"type": int, "choices": VIEWS, "default": 1, "help": AVERAGED},
     "tta-average": {"choices": AVERAGES, "default": "probabilities", "help": "what test-time augmentation averages"},
+    "engine": {"choices": ENGINES, "default": "keras", "help": ENGINE},
     "check-only": {"action": "store_true", "help": CHECK},
 }

@@ -15,7 +15,7 @@ from hpa.errors import BadInput
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the options."""
-    parser = command.parser("predict", shared="data runs variants stage tta tta-average")
+    parser = command.parser("predict", shared="data runs variants stage tta tta-average engine")
     help = "predict the images of this folder, instead of those in --data"
     parser.add_argument("--images", type=Path, metavar="FOLDER", help=help)
     help = (
@@ -41,12 +41,12 @@ def work(options: argparse.Namespace) -> None:
         with quiet_import():
             from hpa.inference.images import predict_folder
 
-        predict_folder(folders, options.images, options.out, command.tta(options))
+        predict_folder(folders, options.images, options.out, command.tta(options), options.engine)
     else:
         with quiet_import():
             from hpa.inference.predict import predict
 
-        predict(folders, options.data, options.runs, command.tta(options), options.shard)
+        predict(folders, options.data, options.runs, command.tta(options), options.shard, options.engine)
 
 
 main = command.main(__name__, build_parser, work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -83,11 +84,16 @@ class TTA:
 
     def predict(self, model: Any, images: NDArray[np.uint8], labels: str) -> NDArray[np.float32]:
         """Return a compiled model's mean over the copies of images, uint8 [B, S, S, C], as float32 [B, classes]."""
+        mean: NDArray[np.float32] = self.predict_all([model], images, labels)[0]
+        return mean
+
+    def predict_all(self, models: Sequence[Any], images: NDArray[np.uint8], labels: str) -> NDArray[np.float32]:
+        """Return the mean of each of several models, float32 [models, B, classes]; each copy is made once for all."""
         import numpy as np
 
-        outputs = [model.predict_on_batch(np.ascontiguousarray(view(images, *each))) for each in VIEWS[self.views]]
-        mean: NDArray[np.float32] = AVERAGES[self.average](np.stack(outputs), labels)
-        return mean
+        copies = (np.ascontiguousarray(view(images, *each)) for each in VIEWS[self.views])
+        outputs = [[model.predict_on_batch(copy) for model in models] for copy in copies]
+        return np.stack([AVERAGES[self.average](np.stack(own), labels) for own in zip(*outputs, strict=True)])
 
 
 NO_TTA = TTA()

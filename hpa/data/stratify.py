@@ -65,13 +65,15 @@ def _unit_folds(counted: np.ndarray, folds: int, generator: np.random.Generator)
     kinds, kind_of_unit, units = np.unique(counted, axis=0, return_inverse=True, return_counts=True)
     trained = _kinds_kept_from_fold_0(kinds, units, folds)
     ideal = units @ kinds / folds
+    deals = DEALS
     if counted[:, -1].max() == 1:  # single rows: even fold sizes come before any gain in classes
         weights = np.ones(kinds.shape[1])
         weights[-1] = isqrt(2 * len(counted) * (kinds.shape[1] - 1)) + 1
     else:  # Pearson's chi-square, in which a fold without a row of a rare class weighs more than small gains in common ones
         weights = 1 / np.sqrt(np.maximum(ideal, 1))
+        deals = min(DEALS, max(2, DEALS * 20**2 // folds**2))  # a deal takes as long as there are pairs of folds
     smallest = np.inf
-    for _ in range(DEALS):
+    for _ in range(deals):
         extra = _deal(units % folds, kinds[:, -1], trained, folds, generator)
         _balance(extra, kinds * weights, trained)
         shares = units[:, None] // folds + extra  # [kinds, folds]
@@ -139,15 +141,17 @@ def _balance(extra: np.ndarray, counted: np.ndarray, trained: np.ndarray) -> Non
             while len(movable):
                 gain = signed @ difference - square
                 best = np.argsort(-gain, kind="stable")[:CANDIDATES]
-                gain_of_pair = gain[best, None] + gain[best] - 2 * signed[best] @ signed[best].T
-                np.fill_diagonal(gain_of_pair, gain[best])
+                own, own_gain = signed[best], gain[best]
+                gain_of_pair = own_gain[:, None] + own_gain
+                gain_of_pair -= 2 * own @ own.T
+                gain_of_pair.ravel()[:: len(best) + 1] = own_gain  # the diagonal: one kind alone
                 pair = np.unravel_index(gain_of_pair.argmax(), gain_of_pair.shape)
                 if gain_of_pair[pair] < TOLERANCE:
                     break
-                flipped = np.unique(best[list(pair)])
+                flipped = best[list({*pair})]
                 difference -= 2 * signed[flipped].sum(axis=0)
                 signed[flipped] *= -1
-                extra[np.ix_(movable[flipped], np.array([one, other]))] ^= True
+                extra[movable[flipped, None], [one, other]] ^= True
                 changes[[one, other]] += 1
                 improved = True
             tried[one, other] = changes[one] + changes[other]

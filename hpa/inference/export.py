@@ -1,11 +1,8 @@
 """A model to take away: one file or folder that other programs run without hpa, with all that they need to know about it."""
 
-import contextlib
 import json
-import os
 import shutil
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +14,7 @@ import numpy as np
 from hpa import __version__
 from hpa.errors import BadInput, Failure, refuse
 from hpa.files import read_json, write_json, written_whole
+from hpa.inference.engines import ENGINES, write_onnx
 from hpa.inference.predict import common_task, form_of, load_run, require_models
 from hpa.models.catalog import in_float32
 from hpa.runs.entry import members_of_entry
@@ -26,7 +24,7 @@ from hpa.tasks import Task
 from hpa.tta import EPSILON, NO_TTA, TTA, VIEWS
 
 TOLERANCE = 1e-4
-FORMATS = {"onnx": ("onnx", "onnxruntime", "tf2onnx"), "saved-model": ("tensorflow",), "litert": ("tensorflow",)}
+FORMATS = {"onnx": ENGINES["onnxruntime"][0], "saved-model": ("tensorflow",), "litert": ("tensorflow",)}
 
 
 @dataclass(frozen=True)
@@ -91,8 +89,7 @@ def export(chosen: Chosen, kind: str, out: Path) -> str:
         import onnx
 
         with written_whole(out) as temporary:
-            with warnings.catch_warnings(action="ignore", category=FutureWarning), _same_environment():  # both for tf2onnx
-                network.export(str(temporary), format="onnx", verbose=False)
+            write_onnx(network, temporary)
             model = onnx.load(temporary)
             onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in about.items()})
             onnx.save(model, temporary)
@@ -110,17 +107,6 @@ def export(chosen: Chosen, kind: str, out: Path) -> str:
         temporary.rename(out)
     write_json(out.with_name(f"{out.name}.json"), about)
     return f"{out}: {_words(chosen, about)}; {out.name}.json tells classes and thresholds"
-
-
-@contextlib.contextmanager
-def _same_environment() -> Iterator[None]:
-    """Restore the environment after the block: tf2onnx sets TensorFlow's log level for all processes started later."""
-    before = dict(os.environ)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def require_format(kind: str, out: Path) -> None:

@@ -104,7 +104,7 @@ def samples_of(folder: Path, task: Task) -> tuple[list[str], list[list[Path]]]:
     return ids, find_files(folder, ids, task)
 
 
-def predict_folder(folders: Sequence[Path], images: Path, out: Path, tta: TTA = NO_TTA) -> None:
+def predict_folder(folders: Sequence[Path], images: Path, out: Path, tta: TTA = NO_TTA, engine: str = "keras") -> None:
     """Write a CSV (see `write_prediction_table`) of the mean prediction of some runs for all images of a folder.
 
     Raises:
@@ -113,7 +113,7 @@ def predict_folder(folders: Sequence[Path], images: Path, out: Path, tta: TTA = 
     task = common_task(folders)
     ids, files = samples_of(images, task)
     thresholds, _ = thresholds_and_rows(folders, task.labels, len(task.classes), tta)
-    mean = blend(list(predict_files(folders, files, tta)))
+    mean = blend(list(predict_files(folders, files, tta, engine)))
     write_prediction_table(out, Predictions(np.array(ids), task.classes, mean, None, task.labels, tta), thresholds)
     logger.info("%s: %d samples, the mean of %d model%s", out, len(ids), len(folders), "s" if len(folders) > 1 else "")
 

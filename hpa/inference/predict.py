@@ -11,6 +11,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -25,6 +26,7 @@ from hpa.data.tables import has_test_set, read_ids
 from hpa.errors import BadInput, refuse
 from hpa.files import file_digest, locked, written_whole
 from hpa.hardware import announce, jit_compile
+from hpa.inference.engines import require_engine, with_engine
 from hpa.models.catalog import load
 from hpa.runs.folder import model_faults, model_shape, read_history, read_settings, read_task_of, require_table
 from hpa.runs.split import read_partition
@@ -40,7 +42,14 @@ BATCH = 64
 Form = tuple[int, Ranges | None]
 
 
-def predict(folders: Sequence[Path], data: Path, runs: Path, tta: TTA = NO_TTA, part: tuple[int, int] | None = None) -> None:
+def predict(
+    folders: Sequence[Path],
+    data: Path,
+    runs: Path,
+    tta: TTA = NO_TTA,
+    part: tuple[int, int] | None = None,
+    engine: str = "keras",
+) -> None:
     """Write `test.npz` into the run folders, and `validation.npz` again if it was made with another `tta`.
 
     Files that were made with the same `tta` from the present model and images stay. Runs whose images have the same size and
@@ -50,13 +59,16 @@ def predict(folders: Sequence[Path], data: Path, runs: Path, tta: TTA = NO_TTA, 
     With a part, (number from 1, count), only these test rows, and the validation rows of such a part of the runs, are
     predicted, maybe while others predict other parts. A call without it then writes the same files as without parts.
 
+    The `engine` is one of `hpa.inference.engines.ENGINES`. A pass may go on with another one than it began with.
+
     Raises:
         BadInput: if a run has no model, the runs are of several tasks, or a table or an image cannot be used.
     """
+    require_engine(engine)
     require_models(runs, folders)
     task = common_task(folders)
     for folder in folders[part[0] - 1 :: part[1]] if part else folders:
-        _predict_validation(folder, task, data, runs, tta)
+        _predict_validation(folder, task, data, runs, tta, engine)
     if not has_test_set(data):
         logger.info("%s: no test set here, neither test/ nor sample_submission.csv", data)
         return
@@ -72,7 +84,7 @@ def predict(folders: Sequence[Path], data: Path, runs: Path, tta: TTA = NO_TTA, 
             for folder in set(group) - set(open_folders):
                 logger.info("%s is up to date", folder / "test.npz")
             if open_folders:
-                _predict_together(open_folders, store, task, tta, part)
+                _predict_together(open_folders, store, task, tta, part, engine)
     for left in (runs / "stores").glob(".predictions-*.npy") if not part else ():
         left.unlink(missing_ok=True)  # of an abandoned pass: one of its models or images has changed
 
@@ -86,7 +98,9 @@ def predict_as_validated(folders: Sequence[Path], data: Path) -> None:
         predict(group, data, runs, tta)
 
 
-def predict_files(folders: Sequence[Path], files: Sequence[Sequence[Path]], tta: TTA = NO_TTA) -> np.ndarray:
+def predict_files(
+    folders: Sequence[Path], files: Sequence[Sequence[Path]], tta: TTA = NO_TTA, engine: str = "keras"
+) -> np.ndarray:
     """Return the probabilities that the models of some runs give n samples, float32 [runs, n, classes].
 
     Each sample's channel files are read once for all runs.
@@ -95,15 +109,17 @@ def predict_files(folders: Sequence[Path], files: Sequence[Sequence[Path]], tta:
         BadInput: if a run has no model, or naming all files that cannot be read.
     """
     require_models("runs", folders)
-    models = [load_run(folder) for folder in folders]
+    models = [load_run(folder, engine) for folder in folders]
     announce(read_settings(folders[0]).precision)
     task = common_task(folders)
     forms = [form_of(folder) for folder in folders]
-    batches = [
-        np.stack([tta.predict(model, batch[form], task.labels) for model, form in zip(models, forms, strict=True)])
-        for batch in read_batches(files, list(dict.fromkeys(forms)), task)
-    ]
-    return np.concatenate(batches, axis=1)
+    members = {form: [number for number, own in enumerate(forms) if own == form] for form in forms}
+    found = []
+    for batch in read_batches(files, list(members), task):
+        found.append(np.empty((len(folders), len(next(iter(batch.values()))), len(task.classes)), np.float32))
+        for form, own in members.items():
+            found[-1][own] = tta.predict_all([models[number] for number in own], batch[form], task.labels)
+    return np.concatenate(found, axis=1)
 
 
 def predict_rows(
@@ -166,14 +182,19 @@ def require_models(where: object, folders: Sequence[Path]) -> None:
     refuse(where, [f"{folder}: {fault}" for folder in folders for fault in model_faults(folder)])
 
 
-def load_run(folder: Path) -> keras.Model:
-    """Return the compiled model of a run; raise BadInput if it is missing, damaged or of another shape than the run's."""
-    model = load(folder / "model.keras", shape=model_shape(read_settings(folder), read_task_of(folder)))
+def load_run(folder: Path, engine: str = "keras") -> Any:
+    """Return the compiled model of a run, or what predicts as it does with another of `hpa.inference.engines.ENGINES`.
+
+    Raises:
+        BadInput: if it is missing, damaged or of another shape than the run's, or the engine is not installed.
+    """
+    shape = model_shape(read_settings(folder), read_task_of(folder))
+    model = load(folder / "model.keras", shape=shape)
     model.compile(jit_compile=jit_compile())
-    return model
+    return with_engine(model, engine, shape[0])
 
 
-def _predict_validation(folder: Path, task: Task, data: Path, runs: Path, tta: TTA) -> None:
+def _predict_validation(folder: Path, task: Task, data: Path, runs: Path, tta: TTA, engine: str) -> None:
     """Predict `validation.npz` again if it was made with another `tta`, and say how `tta` changes the validation score."""
     file = folder / "validation.npz"
     predictions = read_predictions(file) if file.exists() else None
@@ -187,7 +208,8 @@ def _predict_validation(folder: Path, task: Task, data: Path, runs: Path, tta: T
         digest = file_digest(folder / "model.keras")
         images = pack_sets(partition, data, runs, task, settings.size, settings.intensity_range)
         announce(settings.precision)
-        probabilities = predict_rows(load_run(folder), images, partition.validation, str(file), tta, task.labels)
+        model = load_run(folder, engine)
+        probabilities = predict_rows(model, images, partition.validation, str(file), tta, task.labels)
         predictions = Predictions(samples.ids, task.classes, probabilities, samples.targets, task.labels, tta, digest)
         write_predictions(file, predictions)
         logger.info("%s is written", file)
@@ -216,7 +238,7 @@ def _is_up_to_date(folder: Path, store: ImageStore, tta: TTA) -> bool:
 
 
 def _predict_together(
-    folders: list[Path], store: ImageStore, task: Task, tta: TTA, part: tuple[int, int] | None = None
+    folders: list[Path], store: ImageStore, task: Task, tta: TTA, part: tuple[int, int] | None, engine: str
 ) -> None:
     """Predict a part's rows, or what no part has, then write test.npz. Parts end where batches end."""
     # The digests come before the models are read: if a training replaces one meanwhile, it is predicted again.
@@ -236,7 +258,7 @@ def _predict_together(
         missing = np.isnan(probabilities[:, start:stop])
         probabilities[:, start:stop][missing] = np.load(file)[missing]
     rows = np.flatnonzero(np.isnan(probabilities).any(axis=(0, 2)))
-    models = [load_run(folder) for folder in folders] if len(rows) else []
+    models = [load_run(folder, engine) for folder in folders] if len(rows) else []
     if models:
         announce(read_settings(folders[0]).precision)
     description = f"predicting with {len(folders)} model{'s' if len(folders) > 1 else ''}"
@@ -244,8 +266,7 @@ def _predict_together(
         for start in range(0, len(rows), BATCH):
             batch = rows[start : start + BATCH]
             images = store.images[own.start + batch]
-            for member, model in enumerate(models):
-                probabilities[member, batch] = tta.predict(model, images, task.labels)
+            probabilities[:, batch] = tta.predict_all(models, images, task.labels)
             bar.update(len(batch))
     if part:
         return

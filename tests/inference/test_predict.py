@@ -92,13 +92,42 @@ def test_each_image_is_decoded_once_for_all_models_and_views(drawn_data, tmp_pat
     decoded, seen = [], []
     model = SimpleNamespace(output=np.empty((0, 28)))
     model.predict_on_batch = lambda images: seen.append(images) or np.zeros((len(images), 28), np.float32)
-    monkeypatch.setattr(predict, "load_run", lambda folder: model)
+    monkeypatch.setattr(predict, "load_run", lambda folder, engine: model)
     monkeypatch.setattr("hpa.data.images.read_channel", lambda file: decoded.append(file) or read_channel(file))
     assert predict.predict_files(folders, files, TTA(8)).shape == (3, 5, 28)
     assert sorted(decoded) == sorted(file for sample in files for file in sample)
     assert len(seen) == 24
-    for first, size in ((0, 48), (8, 64), (16, 48)):
+    for first, size in ((0, 48), (1, 48), (16, 64)):
         np.testing.assert_array_equal(seen[first], [read_image(sample, HPA, size) for sample in files])
+    assert all(one is other for one, other in zip(seen[0:16:2], seen[1:16:2], strict=True))  # each copy is made once
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_other_engines_give_keras_probabilities(drawn_data, runs, monkeypatch, engine):
+    pytest.importorskip(engine)
+    pytest.importorskip("tf2onnx")
+    folders = [runs / variant / "base" for variant in ("2", "3")]
+    files = find_files(drawn_data / "test", read_sample_submission(drawn_data / "sample_submission.csv").ids[:5], HPA)
+    assert run(drawn_data, runs) == 0
+    expected = [read_predictions(folder / "test.npz").probabilities for folder in folders]
+    with_copies = predict.predict_files(folders, files, TTA(8, "logits"))
+    batches = []
+    asked = keras.Model.predict_on_batch
+    monkeypatch.setattr(keras.Model, "predict_on_batch", lambda self, x: batches.append(len(x)) or asked(self, x))
+    np.testing.assert_allclose(predict.predict_files(folders, files, TTA(8, "logits"), engine), with_copies, atol=1e-4)
+    for folder in folders:
+        (folder / "test.npz").unlink()
+    assert run(drawn_data, runs, "--engine", engine) == 0
+    for folder, own in zip(folders, expected, strict=True):
+        np.testing.assert_allclose(read_predictions(folder / "test.npz").probabilities, own, atol=1e-4)
+    assert set(batches) == {1}  # Keras only to convert the networks
+
+
+def test_an_engine_that_is_not_installed(drawn_data, runs, monkeypatch, capsys):
+    monkeypatch.setattr("hpa.inference.engines.find_spec", lambda name: None if name == "tf2onnx" else name)
+    assert run(drawn_data, runs, "--engine", "onnxruntime") == 2
+    assert "--engine: onnxruntime needs tf2onnx; pip install 'hpa[export]'" in capsys.readouterr().err
+    assert not list(runs.glob("*/base/test.npz"))
 
 
 @pytest.fixture
