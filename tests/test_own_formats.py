@@ -12,6 +12,7 @@ import hpa
 from hpa.data.images import read_image
 from hpa.data.layout import find_files
 from hpa.errors import BadInput
+from hpa.inference.export import chosen_run, metadata
 from hpa.runs.folder import read_settings, read_task_of
 from hpa.scoring.predictions import read_predictions
 
@@ -123,3 +124,9 @@ def test_each_command_reads_such_images(place, tmp_path, capsys):
     cells = pd.read_csv(tmp_path / "cells.csv")
     assert set(cells["Cell"]) == {2}  # what is cut off is not seen
     assert (cells["x"] == 20).all()
+
+
+def test_what_an_exported_model_must_be_given_is_said(place, caplog):
+    about = metadata(chosen_run(place / "runs/r/base"))
+    assert about["reading"] == {"files": "{plate}_{well}_s{site}_*.ome.tif", "plane": "maximum", "fit": "crop"}
+    assert "the task own states files, plane, fit: give the model images that are read so" in caplog.text

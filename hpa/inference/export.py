@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from hpa import __version__
+from hpa.data.layout import say_once
 from hpa.errors import BadInput, Failure, refuse
 from hpa.files import read_json, write_json, written_whole
 from hpa.inference.engines import ENGINES, write_onnx
@@ -146,6 +147,11 @@ def metadata(chosen: Chosen) -> dict[str, Any]:
     """Return what a program must know to use an exported model, as JSON has it."""
     folders = list(chosen.members)
     task, (size, ranges) = common_task(folders), form_of(folders[0])
+    if task.reading:
+        say_once(
+            f"the task {task.name} states {', '.join(task.reading)}: give the model images that are read so; what is "
+            "written with it to read files takes a grey file for each channel and stretches it"
+        )
     return {
         "hpa": __version__,
         "task": task.name,
@@ -159,7 +165,7 @@ def metadata(chosen: Chosen) -> dict[str, Any]:
         "members": {str(folder): weight for folder, weight in chosen.members.items()},
         "tta": chosen.tta.views,
         "tta_average": chosen.tta.average,
-    }
+    } | ({"reading": task.reading} if task.reading else {})
 
 
 def _view(images: Any, turns: int, mirrored: bool) -> Any:
