@@ -1,64 +1,50 @@
-"""Makes the picture of the first page: `python docs/pictures.py RUN DATA PICTURE.png`.
+"""Makes the pictures of the report page, `python docs/pictures.py PAGE.html FOLDER`, from the page of `hpa demo`.
 
-RUN is a run folder with predictions of the test set of DATA. DATA is drawn, so its classes are known. The fields are the
-first ones of the test set, whether they are predicted well or not.
+It needs Chromium and playwright. The images with the worst mistakes come first.
 """
 
+import io
+import shutil
 import sys
 from pathlib import Path
 
-import matplotlib.pyplot as plt
-import numpy as np
 from PIL import Image
+from playwright.sync_api import Page, sync_playwright
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from hpa.data.tables import read_training_table
-from hpa.scoring.predictions import read_predictions
-from hpa.scoring.thresholds import find_thresholds, predict_classes
-from hpa.tasks import HPA
-
-ROWS, COLUMNS = 2, 4
-RIGHT, WRONG, MISSED = "#1b7f3b", "#c62828", "#757575"
+TILES = 16  # of the first picture, two rows
+QUALITY = 85
 
 
-def draw(run: Path, data: Path, out: Path) -> None:
-    """Draw the first test fields, and below each its classes: predicted rightly, predicted wrongly, and missed."""
-    validation, test = (read_predictions(run / name) for name in ("validation.npz", "test.npz"))
-    predicted, _ = predict_classes(
-        test.probabilities, find_thresholds("per-class", validation.targets, validation.probabilities)
-    )
-    key = read_training_table(data / "test_key.csv", HPA)
-    truth = dict(zip(key.ids, key.targets, strict=True))
-    figure, axes = plt.subplots(ROWS, COLUMNS, figsize=(2.5 * COLUMNS, 3.2 * ROWS))
-    figure.subplots_adjust(left=0.01, right=0.99, top=0.99, bottom=0.12, wspace=0.04, hspace=0.3)
-    for axis, identifier, row in zip(axes.flat, test.ids, predicted, strict=False):
-        channels = [
-            np.asarray(Image.open(data / "test" / f"{identifier}_{colour}.png")) for colour in ("red", "green", "blue")
-        ]
-        axis.imshow(np.stack([_stretched(channel) for channel in channels], axis=-1), interpolation="bicubic")
-        axis.set_xticks([])
-        axis.set_yticks([])
-        lines = [
-            (name, RIGHT if truth[identifier][number] else WRONG) for number, name in enumerate(HPA.classes) if row[number]
-        ]
-        lines += [
-            (f"missed: {name}", MISSED)
-            for number, name in enumerate(HPA.classes)
-            if truth[identifier][number] and not row[number]
-        ]
-        for number, (text, colour) in enumerate(lines):
-            axis.text(
-                0.5, -0.03 - 0.095 * number, text, color=colour, fontsize=9, ha="center", va="top", transform=axis.transAxes
-            )
-    figure.savefig(out, dpi=90)
+def draw(page: Path, out: Path) -> None:
+    """Write `gallery.webp`, a part of the gallery with single cells, and `report.webp`, the top of the page."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": 1000, "height": 1250}, device_scale_factor=1.5)
+        tab.set_default_timeout(600_000)  # a busy machine
+        tab.goto(page.resolve().as_uri())
+        tab.wait_for_timeout(3000)
+        write(out / "report.webp", tab.screenshot())
+        tab.set_viewport_size({"width": 1280, "height": 900})
+        tab.check("#cells")
+        tab.wait_for_timeout(3000)
+        write(out / "gallery.webp", tab.screenshot(clip=first_tiles(tab), full_page=True, scale="css"))
+        browser.close()
 
 
-def _stretched(channel: np.ndarray) -> np.ndarray:
-    """Return a channel uint8 [H, W] scaled so that all but one in 200 pixels are below full brightness."""
-    brightest = max(float(np.percentile(channel, 99.5)), 64.0)
-    return np.clip(channel * (255 / brightest), 0, 255).astype(np.uint8)
+def first_tiles(tab: Page) -> dict[str, float]:
+    """Return the box of the first rows of tiles, in pixels of the page."""
+    script = f"""[...document.querySelectorAll('#gallery .tile')].slice(0, {TILES}).map(tile => {{
+        const box = tile.getBoundingClientRect();
+        return [box.left + scrollX, box.top + scrollY, box.right + scrollX, box.bottom + scrollY]; }})"""
+    lefts, tops, rights, bottoms = zip(*tab.evaluate(script), strict=True)
+    left, top = min(lefts) - 4, min(tops) - 4
+    return {"x": left, "y": top, "width": max(rights) + 4 - left, "height": max(bottoms) + 4 - top}
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a screenshot as WebP, which is smaller than PNG."""
+    Image.open(io.BytesIO(content)).convert("RGB").save(path, quality=QUALITY, method=6)
 
 
 if __name__ == "__main__":
-    draw(*map(Path, sys.argv[1:4]))
+    draw(*map(Path, sys.argv[1:3]))

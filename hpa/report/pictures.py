@@ -36,9 +36,8 @@ LARGEST = 8_000_000  # bytes of all tiles; as base64 they are a third larger, an
 SIDES = (256, 192, 160, 128, 112, 96, 80, 64, 56, 48, 40, 32)  # of tiles, in pixels
 QUALITY = 70  # of WebP
 HEAT = 24  # side of a heat map, in cells
-COMPARED = (
-    2000  # training images of 256 pixels, drawn at random, among which similar ones are looked for; more of smaller ones
-)
+# Training images of 256 pixels, drawn at random, among which similar ones and copies are looked for; of smaller ones more.
+COMPARED = 2000
 SIMILAR = 3
 SHOWN_SIMILAR = 150  # rows whose similar images are shown; others name them
 
