@@ -31,7 +31,7 @@ COMMANDS = {
     "ensemble": "blend the models into a submission",
     "report": "show what runs learned on one page: classes, images, mistakes, doubtful labels, the ensemble",
     "cluster": "do a whole competition as one plan, here or on a Ray cluster",
-    "export": "write a trained model for programs without hpa, as ONNX, SavedModel or LiteRT",
+    "export": "write a trained model for programs without hpa, as ONNX, SavedModel, LiteRT or a page",
     "submit": "check a submission and upload it to Kaggle",
 }
 

@@ -17,8 +17,14 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--ensemble", type=Path, metavar="FILE.json", help="the JSON that hpa ensemble wrote next to a submission"
     )
-    parser.add_argument("--format", choices=("onnx", "saved-model", "litert"), required=True, help="what to write")
+    parser.add_argument("--format", choices=("onnx", "html", "saved-model", "litert"), required=True, help="what to write")
     parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="the file, or the folder of a saved-model")
+    parser.add_argument(
+        "--runtime",
+        type=Path,
+        metavar="FILE.tgz",
+        help="for html: the npm package onnxruntime-web, which is fetched once if not given",
+    )
     return parser
 
 
@@ -31,9 +37,11 @@ def work(options: argparse.Namespace) -> None:
     with quiet_import():
         from hpa.inference.export import chosen_ensemble, chosen_run, export, require_format
 
+    if options.runtime and options.format != "html":
+        raise BadInput("--runtime is for --format html; leave it out")
     require_format(options.format, options.out)
     chosen = chosen_run(options.run, command.tta(options)) if options.run else chosen_ensemble(options.ensemble)
-    print(export(chosen, options.format, options.out))
+    print(export(chosen, options.format, options.out, options.runtime))
 
 
 main = command.main(__name__, build_parser, work)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,7 +15,8 @@ import numpy as np
 from hpa import __version__
 from hpa.data.layout import say_once
 from hpa.errors import BadInput, Failure, refuse
-from hpa.files import read_json, write_json, written_whole
+from hpa.files import read_json, write_json, write_text, written_whole
+from hpa.inference.classifier import page_of, read_runtime
 from hpa.inference.engines import ENGINES, write_onnx
 from hpa.inference.predict import common_task, form_of, load_run, require_models
 from hpa.models.catalog import in_float32
@@ -25,7 +27,14 @@ from hpa.tasks import Task
 from hpa.tta import EPSILON, NO_TTA, TTA, VIEWS
 
 TOLERANCE = 1e-4
-FORMATS = {"onnx": ENGINES["onnxruntime"][0], "saved-model": ("tensorflow",), "litert": ("tensorflow",)}
+ONNX = ENGINES["onnxruntime"][0]
+# For each format the packages that it needs, and how the name of its file ends; none for a folder.
+FORMATS = {
+    "onnx": (ONNX, ".onnx"),
+    "html": (ONNX, ".html"),
+    "saved-model": (("tensorflow",), ""),
+    "litert": (("tensorflow",), ".tflite"),
+}
 
 
 @dataclass(frozen=True)
@@ -69,35 +78,40 @@ def chosen_ensemble(path: Path) -> Chosen:
     return Chosen(members, thresholds, read_predictions(next(iter(members)) / "validation.npz").tta)
 
 
-def export(chosen: Chosen, kind: str, out: Path) -> str:
+def export(chosen: Chosen, kind: str, out: Path, runtime: Path | None = None) -> str:
     """Write a model that takes uint8 [n, S, S, C] and returns float32 probabilities [n, classes]; say what was written.
 
-    `onnx` writes a file with its metadata inside, checked by ONNX Runtime, and `predict.py` next to it. `saved-model` writes
-    a folder of TensorFlow, and `litert` a file; their metadata is in a JSON of the same name with `.json` after it.
+    `onnx` writes a file with its metadata inside, checked by ONNX Runtime, and `predict.py` next to it. `html` writes a page
+    that classifies images in a browser, see `hpa.inference.classifier`. `saved-model` writes a folder of TensorFlow, and
+    `litert` a file; their metadata is in a JSON of the same name with `.json` after it.
 
     Args:
         chosen: what is exported.
         kind: a key of `FORMATS`.
         out: the file or folder to write.
+        runtime: for `html` the npm package of what runs the network; None to fetch it.
 
     Raises:
         BadInput: if members have other tasks, sizes or intensity ranges than the first one, or a package is missing.
-        Failure: if the exported model's probabilities differ from Keras' by more than `TOLERANCE`.
+        Failure: if the exported model's probabilities differ from Keras' by more than `TOLERANCE`, or the runtime cannot be
+            fetched.
     """
     require_format(kind, out)
+    packed = read_runtime(runtime) if kind == "html" else {}
     network, about = as_one_network(chosen), metadata(chosen)
+    words = f"{out}: {_words(chosen, about)}"
     if kind == "onnx":
-        import onnx
-
         with written_whole(out) as temporary:
-            write_onnx(network, temporary)
-            model = onnx.load(temporary)
-            onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in about.items()})
-            onnx.save(model, temporary)
-            _require_equal(network, temporary)
+            _write_onnx(network, about, temporary)
         with written_whole(out.with_name("predict.py")) as temporary:
-            shutil.copyfile(Path(__file__).with_name("standalone.py"), temporary)
-        return f"{out}: {_words(chosen, about)}; python {out.with_name('predict.py')} {out} FOLDER predicts with it"
+            shutil.copyfile(Path(__file__).with_name("take_away") / "predict.py", temporary)
+        return f"{words}; python {out.with_name('predict.py')} {out} FOLDER predicts with it"
+    if kind == "html":
+        with tempfile.TemporaryDirectory() as folder:
+            _write_onnx(network, about, file := Path(folder) / "model.onnx")
+            packed |= {"model": file.read_bytes()}
+        write_text(out, page_of(about, common_task(list(chosen.members)), packed, _words(chosen, about)))
+        return f"{words}, {out.stat().st_size / 1e6:.1f} MB; open it in a browser and drop images on it"
     if kind == "litert":
         with written_whole(out) as temporary:
             network.export(str(temporary), format="litert", verbose=False)
@@ -107,16 +121,27 @@ def export(chosen: Chosen, kind: str, out: Path) -> str:
         network.export(str(temporary), format="tf_saved_model", verbose=False)
         temporary.rename(out)
     write_json(out.with_name(f"{out.name}.json"), about)
-    return f"{out}: {_words(chosen, about)}; {out.name}.json tells classes and thresholds"
+    return f"{words}; {out.name}.json tells classes and thresholds"
+
+
+def _write_onnx(network: keras.Model, about: dict[str, Any], path: Path) -> None:
+    """Write a network with its metadata as ONNX, and check it."""
+    import onnx
+
+    write_onnx(network, path)
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, {name: json.dumps(value) for name, value in about.items()})
+    onnx.save(model, path)
+    _require_equal(network, path)
 
 
 def require_format(kind: str, out: Path) -> None:
     """Raise BadInput if a format cannot be written here, or not to this place."""
-    missing = [name for name in FORMATS[kind] if find_spec(name) is None]
+    packages, suffix = FORMATS[kind]
+    missing = [name for name in packages if find_spec(name) is None]
     refuse("format", [f"{kind} needs {name}; pip install 'hpa[export]'" for name in missing], "format")
     if kind == "litert" and keras.backend.backend() != "tensorflow":
         raise BadInput(f"format {kind}: only the backend tensorflow writes it; unset KERAS_BACKEND", setting="format")
-    suffix = {"onnx": ".onnx", "litert": ".tflite"}.get(kind)
     if suffix and out.suffix != suffix:
         raise BadInput(f"out {out}: the name of such a file ends in {suffix}", setting="out")
     if not suffix and out.exists():
