@@ -14,7 +14,8 @@ from hpa.errors import BadInput
 def build_parser() -> argparse.ArgumentParser:
     """Return the options."""
     parser = command.parser("cells", "The networks are those that were trained on whole fields.", "tta tta-average")
-    command.add_run_and_images(parser, several=True, data=False)
+    command.add_run(parser, command.SEVERAL)
+    command.add_images(parser, data=False)
     add = parser.add_argument
     add(
         "--masks",
@@ -44,7 +45,7 @@ def work(options: argparse.Namespace) -> None:
         from hpa.inference.cells import cells_of_samples
 
     found = cells_of_samples(
-        options.run,
+        command.chosen_folders(options),
         options.images,
         options.masks,
         options.out,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from hpa import files
 from hpa.__main__ import COMMANDS
 from hpa.backend import quiet_import as quiet_import
-from hpa.errors import BadInput, Failure
+from hpa.errors import BadInput, Failure, refuse
 from hpa.inference.engines import ENGINES
 from hpa.kinds import Count, Positive, Seed, expected, is_within, kind
 from hpa.stages import STAGES
@@ -151,16 +151,18 @@ def parser(name: str, more: str = "", shared: str = "") -> argparse.ArgumentPars
     return own
 
 
-def add_run_and_images(parser: argparse.ArgumentParser, several: bool, data: bool = True) -> None:
-    """Add `--run`, one run folder or `several`, and the images to look at: `--data` or `--images`."""
+def add_run(parser: argparse._ActionsContainer, help: str, several: bool = True, required: bool = True) -> None:
+    """Add `--run`, which names a run folder in every command, or `several`; see `chosen_folders`."""
     number: dict[str, Any] = {"nargs": "+"} if several else {}
-    text = "run folders; several are averaged" if several else "run folder"
-    parser.add_argument("--run", type=Path, required=True, metavar="FOLDER", help=text, **number)
+    parser.add_argument("--run", type=Path, required=required, metavar="FOLDER", help=help, **number)
+
+
+def add_images(parser: argparse.ArgumentParser, data: bool = True) -> None:
+    """Add the images to look at: `--data` or `--images`."""
     add = (parser.add_mutually_exclusive_group(required=True) if data else parser).add_argument
     if data:
         add("--data", type=Path, metavar="SET", help="a folder of labelled images: class folders, or a table next to it")
-    help = "folders of images, and files, each of which stands for its sample"
-    add("--images", type=Path, nargs="+", default=(), required=not data, metavar="PATH", help=help)
+    add("--images", type=Path, nargs="+", default=(), required=not data, metavar="PATH", help=IMAGES)
 
 
 def tta(options: argparse.Namespace) -> TTA:
@@ -168,14 +170,21 @@ def tta(options: argparse.Namespace) -> TTA:
     return TTA(options.tta, options.tta_average)
 
 
-def chosen_folders(options: argparse.Namespace, named: str) -> list[Path]:
-    """Return the folders that the option `named` names, or else the run folders that `--variants` and `--stage` choose."""
+def chosen_folders(options: argparse.Namespace) -> list[Path]:
+    """Return the folders that `--run` names, each once, or else those that `--runs`, `--variants` and `--stage` choose."""
     from hpa.runs.folder import run_folders
 
-    folders: list[Path] | None = getattr(options, named)
-    if folders and (options.variants or options.stage != "last"):
-        raise BadInput(f"--{named} names the folders itself; leave out --variants and --stage")
+    folders: list[Path] = options.run or []
+    twice = [str(folder) for folder in dict.fromkeys(folders) if folders.count(folder) > 1]
+    refuse("--run", [f"{folder} is named twice; once is enough" for folder in twice])
+    if folders and (vars(options).get("variants") or vars(options).get("stage", "last") != "last"):
+        raise BadInput("--run names the folders itself; leave out --variants and --stage")
     return folders or run_folders(options.runs, options.variants, options.stage)
+
+
+def runs_of(folder: Path) -> Path:
+    """Return the folder of all runs that a run folder lies in, by its name."""
+    return Path(os.path.normpath(folder / ".." / ".."))
 
 
 def train(options: argparse.Namespace, settings: "Settings", task: Task, name: str, preset: str | None = None) -> None:
@@ -275,6 +284,9 @@ def _folder(default: str, help: str) -> dict[str, Any]:
 KNOWN_TASKS = f"{'|'.join(TASKS)}|FILE.toml"
 TASK = "what is classified: a known task, or a file that names classes, channels and labels"
 CHECK = "train nothing; check settings, tables and run folders as training would before its first epoch"
+IMAGES = "folders of images, files, each of which stands for its sample, and CSVs with such in a column path"
+SEVERAL = "run folders; several are averaged"
+INSTEAD = "run folders, instead of those that --runs, --variants and --stage choose"
 AVERAGED = "test-time augmentation: average over an image and its mirror image (2), quarter turns (4), or all of these (8)"
 ENGINE = (
     "what computes: onnxruntime and openvino, as 'hpa[export]' and 'hpa[openvino]' install them, are faster on many CPUs"

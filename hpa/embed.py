@@ -11,7 +11,8 @@ from hpa.errors import BadInput
 def build_parser() -> argparse.ArgumentParser:
     """Return the options."""
     parser = command.parser("embed", "Features are what a network pools before its last layers.", "tta tta-average")
-    command.add_run_and_images(parser, several=False)
+    command.add_run(parser, "run folder", several=False)
+    command.add_images(parser)
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE.npz|.parquet|.h5ad", help="the table to write; the name says how"
     )

@@ -21,7 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = command.parser("ensemble", shared="task data runs variants stage")
     parser.set_defaults(task=None)  # that of the members
     add = parser.add_argument
-    add("--members", type=Path, nargs="+", metavar="FOLDER", help="these folders, instead of --variants and --stage")
+    command.add_run(parser, f"{command.INSTEAD}; any folders with predictions will do", required=False)
     help = "validation F1 minus --shift; all the same; by forward selection with replacement; or by a search for the best F1"
     add("--weights", choices=WEIGHTS, default="shifted", help=help)
     help = "the nearer it is to the members' F1, the larger the weights of the best of them"
@@ -49,7 +49,7 @@ def work(options: argparse.Namespace) -> None:
     from hpa.data.layout import data_paths
     from hpa.runs.entry import compare_blends, make_entry
 
-    folders = command.chosen_folders(options, "members")
+    folders = command.chosen_folders(options)
     if options.out.suffix != ".csv":
         raise BadInput(f"--out {options.out}: the name of a submission ends in .csv")
     for path in (options.out, options.out.with_suffix(".json")):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hpa import command
 from hpa.backend import quiet_import
-from hpa.errors import BadInput, refuse
+from hpa.errors import BadInput
 from hpa.files import read_json
 
 
@@ -19,7 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the options."""
     parser = command.parser("evaluate", shared="tta tta-average")
     add = parser.add_argument
-    add("--run", type=Path, nargs="+", required=True, metavar="FOLDER", help="run folders; several are blended")
+    command.add_run(parser, "run folders; several are blended")
     add("--data", type=Path, required=True, metavar="FOLDER", help="the images, in class folders or with a table")
     help = "the classes, instead of class folders or the CSV next to --data"
     add("--table", type=Path, metavar="FILE.csv", help=help)
@@ -30,11 +30,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def work(options: argparse.Namespace) -> None:
     """Predict the labelled images with every run's model, blend, and write and print the scores."""
-    twice = [str(folder) for folder in dict.fromkeys(options.run) if options.run.count(folder) > 1]
-    refuse("--run", [f"{folder} is named twice; once is enough" for folder in twice])
-    if options.out is None and len(options.run) > 1:
-        raise BadInput(f"--run names {len(options.run)} folders; say with --out where to write")
-    out = options.out or options.run[0] / f"evaluation-{options.data.resolve().name}"
+    folders = command.chosen_folders(options)
+    if options.out is None and len(folders) > 1:
+        raise BadInput(f"--run names {len(folders)} folders; say with --out where to write")
+    out = options.out or folders[0] / f"evaluation-{options.data.resolve().name}"
     if options.out is None and (out / "scores.json").exists():
         scored = read_json(out / "scores.json").get("data")
         if scored not in (None, str(options.data.resolve())):
@@ -47,7 +46,7 @@ def work(options: argparse.Namespace) -> None:
     with quiet_import():
         from hpa.inference.evaluate import evaluate_runs
 
-    found = evaluate_runs(options.run, options.data, options.table, command.tta(options))
+    found = evaluate_runs(folders, options.data, options.table, command.tta(options))
     found.write(out)
     print(describe(found.evaluations))
     print(f"\n{len(found.files)} images; wrote {out}")

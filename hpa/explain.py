@@ -18,7 +18,8 @@ def build_parser() -> argparse.ArgumentParser:
         "add up to the logit; others have Grad-CAM.",
         "tta tta-average",
     )
-    command.add_run_and_images(parser, several=True)
+    command.add_run(parser, command.SEVERAL)
+    command.add_images(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where to write")
     parser.add_argument(
         "--classes",
@@ -39,8 +40,8 @@ def work(options: argparse.Namespace) -> None:
     with quiet_import():
         from hpa.inference.explain import explain_samples
 
-    tta = command.tta(options)
-    print(explain_samples(options.run, options.data, options.images, options.out, options.classes, tta, options.method))
+    folders, tta = command.chosen_folders(options), command.tta(options)
+    print(explain_samples(folders, options.data, options.images, options.out, options.classes, tta, options.method))
 
 
 main = command.main(__name__, build_parser, work)

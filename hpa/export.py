@@ -13,7 +13,7 @@ def build_parser() -> argparse.ArgumentParser:
     more = "It takes raw pixels and returns probabilities; classes, channels, size and thresholds come with it."
     parser = command.parser("export", more, "tta tta-average")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--run", type=Path, metavar="FOLDER", help="run folder")
+    command.add_run(what, "run folder", several=False, required=False)
     what.add_argument(
         "--ensemble", type=Path, metavar="FILE.json", help="the JSON that hpa ensemble wrote next to a submission"
     )

@@ -11,7 +11,7 @@ import platform
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,6 +135,28 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadInput(f"{path}: expected a JSON object, found a {type(value).__name__}")
     return value
+
+
+@contextlib.contextmanager
+def remembered(path: Path) -> Iterator[tuple[dict[int, Any], Callable[[int, Any], None]]]:
+    """Yield what an interrupted block has finished, by key, and a function that adds a key and its value, as JSON takes it.
+
+    Each is a line of the file `path`, which is deleted once the block has ended well. A line that was cut off is left out.
+    """
+    found: dict[int, Any] = {}
+    with contextlib.suppress(OSError):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(ValueError, TypeError):
+                key, value = json.loads(line)
+                found[key] = value
+
+    def add(key: int, value: Any) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(f"\n{json.dumps([key, value])}")  # the line before may be cut off
+
+    yield found, add
+    path.unlink(missing_ok=True)
 
 
 def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

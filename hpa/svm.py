@@ -1,4 +1,4 @@
-"""`python -m hpa.svm --name NAME`: replace a finished run's dense head by a support vector machine (SVM).
+"""`python -m hpa.svm --run FOLDER`: replace a finished run's dense head by a support vector machine (SVM).
 
 With `--features FILE --out FOLDER` the features are anybody's, and the folder becomes a member of an ensemble.
 """
@@ -9,46 +9,44 @@ from pathlib import Path
 from hpa import command
 from hpa.errors import BadInput
 from hpa.files import require_output
-from hpa.stages import STAGES, SVM_KERNELS
+from hpa.stages import SVM_KERNELS
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the options."""
     parser = command.parser(
         "svm",
-        "The result is the run <runs>/<name>-svm-<kernel>/base. Predict, blend and evaluate it like any other run.",
-        "data runs",
+        "The result is the run <name>-svm-<kernel>/base next to it. Predict, blend and evaluate it like any other run.",
+        "data",
     )
-    parser.add_argument("--name", required=True, help="name of the run that gives the features")
-    parser.add_argument("--stage", choices=("last", *STAGES), default="last", help="which stage of it")
+    command.add_run(parser, "run folder of the network that gives the features; with --features all folds of a run")
     help = "radial basis functions (their time grows with the square of the number of rows), or linear"
     parser.add_argument("--kernel", choices=SVM_KERNELS, default="rbf", help=help)
     help = "learn from these features by id, an .npz as hpa embed writes or a .csv; the run says which rows are for training"
     parser.add_argument("--features", type=Path, metavar="FILE", help=help)
-    help = "with --features: write validation.npz and test.npz here, for hpa ensemble --members"
+    help = "with --features: write validation.npz and test.npz here, for hpa ensemble --run"
     parser.add_argument("--out", type=Path, metavar="FOLDER", help=help)
     return parser
 
 
 def work(options: argparse.Namespace) -> None:
     """Replace the head."""
-    from hpa.runs.folder import run_folders
-
+    folders = command.chosen_folders(options)
     if bool(options.features) != bool(options.out):
         raise BadInput("--features and --out go together: the features to learn from, and the folder for the predictions")
     if options.features:
         require_output(options.out / "validation.npz", [options.data, options.features])
-        sources = run_folders(options.runs, [options.name], options.stage)
         with command.quiet_import():
             from hpa.training.svm import features_member
 
-        print(features_member(sources, options.data, options.features, options.kernel, options.out))
+        print(features_member(folders, options.data, options.features, options.kernel, options.out))
         return
-    [source] = run_folders(options.runs, [options.name], options.stage, all_folds=False)
+    if len(folders) > 1:
+        raise BadInput(f"--run names {len(folders)} folders; name one")
     with command.quiet_import():
         from hpa.training.svm import replace_head
 
-    replace_head(source, options.data, options.runs, options.kernel)
+    replace_head(folders[0], options.data, command.runs_of(folders[0]), options.kernel)
 
 
 main = command.main(__name__, build_parser, work)

@@ -19,7 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the options."""
     parser = command.parser("thresholds", shared="runs variants stage")
     add = parser.add_argument
-    add("--run", type=Path, nargs="+", metavar="FOLDER", help="run folders, instead of --variants and --stage")
+    command.add_run(parser, command.INSTEAD, required=False)
     add(
         "--rule",
         type=lambda text: text if text == "best" else threshold_rule(text),
@@ -44,7 +44,7 @@ def work(options: argparse.Namespace) -> None:
     """Compare the rules, print and write the table, and save the thresholds of one."""
     from hpa.scoring.comparison import choose_thresholds
 
-    print(choose_thresholds(command.chosen_folders(options, "run"), options.rule, options.shares, options.seed))
+    print(choose_thresholds(command.chosen_folders(options), options.rule, options.shares, options.seed))
 
 
 main = command.main(__name__, build_parser, work)

@@ -15,7 +15,7 @@ check_runs train "${training[@]}"
 
 make() {
     hpa train --seed "$1" --name "seed$1" "${training[@]}"
-    hpa svm --data "$data" --runs "$runs" --name "seed$1"
+    hpa svm --data "$data" --run "$runs/seed$1/base"
 }
 
 labelled() {

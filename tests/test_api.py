@@ -142,7 +142,7 @@ def test_a_blend_is_what_the_command_writes(run, tuned, drawn_data, tmp_path):
 
     from hpa import ensemble
 
-    members = ["--members", str(run.folder), str(tuned.folder), "--shift", "0"]
+    members = ["--run", str(run.folder), str(tuned.folder), "--shift", "0"]
     assert ensemble.main([*members, "--data", str(drawn_data), "--out", str(tmp_path / "command.csv")]) == 0
     assert (tmp_path / "command.csv").read_bytes() == written.read_bytes()
 

@@ -113,8 +113,8 @@ def members_of(path="submissions/ensemble.json"):
         ([], ["runs/0/cnn", "runs/1/base", "runs/7/base"]),
         (["--stage", "all"], ["runs/0/base", "runs/0/cnn", "runs/1/base", "runs/7/base"]),
         (["--stage", "base", "--variants", "1,0"], ["runs/1/base", "runs/0/base"]),
-        (["--members", "runs/1/base", "runs/0/cnn"], ["runs/1/base", "runs/0/cnn"]),
-        (["--members", "runs/0/cnn"], ["runs/0/cnn"]),
+        (["--run", "runs/1/base", "runs/0/cnn"], ["runs/1/base", "runs/0/cnn"]),
+        (["--run", "runs/0/cnn"], ["runs/0/cnn"]),
     ],
 )
 def test_which_members(place, options, members):
@@ -124,8 +124,8 @@ def test_which_members(place, options, members):
 
 def test_the_order_of_the_members_does_not_change_the_submission(place):
     folders = ["runs/0/cnn", "runs/1/base", "runs/0/base"]
-    assert ensemble.main(["--shift", "0.1", "--members", *folders, "--out", "a.csv"]) == 0
-    assert ensemble.main(["--shift", "0.1", "--members", *folders[::-1], "--out", "b.csv"]) == 0
+    assert ensemble.main(["--shift", "0.1", "--run", *folders, "--out", "a.csv"]) == 0
+    assert ensemble.main(["--shift", "0.1", "--run", *folders[::-1], "--out", "b.csv"]) == 0
     assert Path("a.csv").read_bytes() == Path("b.csv").read_bytes()
 
 
@@ -155,7 +155,7 @@ def test_weights_that_are_searched_for(place, capsys, rule):
 
 
 def test_the_saved_threshold_rule_is_taken_by_itself(place, capsys):
-    chosen = ["--weights", "equal", "--members", "runs/0/cnn", "runs/1/base"]
+    chosen = ["--weights", "equal", "--run", "runs/0/cnn", "runs/1/base"]
     assert thresholds.main(["--run", "runs/0/cnn", "runs/1/base", "--rule", "global"]) == 0
     saved = json.loads(Path("runs/0/cnn/thresholds.json").read_text())["thresholds"]
     assert ensemble.main(chosen) == 0
@@ -170,7 +170,7 @@ def test_the_saved_threshold_rule_is_taken_by_itself(place, capsys):
 
 
 def test_weights_are_compared_without_a_submission(place, capsys):
-    options = ["--members", "runs/0/cnn", "runs/7/base", "--shift", "0.1", "--out", "out/blend.csv"]
+    options = ["--run", "runs/0/cnn", "runs/7/base", "--shift", "0.1", "--out", "out/blend.csv"]
     assert ensemble.main(["--compare-weights", *options]) == 0
     table = pd.read_csv("out/blend-weights.csv", index_col="weights")
     assert table.index.tolist() == ["best member", "shifted", "equal", "greedy", "optimum"]
@@ -195,7 +195,7 @@ def test_one_validation_row_cannot_be_compared(place, capsys):
     one_row = {name: getattr(own, name)[:1] for name in ("ids", "probabilities", "targets")}
     write_predictions(path, replace(own, **one_row))
     for option in (["--compare-weights"], ["--sweep-shift", "0.1:0.2:0.1"]):
-        assert ensemble.main(["--members", "runs/0/cnn", *option]) == 2
+        assert ensemble.main(["--run", "runs/0/cnn", *option]) == 2
         error = capsys.readouterr().err
         assert error == "hpa.ensemble: validation.npz: 1 validation row; a comparison needs at least 2\n"
 
@@ -218,9 +218,9 @@ def test_the_shift_is_swept_without_a_submission(place, capsys):
 
 def test_members_that_are_the_same_are_named(place, capsys):
     make(place / "runs/8/base", 1.0, 1)  # as runs/0/cnn
-    assert ensemble.main(["--members", "runs/0/cnn", "runs/1/base", "runs/8/base", "--weights", "greedy"]) == 0
+    assert ensemble.main(["--run", "runs/0/cnn", "runs/1/base", "runs/8/base", "--weights", "greedy"]) == 0
     assert "runs/8/base and runs/0/cnn are the same model and count twice" in capsys.readouterr().err
-    assert ensemble.main(["--members", "runs/0/cnn", "runs/1/base"]) == 0
+    assert ensemble.main(["--run", "runs/0/cnn", "runs/1/base"]) == 0
     assert capsys.readouterr().err == ""
 
 
@@ -235,9 +235,9 @@ def test_a_sample_submission_elsewhere(place):
     [
         (["--shift", "0.999"], "no member's F1 is above the shift 0.999: runs/0/cnn 0."),
         (["--shift", "nan"], "no member's F1 is above the shift nan"),
-        (["--members", "runs/0/cnn", "--variants", "0"], "leave out --variants and --stage"),
-        (["--members", "runs/0/cnn", "--stage", "all"], "leave out --variants and --stage"),
-        (["--members", "nowhere"], "nowhere: 2 faults\n  no validation.npz"),
+        (["--run", "runs/0/cnn", "--variants", "0"], "leave out --variants and --stage"),
+        (["--run", "runs/0/cnn", "--stage", "all"], "leave out --variants and --stage"),
+        (["--run", "nowhere"], "nowhere: 2 faults\n  no validation.npz"),
         (["--variants", "5"], "no run named 5"),
         (["--variants", "1", "--stage", "cnn"], "no stage cnn"),
         (["--runs", "nowhere"], "no run folders here"),
@@ -331,7 +331,7 @@ def cells(tmp_path, monkeypatch):
     return tmp_path
 
 
-BLEND = ["--members", "a", "b", "--weights", "equal"]
+BLEND = ["--run", "a", "b", "--weights", "equal"]
 
 
 @pytest.mark.parametrize("task", [[], ["--task", "hep2"]])
@@ -431,7 +431,7 @@ def test_hostile_prediction_files_end_in_one_line(place, capsys, make, file):
     path = Path("runs/1/base", file)
     path.unlink()
     make(path)
-    commands = [(ensemble, "--members")] + [(thresholds, "--run")] * (file == "validation.npz")
+    commands = [(ensemble, "--run")] + [(thresholds, "--run")] * (file == "validation.npz")
     for command, option in commands:
         assert command.main([option, "runs/1/base"]) == 2
         error = capsys.readouterr().err

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from hpa import evaluate, predict, thresholds
-from hpa.inference.evaluate import MISTAKE_SIZE
+from hpa.inference.images import SHOWN_SIDE
 from hpa.runs.folder import read_task_of
 from hpa.scoring.predictions import Predictions, write_predictions
 from hpa.tasks import HEP2, HPA
@@ -132,7 +132,7 @@ def test_the_mistakes_are_shown_with_their_own_images(place, networks, monkeypat
     assert evaluate.main(["--run", "runs/b/base", "--data", "cells"]) == 0
     (images, captions), *_ = shown
     assert captions == ["07\ntrue Speckled 0.600\npredicted Centromere 0.900"]
-    assert images.shape == (1, MISTAKE_SIZE, MISTAKE_SIZE, 3)
+    assert images.shape == (1, SHOWN_SIDE, SHOWN_SIDE, 3)
     assert set(images.ravel()) == {210}
     assert Path("runs/b/base/evaluation-cells/mistakes.png").stat().st_size
 

@@ -43,7 +43,7 @@ def contents(folder):
 
 SPLIT = "split --data fields"
 CELLS = "--task hep2 --data cells"
-ENSEMBLE = "ensemble --data fields --members runs/0/base --shift 0"
+ENSEMBLE = "ensemble --data fields --run runs/0/base --shift 0"
 CASES = [
     f"{SPLIT} --out fields/train.csv",
     f"{SPLIT} --out fields/sample_submission.csv",
@@ -84,5 +84,5 @@ def test_what_lies_next_to_the_data_can_be_written_again(folder, monkeypatch, tm
     monkeypatch.chdir(tmp_path / "all" / "fields")
     for _ in range(2):
         assert importlib.import_module("hpa.split").main(["--data", ".", "--out", "folds.csv"]) == 0
-        arguments = ["--data", ".", "--members", "../runs/0/base", "--shift", "0", "--out", "entry.csv"]
+        arguments = ["--data", ".", "--run", "../runs/0/base", "--shift", "0", "--out", "entry.csv"]
         assert importlib.import_module("hpa.ensemble").main(arguments) == 0

@@ -172,7 +172,7 @@ def _training(asked: Competition, name: str, own: Mapping[str, Any], first: int,
         before = (first + len(tasks) - 1,)
         tasks.append(_task(f"{stage} {run}", "finetune", arguments, before, asked.share, asked.runs / run / stage))
     if asked.svm:
-        arguments = (*folders, "--name", run, "--stage", asked.stages[-1], "--kernel", asked.svm)
+        arguments = ("--data", str(asked.data), "--run", str(asked.runs / run / asked.stages[-1]), "--kernel", asked.svm)
         before = (first + len(tasks) - 1,)
         tasks.append(_task(f"svm {run}", "svm", arguments, before, asked.share))
     return tasks

@@ -17,14 +17,15 @@ import numpy as np
 import pandas as pd
 
 from hpa.data.images import Sample, middle, middle_part, read_sample, write_image
+from hpa.data.layout import stamp
 from hpa.data.parallel import map_in_threads
 from hpa.data.pictures import colours, for_people
 from hpa.data.segmentation import BODY, NUCLEUS, find_label_images, read_label_image, segment
 from hpa.errors import refuse
-from hpa.files import write_csv
+from hpa.files import file_digest, remembered, write_csv
 from hpa.inference.images import chosen_samples
 from hpa.inference.parts import Parts, Place, cut_run
-from hpa.inference.predict import common_task, form_of
+from hpa.inference.predict import common_task, form_of, require_models
 from hpa.scoring.blend import thresholds_and_rows
 from hpa.tasks import HPA, Task
 from hpa.tta import NO_TTA, TTA, VIEWS, view
@@ -159,6 +160,8 @@ def cells_of_samples(
 ) -> str:
     """Write the classes of each cell of some fields; return in words what was written.
 
+    An interrupted call goes on with the fields that are left.
+
     Args:
         folders: run folders of networks that pool their maps; several are averaged.
         images: folders and files, see `chosen_samples`.
@@ -178,20 +181,29 @@ def cells_of_samples(
     refuse("masks", [f"the task {task.name} has no channel {each}; {fix}" for each in absent], "masks")
     samples, files = chosen_samples(task, None, images)
     label_files = find_label_images(masks, samples.ids.tolist(), task) if masks else None
+    require_models("runs", folders)
     thresholds, _ = thresholds_and_rows(folders, task.labels, len(task.classes), tta)
-    tables, rows, count = [], [], 0
-    for own in find_cells(folders, samples.ids.tolist(), files, label_files, channels, tta):
-        predicted, _ = task.kind.decide(own.probabilities, thresholds)
-        tables.append(own.table(task.classes, predicted))
-        count += len(predicted)
+    ids, models = samples.ids.tolist(), [file_digest(folder / "model.keras") for folder in folders]
+    made_of = models, thresholds.tolist(), channels, tta, str(overlays), bool(submission)
+    read = [[*own, *label_files[row : row + 1]] for row, own in enumerate(files)] if label_files else files
+    keys = [stamp(own, (identifier, made_of)) for identifier, own in zip(ids, read, strict=True)]
+    with remembered(out.with_name(f".{out.name}.partial")) as (found, add):
+        left = [row for row, key in enumerate(keys) if key not in found]
+        own_ids, own_files = [ids[row] for row in left], [files[row] for row in left]
+        own_masks = label_files and [label_files[row] for row in left]
+        for row, own in zip(left, find_cells(folders, own_ids, own_files, own_masks, channels, tta), strict=True):
+            predicted, _ = task.kind.decide(own.probabilities, thresholds)
+            if overlays:
+                write_image(overlays / f"{own.id}.png", picture(own, predicted, task))
+            table = own.table(task.classes, predicted).to_dict("split", index=False)
+            found[keys[row]] = table, submission_row(own, task) if submission else ()
+            add(keys[row], found[keys[row]])
+        tables, rows = zip(*(found[key] for key in keys), strict=True)
+        cells = pd.DataFrame([line for table in tables for line in table["data"]], columns=tables[0]["columns"])
+        write_csv(out, cells)
         if submission:
-            rows.append(submission_row(own, task))
-        if overlays:
-            write_image(overlays / f"{own.id}.png", picture(own, predicted, task))
-    for path, frame in ((out, pd.concat(tables)), (submission, pd.DataFrame(rows, columns=SUBMISSION))):
-        if path:
-            write_csv(path, frame)
-    return f"{out}: {count} cells of {len(samples.ids)} fields"
+            write_csv(submission, pd.DataFrame(rows, columns=SUBMISSION))
+    return f"{out}: {len(cells)} cells of {len(ids)} fields"
 
 
 def find_cells(

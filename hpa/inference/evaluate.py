@@ -6,11 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hpa.data.images import read_image
-from hpa.data.intensity import measure
 from hpa.data.layout import find_files
-from hpa.data.pictures import colours, for_people
 from hpa.data.tables import read_labelled
+from hpa.inference.images import pictures_of
 from hpa.inference.predict import common_task, predict_files
 from hpa.scoring.blend import thresholds_and_rows
 from hpa.scoring.evaluation import Evaluation, evaluate, write_evaluation
@@ -18,8 +16,6 @@ from hpa.scoring.predictions import Predictions
 from hpa.scoring.weights import blend
 from hpa.tasks import Task
 from hpa.tta import NO_TTA, TTA
-
-MISTAKE_SIZE = 192
 
 
 @dataclass(frozen=True)
@@ -37,10 +33,7 @@ class Evaluated:
         write_evaluation(folder, self.evaluations, self._pictures, self.data, self.table)
 
     def _pictures(self, rows: np.ndarray) -> np.ndarray:
-        files = [self.files[row] for row in rows]
-        ranges = measure(self.data, files, self.task)
-        images = [read_image(each, self.task, MISTAKE_SIZE, ranges) for each in files]
-        return np.stack([for_people(image, image, colours(self.task)) for image in images])
+        return pictures_of([self.files[row] for row in rows], self.task)
 
 
 def evaluate_runs(folders: Sequence[Path], data: Path, table: Path | None = None, tta: TTA = NO_TTA) -> Evaluated:

@@ -7,20 +7,21 @@ Other networks (Mish among the dense layers, SVM heads with radial basis functio
 2017), here with its signs: the deepest map weighted by the mean of its gradient, which says where, but adds up to nothing.
 """
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 
+from hpa.data.layout import stamp
 from hpa.data.pictures import captioned, colours, for_people, write_sheet
 from hpa.errors import BadInput, refuse
-from hpa.files import written_whole
+from hpa.files import file_digest, remembered, write_csv, written_whole
 from hpa.inference.images import Images, chosen_samples, read_images
 from hpa.inference.parts import Parts, cut_run, gradients, onto_image
-from hpa.inference.predict import common_task, form_of
+from hpa.inference.predict import common_task, form_of, require_models
 from hpa.scoring.blend import thresholds_and_rows
 from hpa.tta import NO_TTA, TTA, VIEWS, view
 
@@ -106,7 +107,7 @@ def explain_samples(
     """Write `<id>.npz` and `<id>.png` for each of some samples, and `explanations.csv`; return in words what was written.
 
     The NPZ holds the maps, logits and constants of the classes that are explained, and their names. The picture shows the
-    image and these maps over it. The table has a row for each.
+    image and these maps over it. The table has a row for each. An interrupted call goes on with the samples that are left.
 
     Args:
         folders: run folders; several are averaged.
@@ -124,22 +125,27 @@ def explain_samples(
     unknown = [each for each in classes if each not in task.classes]
     refuse("classes", [f"{each} is none of {', '.join(task.classes)}" for each in unknown], "classes")
     samples, files = chosen_samples(task, data, images)
+    require_models("runs", folders)
     thresholds = None if classes else thresholds_and_rows(folders, task.labels, len(task.classes), tta)[0]
-    rows = []
-    for own, identifier in zip(explain(folders, files, tta, method), samples.ids, strict=True):
-        probabilities = task.kind.from_logits(own.logits[None])
-        chosen = [task.classes.index(each) for each in classes]
-        if thresholds is not None:
-            chosen = np.flatnonzero(task.kind.decide(probabilities, thresholds)[0][0]).tolist()
-        _write(out, str(identifier), own, chosen, probabilities[0])
-        rows += [
-            (identifier, task.classes[number], f"{probabilities[0, number]:.4f}", f"{own.logits[number]:.4f}",
-             f"{own.constants[number]:.4f}", own.method)
-            for number in chosen
-        ]  # fmt: skip
-    with written_whole(out / "explanations.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("Id", "class", "probability", "logit", "constant", "method"), *rows])
-    return f"{out}: {len(rows)} maps of {len(samples.ids)} images, {rows[0][-1] if rows else method}"
+    models = [file_digest(folder / "model.keras") for folder in folders]
+    made_of = models, list(classes), tta, method, None if thresholds is None else thresholds.tolist()
+    keys = [stamp(own, (identifier, made_of)) for own, identifier in zip(files, samples.ids.tolist(), strict=True)]
+    with remembered(out / ".explanations.partial") as (rows, add):
+        left = [row for row, key in enumerate(keys) if key not in rows]
+        for own, row in zip(explain(folders, [files[row] for row in left], tta, method), left, strict=True):
+            probabilities = task.kind.from_logits(own.logits[None])
+            chosen = [task.classes.index(each) for each in classes]
+            if thresholds is not None:
+                chosen = np.flatnonzero(task.kind.decide(probabilities, thresholds)[0][0]).tolist()
+            identifier = str(samples.ids[row])
+            _write(out, identifier, own, chosen, probabilities[0])
+            numbers = np.round([probabilities[0], own.logits, own.constants], 4).T.tolist()
+            rows[keys[row]] = [[identifier, task.classes[number], *numbers[number], own.method] for number in chosen]
+            add(keys[row], rows[keys[row]])
+        columns = ["Id", "class", "probability", "logit", "constant", "method"]
+        table = pd.DataFrame([line for key in keys for line in rows[key]], columns=columns)
+        write_csv(out / "explanations.csv", table, float_format="%.4f", na_rep="nan")
+    return f"{out}: {len(table)} maps of {len(keys)} images, {table['method'].iloc[0] if len(table) else method}"
 
 
 def overlay(picture: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -1,27 +1,31 @@
 """Predictions of images that are no part of a run's data: arrays, files or folders."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from hpa.data.images import Sample
+from hpa.data.images import Sample, read_image
+from hpa.data.intensity import measure
 from hpa.data.layout import describe_unread, file_names, find_files, id_of, list_ids
+from hpa.data.pictures import colours, for_people
 from hpa.data.tables import SampleTable, read_labelled
 from hpa.errors import BadInput, refuse
+from hpa.files import require_plain
 from hpa.inference import predict
 from hpa.inference.predict import BATCH, Form, common_task, form_of, predict_files, read_batches, require_models
 from hpa.runs.folder import read_task_of
 from hpa.scoring.blend import thresholds_and_rows
 from hpa.scoring.evaluation import write_prediction_table
+from hpa.scoring.plots import draw_sheet, write_figure
 from hpa.scoring.predictions import Predictions
 from hpa.scoring.weights import blend
 from hpa.tasks import Task
 from hpa.tta import NO_TTA, TTA
 
-logger = logging.getLogger(__name__)
+SHOWN, SHOWN_SIDE = 80, 192  # samples of a picture, and pixels of each
 
 Images = np.ndarray | Sequence[np.ndarray] | str | Path | Sequence[str | Path] | Sequence[Sequence[str | Path]]
 
@@ -68,7 +72,8 @@ def chosen_samples(task: Task, data: Path | None, images: Sequence[Path] = ()) -
     Args:
         task: what is classified.
         data: a labelled set: a folder with class folders, or with a table next to it; None to take `images`.
-        images: folders, of which all samples are taken, and files, each of which stands for its sample.
+        images: folders, of which all samples are taken, files, each of which stands for its sample, and CSVs with such in a
+            column `path`.
 
     Raises:
         BadInput: if there is none, a file is absent or ends as no channel does, or an id is there twice.
@@ -78,7 +83,8 @@ def chosen_samples(task: Task, data: Path | None, images: Sequence[Path] = ()) -
         return table, find_files(data, table.ids, task, whole=True)
     found: dict[str, list[Path]] = {}
     faults = []
-    for path in images:
+    listed = [read_paths(each) if each.suffix.lower() == ".csv" else [each] for each in images]
+    for path in (path for each in listed for path in each):
         own_id = id_of(path, task)
         if path.is_dir():
             ids, files = samples_of(path, task)
@@ -104,18 +110,60 @@ def samples_of(folder: Path, task: Task) -> tuple[list[str], list[list[Path]]]:
     return ids, find_files(folder, ids, task)
 
 
-def predict_folder(folders: Sequence[Path], images: Path, out: Path, tta: TTA = NO_TTA, engine: str = "keras") -> None:
-    """Write a CSV (see `write_prediction_table`) of the mean prediction of some runs for all images of a folder.
+def read_paths(file: Path) -> list[Path]:
+    """Return the paths in the column `path` of a CSV; relative ones start from its folder. BadInput if there are none."""
+    require_plain(file)
+    try:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{file}: cannot be read as a CSV ({error})", "images") from error
+    if "path" not in table or table.empty:
+        raise BadInput(f"{file}: expected a column path and a row for each image, found {', '.join(table)}", "images")
+    empty = [f"row {row + 1} has no path" for row, path in enumerate(table["path"]) if not path.strip()]
+    refuse(file, empty, "images")
+    return [file.parent / path.strip() for path in table["path"]]
+
+
+def predict_samples(
+    folders: Sequence[Path], images: Sequence[Path], out: Path, tta: TTA = NO_TTA, engine: str = "keras"
+) -> str:
+    """Write a CSV of the mean prediction of some runs for images, and a picture of the first of them with their classes.
+
+    The CSV is that of `write_prediction_table`; the picture has its name and `.png`.
+
+    Args:
+        folders: run folders.
+        images: folders, files and CSVs, see `chosen_samples`.
+        out: the CSV.
+        tta: test-time augmentation.
+        engine: what computes, a key of `hpa.inference.engines.ENGINES`.
+
+    Returns:
+        What was written, in words.
 
     Raises:
         BadInput: if a run has no model, an image cannot be used, or there are no thresholds for the mean of these runs.
     """
     task = common_task(folders)
-    ids, files = samples_of(images, task)
+    samples, files = chosen_samples(task, None, images)
     thresholds, _ = thresholds_and_rows(folders, task.labels, len(task.classes), tta)
     mean = blend(list(predict_files(folders, files, tta, engine)))
-    write_prediction_table(out, Predictions(np.array(ids), task.classes, mean, None, task.labels, tta), thresholds)
-    logger.info("%s: %d samples, the mean of %d model%s", out, len(ids), len(folders), "s" if len(folders) > 1 else "")
+    write_prediction_table(out, Predictions(samples.ids, task.classes, mean, None, task.labels, tta), thresholds)
+    captions = []
+    for row, chosen in enumerate(task.kind.decide(mean[:SHOWN], thresholds)[0]):
+        names = [f"{name} {mean[row, number]:.2f}" for number, name in enumerate(task.classes) if chosen[number]]
+        more = [f"{names[1]} and {len(names) - 2} more"] if len(names) > 2 else names[1:]
+        captions.append("\n".join([str(samples.ids[row]), *names[:1], *more]))
+    write_figure(out.with_suffix(".png"), draw_sheet(pictures_of(files[:SHOWN], task), captions))
+    count = f"{len(folders)} model{'s' if len(folders) > 1 else ''}"
+    return f"{out}: {len(files)} samples, the mean of {count}; {out.stem}.png shows {len(captions)} of them"
+
+
+def pictures_of(files: Sequence[Sequence[Path]], task: Task) -> np.ndarray:
+    """Return RGB pictures of some samples, by their files, uint8 [n, S, S, 3]."""
+    ranges = measure("images", files, task)
+    images = [read_image(each, task, SHOWN_SIDE, ranges) for each in files]
+    return np.stack([for_people(image, image, colours(task)) for image in images])
 
 
 def _read_arrays(images: Sequence[np.ndarray], task: Task, forms: Sequence[Form]) -> Iterator[dict[Form, np.ndarray]]:

@@ -17,7 +17,7 @@ def build_parser() -> argparse.ArgumentParser:
     which = parser.add_mutually_exclusive_group()
     add = which.add_argument
     add("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="list all runs in here, and show the best of them")
-    add("--run", type=Path, nargs="+", metavar="FOLDER", help="run folders instead; several are blended with equal weights")
+    command.add_run(which, "run folders instead; several are blended with equal weights", required=False)
     add("--ensemble", type=Path, metavar="FILE.json", help="the JSON that hpa ensemble wrote next to its submission instead")
     add = parser.add_argument
     help = "a folder of labelled images to show instead of the validation rows: class folders, or a table next to it"
@@ -32,7 +32,7 @@ def work(options: argparse.Namespace) -> None:
     command.require_output(options, options.out, [*filter(None, [options.data]), *(options.run or ())])
     from hpa.report.page import write_report
 
-    which = options.runs, options.run or (), options.ensemble
+    which = options.runs, command.chosen_folders(options) if options.run else (), options.ensemble
     print(write_report(options.out, *which, options.data, options.task, options.heat_maps))
 
 

@@ -225,7 +225,7 @@ def require_finished(folder: Path, predicted: bool = False) -> None:
     epochs = read_settings(folder).epochs  # raises if there is no run
     if not is_finished(folder):
         raise BadInput(f"{folder}: has not all of its {epochs} epochs; run its command again first")
-    writes = f"hpa predict --runs {folder.parents[1]} --variants {folder.parent.name} writes it"
+    writes = f"hpa predict --run {folder} writes it"
     fixes = {"model.keras": "restore it, or delete the folder and train it again", "validation.npz": writes}
     for name, fix in fixes.items():
         if predicted and not (folder / name).exists():

@@ -54,7 +54,7 @@ def _ids(name: str, rows: int) -> np.ndarray:
 def run_command(folder: Path, members: list[Path], checkout: Path = ROOT) -> str:
     """Run the command of a checkout in a process of its own and return what it printed."""
     options = ["--shift", 0.1, "--sample-submission", folder / "sample_submission.csv", "--out", folder / "blend.csv"]
-    arguments = [sys.executable, "-m", "hpa.ensemble", *options, "--members", *members]
+    arguments = [sys.executable, "-m", "hpa.ensemble", *options, "--run", *members]
     return subprocess.run([*map(str, arguments)], check=True, capture_output=True, text=True, cwd=checkout).stdout
 
 

@@ -51,7 +51,7 @@ def main() -> None:
             return
         start = time.perf_counter()
         if name in MACHINES:
-            hpa("svm", *where, "--name", "cells", "--kernel", MACHINES[name])
+            hpa("svm", "--data", options.data, "--run", options.folder / "cells" / "base", "--kernel", MACHINES[name])
         elif name == "search":
             hpa("search", *where, *TRIAL, "--trials", TRIALS)
             hpa("train", *where, *COMMON, "--preset", "search", "--name", name)

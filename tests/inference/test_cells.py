@@ -20,6 +20,7 @@ from hpa.data.layout import list_ids
 from hpa.data.segmentation import segment
 from hpa.drawn.fields import draw_field, write_dataset
 from hpa.files import file_digest
+from hpa.inference import cells as inference
 from hpa.inference.cells import SINGLE_CELL_CLASSES, Cells, cell_features, cell_probabilities, encode_mask, weights_of
 from hpa.inference.parts import Place, cut
 from hpa.scoring.predictions import Predictions, write_predictions
@@ -155,6 +156,33 @@ def run_folder(tmp_path_factory):
     ids, digest = np.arange(30).astype(str), file_digest(folder / "model.keras")
     write_predictions(folder / "validation.npz", Predictions(ids, HPA.classes, probabilities, targets, model_sha256=digest))
     return folder
+
+
+def test_an_interrupted_call_goes_on(fields, run_folder, tmp_path, monkeypatch):
+    arguments = ["--run", str(run_folder), "--images", str(fields / "test"), "--masks", str(fields / "test_masks")]
+
+    def run(name):
+        place = tmp_path / name
+        return command.main([*arguments, "--out", str(place / "cells.csv"), "--submission", str(place / "entry.csv")])
+
+    assert run("whole") == 0
+    find, found = inference.find_cells, []
+
+    def interrupted(*given):
+        for cells in find(*given):
+            if len(found) == 2:
+                raise KeyboardInterrupt
+            yield cells
+            found.append(cells.id)
+
+    monkeypatch.setattr(inference, "find_cells", interrupted)
+    assert run("out") == 1
+    assert [each.name for each in (tmp_path / "out").iterdir()] == [".cells.csv.partial"]
+    found[:], first = [], found[:]
+    assert run("out") == 0
+    assert sorted([*first, *found]) == list_ids(fields / "test", HPA)
+    for name in ("cells.csv", "entry.csv"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 @pytest.mark.parametrize("own_masks", [True, False])

@@ -14,6 +14,7 @@ from hpa import explain as command
 from hpa.data.layout import list_ids
 from hpa.errors import BadInput
 from hpa.files import write_json
+from hpa.inference import explain as inference
 from hpa.inference.explain import explain, overlay
 from hpa.inference.parts import Place, cut, onto_image
 from hpa.models.catalog import build
@@ -216,6 +217,35 @@ def test_the_command_and_the_library_say_the_same(drawn_data, tmp_path):
         assert own.overlay("Cytosol").shape == (48, 48, 3)
         assert (tmp_path / "out" / f"{identifier}.png").stat().st_size > 1000
     np.testing.assert_allclose(table["probability"], expit(table["logit"]), atol=1e-3)
+
+
+def test_an_interrupted_call_goes_on(drawn_data, tmp_path, monkeypatch):
+    folder = tmp_path / "runs" / "2" / "base"
+    make_run(folder, 2)
+    arguments = ["--run", str(folder), "--images", str(drawn_data / "test"), "--classes", "Cytosol", "--out"]
+    assert command.main([*arguments, str(tmp_path / "whole")]) == 0
+    write, written = inference._write, []
+
+    def interrupted(out, identifier, *rest):
+        if len(written) == 5:
+            raise KeyboardInterrupt
+        written.append(identifier)
+        write(out, identifier, *rest)
+
+    out = tmp_path / "out"
+    monkeypatch.setattr(inference, "_write", interrupted)
+    assert command.main([*arguments, str(out)]) == 1
+    assert not (out / "explanations.csv").exists()
+    partial = out / ".explanations.partial"
+    partial.write_bytes(partial.read_bytes()[:-3])  # a line that was cut off
+    again = []
+    monkeypatch.setattr(inference, "_write", lambda out, identifier, *rest: again.append(identifier))
+    assert command.main([*arguments, str(out)]) == 0
+    assert sorted({*written, *again}) == list_ids(drawn_data / "test", HPA)
+    assert set(written) & set(again) == {written[-1]}
+    assert (out / "explanations.csv").read_bytes() == (tmp_path / "whole" / "explanations.csv").read_bytes()
+    assert b"\r" not in (out / "explanations.csv").read_bytes()
+    assert not partial.exists()
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,20 @@
 import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from scipy.special import expit, logit
 
 from hpa import ensemble
 from hpa import predict as command
 from hpa.data.images import read_channel, read_image, write_image
-from hpa.data.layout import find_files
+from hpa.data.layout import find_files, list_ids
 from hpa.data.partition import make_partition, write_partition
 from hpa.data.store import pack, store_folder
 from hpa.data.tables import read_sample_submission
@@ -22,7 +24,7 @@ from hpa.models.catalog import build
 from hpa.runs.folder import run_config, write_history
 from hpa.runs.monitor import multi_label_scores
 from hpa.scoring.members import read_members
-from hpa.scoring.predictions import read_predictions, write_predictions
+from hpa.scoring.predictions import Predictions, read_predictions, write_predictions
 from hpa.settings import DEFAULTS, Settings
 from hpa.stages import fold_name
 from hpa.tasks import HEP2, HPA
@@ -198,7 +200,7 @@ def test_a_table_over_what_is_read_is_refused(tmp_path, stand_ins, monkeypatch, 
 def test_a_folder_without_a_table_to_write_or_the_other_way_round(tmp_path, stand_ins, capsys, option):
     stand_ins("0", HEP2)
     assert command.main(["--runs", str(tmp_path / "runs"), *option]) == 2
-    assert "--images and --out go together: the folder to predict, and the table to write" in capsys.readouterr().err
+    assert "--images and --out go together: the images to predict, and the table to write" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("task", "ending"), [(HEP2, ".png"), (HPA, "_red.png")])
@@ -207,6 +209,50 @@ def test_a_folder_without_images(tmp_path, stand_ins, capsys, task, ending):
     (tmp_path / "cells").mkdir()
     assert predict_folder(tmp_path) == 2
     assert capsys.readouterr().err == f"hpa.predict: {tmp_path / 'cells'}: no image here that is named <id>{ending}\n"
+
+
+def test_files_and_tables_of_paths_are_predicted_as_their_folder_is(drawn_data, tmp_path):
+    place, ids = drawn_data / "test", list_ids(drawn_data / "test", HPA)[:3]
+    folder = tmp_path / "runs" / "2" / "base"
+    make_run(folder, 2)
+    random = np.random.default_rng(0)
+    targets, probabilities = random.integers(0, 2, (30, 28), np.uint8), random.random((30, 28), np.float32)
+    made_by = {"model_sha256": file_digest(folder / "model.keras")}
+    rows = Predictions(np.arange(30).astype(str), HPA.classes, probabilities, targets, **made_by)
+    write_predictions(folder / "validation.npz", rows)
+    (tmp_path / "lists").mkdir()
+    paths = [place / f"{ids[1]}_blue.png", Path(os.path.relpath(place / f"{ids[1]}_red.png", tmp_path / "lists"))]
+    pd.DataFrame({"note": ["a", "b"], "path": paths}).to_csv(tmp_path / "lists" / "some.csv")
+    named = [str(place / f"{ids[0]}_green.png"), str(tmp_path / "lists" / "some.csv")]
+    tables = {}
+    for name, images in (("whole", [str(place)]), ("named", named)):
+        out = tmp_path / f"{name}.csv"
+        line = ["--run", str(folder), "--images", *images, "--out", str(out)]
+        assert command.main(line) == 0
+        tables[name] = pd.read_csv(out, index_col="Id")
+        with Image.open(out.with_suffix(".png")) as picture:
+            assert picture.width > 200
+    assert tables["named"].index.tolist() == ids[:2]
+    pd.testing.assert_frame_equal(tables["named"], tables["whole"].loc[ids[:2]], atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("file\na.png\n", "expected a column path and a row for each image, found file"),
+        ("path\n", "expected a column path and a row for each image, found path"),
+        ("path,b\na.png,1\n ,2\n", "row 2 has no path"),
+        ("path\nabsent.png\n", "absent.png is absent"),
+        ('path\n"a\n', "cannot be read as a CSV"),
+    ],
+)
+def test_a_faulty_table_of_paths(tmp_path, stand_ins, capsys, content, fault):
+    stand_ins("0", HEP2)
+    (tmp_path / "list.csv").write_text(content)
+    write_image(tmp_path / "a.png", np.zeros((8, 8), np.uint8))
+    assert predict_folder(tmp_path, "list.csv") == 2
+    assert fault in capsys.readouterr().err
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_runs_of_two_tasks(tmp_path, stand_ins, capsys):

@@ -37,7 +37,7 @@ def trained(drawn_cells, tmp_path_factory):
     for seed, name in enumerate(("cells", "other")):
         where = ["--data", drawn_cells, "--runs", runs, "--name", name]
         assert run(train, "--task", "hep2", *where, *TINY, "--seed", seed) == 0
-    assert run(svm, "--data", drawn_cells, "--runs", runs, "--name", "cells") == 0
+    assert run(svm, "--data", drawn_cells, "--run", runs / "cells" / "base") == 0
     assert run(predict, "--data", drawn_cells, "--runs", runs) == 0
     return runs
 
@@ -54,7 +54,7 @@ COMMANDS = {
     "finetune": lambda data, runs: run(
         finetune, "--data", data, "--runs", runs, "--name", "cells", "--stage", "cnn", "--epochs", "1", "--loss", "smooth-l1"
     ),
-    "svm": lambda data, runs: run(svm, "--data", data, "--runs", runs, "--name", "cells", "--kernel", "linear"),
+    "svm": lambda data, runs: run(svm, "--data", data, "--run", runs / "cells" / "base", "--kernel", "linear"),
     "predict": lambda data, runs: run(predict, "--data", data, "--runs", runs, "--variants", "cells", "--tta", "2"),
     "evaluate": lambda data, runs: run(
         evaluate, "--run", runs / "cells" / "base", "--data", data / "test", "--out", runs / "out"
@@ -221,7 +221,7 @@ def test_predictions_that_were_lost_are_made_again(runs, drawn_cells):
 
 def test_an_svm_head_is_checked_as_well(runs, drawn_cells, capsys):
     base = runs / "cells-svm-rbf" / "base"
-    again = ["--data", drawn_cells, "--runs", runs, "--name", "cells"]
+    again = ["--data", drawn_cells, "--run", runs / "cells" / "base"]
     whole = (base / "model.keras").read_bytes()
     (base / "model.keras").write_bytes(whole + b" ")
     assert run(svm, *again) == 2
@@ -369,15 +369,16 @@ def test_a_faulty_preset_is_refused_before_anything_is_written(drawn_cells, tmp_
         (finetune, ["--name", "copied-fold2", "--fold", "0"], "--name copied-fold2: ends in -fold2"),
         (finetune, ["--name", "copied-fold2", "--fold", "2"], "was made with fold 0, not 2"),
         (finetune, ["--name", "copied-svm-rbf"], "--name copied-svm-rbf: only the runs that hpa.svm makes"),
-        (svm, ["--name", "copied-fold2"], "--name copied-fold2: ends in -fold2"),
-        (svm, ["--name", "copied-svm-rbf"], "--name copied-svm-rbf: only the runs that hpa.svm makes"),
+        (svm, ["copied-fold2"], "name copied-fold2: ends in -fold2"),
+        (svm, ["copied-svm-rbf"], "name copied-svm-rbf: only the runs that hpa.svm makes"),
     ],
 )
 def test_a_name_or_option_that_contradicts_the_run(runs, drawn_cells, capsys, command, options, message):
     for name in ("copied-fold2", "copied-svm-rbf"):
         shutil.copytree(runs / "cells", runs / name)
     before = contents(runs)
-    where = ["--data", drawn_cells, "--runs", runs, *options]
+    where = ["--data", drawn_cells]
+    where += ["--run", runs / options[0] / "base"] if command is svm else ["--runs", runs, *options]
     where += {train: ["--task", "hep2", *TINY], finetune: ["--stage", "cnn"], svm: []}[command]
     assert run(command, *where) == 2
     assert message in capsys.readouterr().err

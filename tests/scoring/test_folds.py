@@ -179,12 +179,12 @@ SVM = {"svm": {"source": "0/base", "kernel": "rbf"}}
         ),
         (
             lambda: None,
-            ["--members", "runs/0/base", "runs/0-fold2/base"],
+            ["--run", "runs/0/base", "runs/0-fold2/base"],
             ["runs/0-fold1/base: fold 1 of 3 is not named; name all folds, or only those with one number"],
         ),
         (
             lambda: None,
-            ["--members", "runs/0/base", "runs/1-fold1/base"],
+            ["--run", "runs/0/base", "runs/1-fold1/base"],
             [f"runs/{name}/base: fold {name[-1]} of 3 is not named" for name in ("0-fold1", "0-fold2", "1-fold2")]
             + ["runs/1/base: fold 0 of 3 is not named"],
         ),

@@ -95,7 +95,7 @@ def make_run(folder, network, labels, data):
 
 
 def run(place, *options):
-    return command.main(["--data", str(place / "data"), "--runs", str(place / "runs"), "--name", "cells", *options])
+    return command.main(["--data", str(place / "data"), "--run", str(place / "runs" / "cells" / "base"), *options])
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def places(network, tmp_path_factory):
     for labels, place in places.items():
         write_data(place / "data", labels, 300)
         make_run(place / "runs" / "cells" / "base", network, labels, place / "data")
-    options = ["--data", "data", "--runs", "runs", "--name", "cells"]  # rbf is the default
+    options = ["--data", "data", "--run", "runs/cells/base"]  # rbf is the default
     done = subprocess.run(
         [sys.executable, "-m", "hpa.svm", *options],
         cwd=places["one"],
@@ -453,26 +453,28 @@ def test_the_features_layers_exist():
 
 
 def test_bad_input_is_refused_and_nothing_is_written(network, tmp_path, capsys):
-    def refused(*options):
-        assert command.main(["--data", str(tmp_path / "data"), "--runs", str(tmp_path / "runs"), *options]) == 2
+    def refused(*names):
+        folders = [str(tmp_path / "runs" / name) for name in names or ("cells/base",)]
+        assert command.main(["--data", str(tmp_path / "data"), "--run", *folders]) == 2
         assert {path.name for path in (tmp_path / "runs").glob("*")} <= {"cells", "stores"}
         return capsys.readouterr().err
 
-    assert "no run folders here" in refused("--name", "cells")
+    assert "cells/base: no such run; train it first" in refused()
     write_data(tmp_path / "data", "one", 30)
     source = tmp_path / "runs" / "cells" / "base"
     make_run(source, network, "one", tmp_path / "data")
-    assert "no run named other; present are cells" in refused("--name", "other")
-    assert "no stage dnn; present are base" in refused("--name", "cells", "--stage", "dnn")
+    assert "other/base: no such run; train it first" in refused("other/base")
+    assert "cells: holds the stage base; name it, as" in refused("cells")
+    assert "--run names 2 folders; name one" in refused("cells/base", "other/base")
 
     for image in list((tmp_path / "data" / "train" / "dotted").iterdir())[1:]:
         image.unlink()
-    assert "made on another table" in refused("--name", "cells")
+    assert "made on another table" in refused()
     (source / "config.json").unlink()
     make_run(source, network, "one", tmp_path / "data")
-    assert "data: class dotted: 1 of the 21 rows to learn from have it" in refused("--name", "cells")
+    assert "data: class dotted: 1 of the 21 rows to learn from have it" in refused()
     (source / "history.csv").unlink()
-    assert "has not all of its 1 epochs; run its command again first" in refused("--name", "cells")
+    assert "has not all of its 1 epochs; run its command again first" in refused()
 
 
 def test_an_unknown_kernel_is_refused(tmp_path):
