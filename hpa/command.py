@@ -198,7 +198,7 @@ def train(options: argparse.Namespace, settings: "Settings", task: Task, name: s
     with quiet_import():
         from hpa.training.train import train
 
-    train(*run, preset)
+    train(*run, preset, options.tensorboard)
 
 
 def require_output(options: argparse.Namespace, path: Path, data: Sequence[Path] = (), option: str = "--out") -> None:
@@ -301,5 +301,6 @@ SHARED: dict[str, dict[str, Any]] = {
     "tta": {"type": int, "choices": VIEWS, "default": 1, "help": AVERAGED},
     "tta-average": {"choices": AVERAGES, "default": "probabilities", "help": "what test-time augmentation averages"},
     "engine": {"choices": ENGINES, "default": "keras", "help": ENGINE},
+    "tensorboard": {"action": "store_true", "help": "write each epoch to <run folder>/tensorboard, for TensorBoard to show"},
     "check-only": {"action": "store_true", "help": CHECK},
 }

@@ -12,7 +12,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -81,6 +81,7 @@ def fit(
     new_model: Callable[[], keras.Model],
     training: Rows,
     validation: Rows,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
     """Train the run in `folder` up to its last epoch, from wherever an earlier try got to.
 
@@ -91,6 +92,7 @@ def fit(
         new_model: a function without arguments that returns the uncompiled model that a run without epochs starts from.
         training: the rows to learn from.
         validation: the rows to validate with.
+        callbacks: more of Keras' callbacks; at the end of an epoch they are called when its row is in the history.
 
     Raises:
         BadInput: if the state that the history names is missing, damaged or another network's.
@@ -148,7 +150,7 @@ def fit(
         steps_per_epoch=steps,
         shuffle=False,  # the feed has done it
         verbose=0,
-        callbacks=[Epochs(folder, settings, task, size, training, validation, validation_loss)],
+        callbacks=[Epochs(folder, settings, task, size, training, validation, validation_loss), *callbacks],
     )
 
 

@@ -22,6 +22,7 @@ from hpa.runs.folder import (
 )
 from hpa.settings import Settings
 from hpa.tasks import Task
+from hpa.training.board import Board, require_tensorboard
 from hpa.training.curves import write_curves
 from hpa.training.fit import Rows, fit, settle
 from hpa.training.plan import plan
@@ -29,7 +30,9 @@ from hpa.training.plan import plan
 logger = logging.getLogger(__name__)
 
 
-def train(settings: Settings, task: Task, data: Path, runs: Path, name: str, preset: str | None = None) -> Path:
+def train(
+    settings: Settings, task: Task, data: Path, runs: Path, name: str, preset: str | None = None, tensorboard: bool = False
+) -> Path:
     """Make the run that the settings ask for, or go on with it, or find it finished.
 
     Args:
@@ -39,14 +42,18 @@ def train(settings: Settings, task: Task, data: Path, runs: Path, name: str, pre
         runs: the folder of all runs; packed images go to its `stores` folder.
         name: the run's name.
         preset: the name of the preset behind the settings, for config.json to tell; None for a later stage.
+        tensorboard: whether TensorBoard is told of each epoch, in the folder `tensorboard` of the run folder.
 
     Returns:
         The run folder, `<runs>/<name>/<stage>`.
 
     Raises:
-        BadInput: if the tables, the images, the start run or the run folder do not fit the settings.
+        BadInput: if the tables, the images, the start run or the run folder do not fit the settings, or TensorBoard is asked
+            for and not installed.
         Failure: if training diverges.
     """
+    if tensorboard:
+        require_tensorboard()
     made = plan(settings, task, data, runs, name)
     folder, settings, partition = made.folder, made.settings, made.partition
     shape = model_shape(settings, task)
@@ -79,7 +86,8 @@ def train(settings: Settings, task: Task, data: Path, runs: Path, name: str, pre
             if not is_finished(folder):
                 weights = np.where(partition.external, settings.external_weight, 1).astype(np.float32)
                 training = Rows(images, partition.table, partition.training, None if (weights == 1).all() else weights)
-                fit(folder, settings, task, new_model, training, Rows(images, partition.table, partition.validation))
+                validation = Rows(images, partition.table, partition.validation)
+                fit(folder, settings, task, new_model, training, validation, [Board(folder)] if tensorboard else [])
             for state in folder.glob("state-*.keras"):
                 state.unlink()
         finally:
