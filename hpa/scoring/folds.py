@@ -111,8 +111,9 @@ def _command(config: dict[str, Any], folder: Path, fold: int) -> str:
     """Return the command that makes the missing fold of a run like the one of `config`."""
     name, stage = folder.parent.name, folder.name
     if "svm" in config:
-        kernel = config["svm"]["kernel"]
-        return f"hpa svm --kernel {kernel} --name {name.removesuffix(f'-svm-{kernel}')}"
+        kernel, source = config["svm"]["kernel"], Path(config["svm"]["source"])
+        own = folder.parents[1] / name.removesuffix(f"-svm-{kernel}") / source.name
+        return f"hpa svm --kernel {kernel} --run {own}"
     if stage != "base":
         return f"hpa finetune --stage {stage} --name {name}"
     variant = "" if config.get("variant") is None else f" --variant {config['variant']}"

@@ -174,7 +174,7 @@ SVM = {"svm": {"source": "0/base", "kernel": "rbf"}}
             ["--variants", "0-svm-rbf"],
             [
                 "runs/0-fold2-svm-rbf/base: fold 2 of 3 is missing; "
-                "hpa svm --kernel rbf --name 0-fold2 with the options of "
+                "hpa svm --kernel rbf --run runs/0-fold2/base with the options of "
             ],
         ),
         (

@@ -356,7 +356,7 @@ def test_a_member_of_several_folds_predicts_all_rows_and_the_test_set(network, t
         write_partition(folder / "split.csv", settings, split)
         write_history(folder, pd.DataFrame([{"epoch": 1, "validation_f1_best": 0.25}]))
     options = ["--kernel", "linear", "--features", str(tmp_path / "features.npz"), "--out", str(tmp_path / "member")]
-    assert run(tmp_path, *options) == 0
+    assert run(tmp_path, "--run", *map(str, sorted((tmp_path / "runs").glob("*/base"))), *options) == 0
     validation, test = (read_predictions(tmp_path / "member" / f"{name}.npz") for name in ("validation", "test"))
     assert sorted(validation.ids.tolist()) == table["Id"].tolist()
     assert test.ids.tolist() == tests
