@@ -20,8 +20,9 @@ from urllib.request import Request
 
 from jinja2 import Environment
 
+from hpa.data.pictures import colours
 from hpa.data.web import opener
-from hpa.errors import BadInput, Failure
+from hpa.errors import BadInput, Failure, refuse
 from hpa.files import written_whole
 from hpa.tasks import Task
 
@@ -30,7 +31,6 @@ PACKAGE = f"onnxruntime-web-{VERSION}.tgz"
 INTEGRITY = "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
 PARTS = {"runtime": "ort.wasm.bundle.min.mjs", "wasm": "ort-wasm-simd-threaded.wasm"}  # what of it the page holds
 FETCH = f"npm pack onnxruntime-web@{VERSION}"
-PAINTS = ("#ff0000", "#00ff00", "#0000ff", "#808000")  # of channels whose task names no colours
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +78,13 @@ def _require_package(path: Path, data: bytes) -> None:
         raise BadInput(f"runtime {path}: is not {PACKAGE} as npm has it; delete it, and fetch that one ({FETCH})", "runtime")
 
 
+def require_readable(task: Task) -> None:
+    """Raise BadInput if the files of a task are read in ways that the page does not know."""
+    fix = "the page reads grey files by suffix, or one file with all channels; choose another format"
+    unknown = [f"the task {task.name} has {key} = {value!r}" for key, value in task.reading.items() if key != "fit"]
+    refuse("format html", [f"{each}; {fix}" for each in unknown], "format")
+
+
 def page_of(about: dict[str, Any], task: Task, packed: dict[str, bytes], words: str) -> str:
     """Return the page, HTML that loads nothing.
 
@@ -88,9 +95,9 @@ def page_of(about: dict[str, Any], task: Task, packed: dict[str, bytes], words: 
         words: what the model is.
     """
     here = resources("hpa.inference") / "take_away"
-    colours = task.colours or (("#ffffff",) if len(task.channels) == 1 else PAINTS[: len(task.channels)])
-    colours = (*colours, *["#000000"] * (len(task.channels) - len(colours)))
-    data = json.dumps(about | {"single": task.kind.exclusive, "colours": colours}, allow_nan=False).replace("<", "\\u003c")
+    data = json.dumps(about | {"single": task.kind.exclusive, "colours": colours(task)}, allow_nan=False).replace(
+        "<", "\\u003c"
+    )
     script = "".join((here / name).read_text(encoding="utf-8") for name in ("decode.js", "classifier.js"))
     encoded = {name: base64.b64encode(gzip.compress(each, mtime=0)).decode() for name, each in packed.items()}
     template = Environment(autoescape=True).from_string((here / "classifier.html").read_text(encoding="utf-8"))

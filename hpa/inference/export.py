@@ -16,7 +16,7 @@ from hpa import __version__
 from hpa.data.layout import say_once
 from hpa.errors import BadInput, Failure, refuse
 from hpa.files import read_json, write_json, write_text, written_whole
-from hpa.inference.classifier import page_of, read_runtime
+from hpa.inference.classifier import page_of, read_runtime, require_readable
 from hpa.inference.engines import ENGINES, write_onnx
 from hpa.inference.predict import common_task, form_of, load_run, require_models
 from hpa.models.catalog import in_float32
@@ -97,6 +97,8 @@ def export(chosen: Chosen, kind: str, out: Path, runtime: Path | None = None) ->
             fetched.
     """
     require_format(kind, out)
+    if kind == "html":
+        require_readable(common_task(list(chosen.members)))
     packed = read_runtime(runtime) if kind == "html" else {}
     network, about = as_one_network(chosen), metadata(chosen)
     words = f"{out}: {_words(chosen, about)}"
@@ -185,6 +187,7 @@ def metadata(chosen: Chosen) -> dict[str, Any]:
         "channels": list(task.channels),
         "suffixes": list(task.suffixes),
         "size": size,
+        "reading": task.reading,
         "intensity_range": ranges and [each and list(each) for each in ranges],
         "thresholds": np.round(chosen.thresholds, 6).tolist(),
         "members": {str(folder): weight for folder, weight in chosen.members.items()},

@@ -9,6 +9,7 @@ import shutil
 import struct
 import tarfile
 import zlib
+from dataclasses import replace
 from importlib.resources import files as resources
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from PIL import Image
 from test_export import finished_run
 
 from hpa.data.decoding import read_channel
-from hpa.data.images import resized
+from hpa.data.images import middle, resized
 from hpa.data.layout import find_files, list_ids
 from hpa.drawn.fields import write_dataset
 from hpa.drawn.hep2 import write_cells
@@ -352,6 +353,25 @@ def test_images_are_resized_as_opencv_does(decoder, height, width, size):
     text = "([data, width, height, size]) => [...resize({ data: Uint8Array.from(data), width, height }, size)]"
     found = np.array(decoder.evaluate(text, [image.ravel().tolist(), width, height, size])).reshape(size, size)
     np.testing.assert_array_equal(found, resized(image, size))
+
+
+@pytest.mark.parametrize(("height", "width"), [(7, 12), (12, 7), (9, 12), (5, 5)])
+@pytest.mark.parametrize(("fit", "longest"), [("pad", max), ("crop", min)])
+def test_the_middle_of_an_image_is_pythons(decoder, height, width, fit, longest):
+    image = np.arange(1, height * width + 1, dtype=np.uint8).reshape(height, width)
+    text = "([data, width, height, fit]) => [...seen({ data: Uint8Array.from(data), width, height }, fit).data]"
+    side = longest(height, width)
+    found = np.array(decoder.evaluate(text, [image.ravel().tolist(), width, height, fit])).reshape(side, side)
+    np.testing.assert_array_equal(found, middle(image, side))
+
+
+def test_files_that_are_read_in_another_way_are_refused():
+    task = replace(HPA, files="{id}.tif", axes="CYX", fit="pad")
+    with pytest.raises(
+        BadInput, match=r"(?s)format html: 2 faults.*has files = '{id}.tif'.*has axes = 'CYX'; the page reads"
+    ):
+        classifier.require_readable(task)
+    classifier.require_readable(replace(HPA, fit="crop"))
 
 
 def test_the_runtime_is_fetched_once_and_checked(tmp_path, monkeypatch, caplog):

@@ -56,7 +56,7 @@ async function classify(files, together) {
   const { size } = about, count = channels.length, image = new Uint8Array(size * size * count);
   for (const [channel, own] of channels.entries()) {
     const data = await named(files[channel] ?? files[0], () => inEightBits(own.data, about.intensity_range?.[channel]));
-    resize({ ...own, data }, size).forEach((value, pixel) => { image[pixel * count + channel] = value; });
+    resize(seen({ ...own, data }, about.reading.fit), size).forEach((value, pixel) => { image[pixel * count + channel] = value; });
   }
   const given = { [session.inputNames[0]]: new ort.Tensor("uint8", image, [1, size, size, count]) };
   const probabilities = [...(await session.run(given))[session.outputNames[0]].data];

@@ -214,6 +214,17 @@ function inEightBits(data, interval) {
 
 const even = (value) => { const low = Math.floor(value), rest = value - low; return rest > 0.5 || (rest === 0.5 && low & 1) ? low + 1 : low; };
 
+// What of an image the network sees: all, or its middle square, with zeros where it is smaller.
+function seen({ data, width, height }, fit) {
+  const side = fit === "pad" ? Math.max(width, height) : fit === "crop" ? Math.min(width, height) : 0;
+  if (!side) return { data, width, height };
+  const [left, top] = [width, height].map((length) => Math.trunc((length - side) / 2)), out = new Uint8Array(side * side);
+  for (let row = Math.max(top, 0); row < Math.min(top + side, height); row++)
+    for (let column = Math.max(left, 0); column < Math.min(left + side, width); column++)
+      out[(row - top) * side + column - left] = data[row * width + column];
+  return { data: out, width: side, height: side };
+}
+
 // As OpenCV: by area averaging where the image shrinks, else bilinearly. In 32 bits, as it does, to the same numbers.
 function resize({ data, width, height }, size) {
   const shrinks = Math.min(width, height) >= size, area = (width * height) / size ** 2;

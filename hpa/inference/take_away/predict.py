@@ -12,6 +12,7 @@ import onnxruntime
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 about = {key: json.loads(text) for key, text in session.get_modelmeta().custom_metadata_map.items()}
 files = {file.stem: file for file in sorted(Path(sys.argv[2]).rglob("*.*"))}
+assert not about["reading"], f"not known here: {about['reading']}"  # other ways to read files, of the task
 size, classes, suffixes = about["size"], about["classes"], about["suffixes"]
 table = csv.writer(sys.stdout, lineterminator="\n")
 table.writerow(["Id", "Predicted", *classes])
