@@ -1,5 +1,6 @@
 """Predictions of images that are no part of a run's data: arrays, files or folders."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ def chosen_samples(task: Task, data: Path | None, images: Sequence[Path] = ()) -
             ids = [own_id]
             files = find_files(path.parent, ids, task)
         for identifier, own in zip(ids, files, strict=True):
-            if found.setdefault(identifier, own) != own:
+            if [*map(os.path.realpath, found.setdefault(identifier, own))] != [*map(os.path.realpath, own)]:
                 faults.append(f"id {identifier} is {found[identifier][0]} and {own[0]}; rename one")
     refuse("images", faults, "images")
     return SampleTable(np.array(list(found), str)), list(found.values())
