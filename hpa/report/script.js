@@ -332,7 +332,7 @@ $("dialog").addEventListener("keydown", (event) => {
 });
 if (page.rows.length) {
   $("byclass").append(el("option", { value: "" }, "any"), ...classes.map((each, own) => el("option", { value: own }, each.class)));
-  for (const id of ["byclass", "outcome", "order", "from", "to"]) $(id).addEventListener("change", () => { limit = 48; showGallery(); });
+  for (const id of ["byclass", "outcome", "order", "from", "to"]) $(id).addEventListener("input", () => { limit = 48; showGallery(); });
   $("channels").addEventListener("change", showGallery);
   $("more").addEventListener("click", () => { limit += 96; showGallery(); });
 }
