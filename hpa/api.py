@@ -66,6 +66,7 @@ class Run:
         *,
         preset: str | None = None,
         name: str | None = None,
+        devices: int | str = 1,
         **settings: Any,
     ) -> Run:
         """Train a base model, or go on where an earlier call or command stopped, and return the finished run.
@@ -76,6 +77,7 @@ class Run:
             runs: folder of the run folders and the packed images.
             preset: the settings to start from; None for `cells` if the task is single-label, else for `report`.
             name: of the run; None for the name made of model and variant. The fold is added.
+            devices: how many GPUs of this computer share every batch, or `"all"`.
             **settings: those that differ from the preset, by their names in `hpa.Settings`.
 
         Raises:
@@ -87,7 +89,7 @@ class Run:
         with borrowed_keras():
             from hpa.training.train import train
 
-            return cls(train(resolved, task, data, runs, name, preset or task.kind.preset))
+            return cls(train(resolved, task, data, runs, name, preset or task.kind.preset, devices))
 
     @classmethod
     def load(cls, folder: str | Path) -> Run:
@@ -140,12 +142,13 @@ class Run:
 
         return draw_curves(self.history, f"{self.name} {self.settings.stage}", self.task.kind.monitor)
 
-    def finetune(self, stage: str, data: str | Path | None = None, **settings: Any) -> Run:
+    def finetune(self, stage: str, data: str | Path | None = None, *, devices: int | str = 1, **settings: Any) -> Run:
         """Train the next stage from this run's best model, or go on with it, and return the finished run.
 
         Args:
             stage: `"cnn"` after base, `"dnn"` after cnn, `"dnn2"` after dnn.
             data: folder of the data; None for the one that this run was trained with.
+            devices: as for `train`.
             **settings: those that differ from the stage's own and from this run's.
 
         Raises:
@@ -161,7 +164,7 @@ class Run:
         with borrowed_keras():
             from hpa.training.train import train
 
-            return Run(train(resolved, task, Path(data or self.data), runs, name))
+            return Run(train(resolved, task, Path(data or self.data), runs, name, devices=devices))
 
     def with_svm(self, kernel: str = "rbf", data: str | Path | None = None) -> Run:
         """Replace the network's dense head by a support vector machine (SVM), `"rbf"` or `"linear"`, and return the new run.

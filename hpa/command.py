@@ -198,7 +198,7 @@ def train(options: argparse.Namespace, settings: "Settings", task: Task, name: s
     with quiet_import():
         from hpa.training.train import train
 
-    train(*run, preset, options.tensorboard)
+    train(*run, preset, options.tensorboard, options.devices)
 
 
 def require_output(options: argparse.Namespace, path: Path, data: Sequence[Path] = (), option: str = "--out") -> None:
@@ -259,6 +259,11 @@ def as_number(base: type, text: str) -> Any:
 positive_integer, whole_number, positive_number = number(Count), number(Seed), number(Positive)
 
 
+def devices(text: str) -> int | str:
+    """Read the option `--devices`."""
+    return text if text == "all" else int(positive_integer(text))
+
+
 def shard(text: str) -> tuple[int, int]:
     """Read the option `--shard`, such as `2/8`."""
     found = re.fullmatch("([0-9]{1,9})/([0-9]{1,9})", text)
@@ -292,6 +297,7 @@ ENGINE = (
     "what computes: onnxruntime and openvino, as 'hpa[export]' and 'hpa[openvino]' install them, are faster on many CPUs"
 )
 RUNS = "the runs, each with all its folds, instead of all that are there"
+DEVICES = "GPUs of this computer that share every batch"
 SHARED: dict[str, dict[str, Any]] = {
     "task": {"type": task, "default": HPA.name, "metavar": KNOWN_TASKS, "help": TASK},
     "data": _folder("data", "folder of the data: train/ with train.csv or class folders, test/, sample_submission.csv"),
@@ -302,5 +308,6 @@ SHARED: dict[str, dict[str, Any]] = {
     "tta-average": {"choices": AVERAGES, "default": "probabilities", "help": "what test-time augmentation averages"},
     "engine": {"choices": ENGINES, "default": "keras", "help": ENGINE},
     "tensorboard": {"action": "store_true", "help": "write each epoch to <run folder>/tensorboard, for TensorBoard to show"},
+    "devices": {"type": devices, "default": 1, "metavar": "all|N", "help": DEVICES},
     "check-only": {"action": "store_true", "help": CHECK},
 }

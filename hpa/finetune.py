@@ -14,7 +14,7 @@ def build_parser() -> argparse.ArgumentParser:
         "finetune",
         "The stages are cnn from base, dnn from cnn, dnn2 from dnn. What no option sets is that of the stage, or of the run "
         "that it starts from.",
-        "data runs check-only tensorboard",
+        "data runs check-only tensorboard devices",
     )
     stages = [stage.name for stage in STAGES.values() if stage.start]
     parser.add_argument("--stage", required=True, choices=stages, help="the stage")

@@ -4,6 +4,7 @@ import logging
 import os
 import platform
 import subprocess
+import sys
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -94,12 +95,12 @@ def fastest_precision() -> str:
     return "mixed_bfloat16" if fast else "float32"
 
 
-def compiles() -> bool:
-    """Return whether XLA compiles networks here: under JAX, and under TensorFlow on a GPU.
+def compiles(devices: int = 1) -> bool:
+    """Return whether XLA compiles networks here: under JAX, and under TensorFlow on one GPU; on several Keras forgoes it.
 
     XLA made TensorFlow's training step of variant 0 about six times slower on two CPU cores.
     """
-    return backend() == "jax" or (backend() == "tensorflow" and accelerators() > 0)
+    return backend() == "jax" or (backend() == "tensorflow" and accelerators() > 0 and devices == 1)
 
 
 def jit_compile() -> str | bool:
@@ -108,21 +109,25 @@ def jit_compile() -> str | bool:
 
 
 @cache
-def announce(precision: str) -> None:
-    """Log in one line what networks of a precision run on, and warn of a GPU that they leave unused; once in a process."""
-    if reason := unused_gpu():
+def announce(precision: str, devices: int = 1) -> None:
+    """Log in one line what networks of a precision run on, and warn of GPUs that they leave unused; once in a process.
+
+    They use so many of the `devices` that Keras' backend finds.
+    """
+    if reason := unused_gpu(devices):
         logger.warning(reason)
-    logger.info("%s; %s; %s", used_devices(), precision, "XLA" if compiles() else "no XLA")
+    logger.info("%s; %s; %s", used_devices(devices), precision, "XLA" if compiles(devices) else "no XLA")
 
 
-def used_devices() -> str:
-    """Return Keras' backend and the devices that it uses, with their memory."""
-    used, memory = accelerators(), free_memory()
+def used_devices(devices: int | None = None) -> str:
+    """Return Keras' backend and the devices that it uses, all or so many, with their memory."""
+    used, memory = min(accelerators(), devices or sys.maxsize), free_memory()
     if used:
         names = "; ".join(map(str, nvidia_gpus()[:used])) or f"{used} device{'s' if used > 1 else ''}"
     else:
         names = f"CPU, {cores()} core{'s' if cores() > 1 else ''}"
         names += f", {in_gibibytes(memory)} of memory free" if memory is not None else ""
+        names += f", as {devices} devices" if devices and devices > 1 else ""
     return f"{backend()} on {names}"
 
 
@@ -134,10 +139,15 @@ def overview() -> str:
     return "\n".join(lines + [f"{name} {number}" for name, number in versions().items()])
 
 
-def unused_gpu() -> str | None:
-    """Return why GPUs of this computer are not used, and how to fix it; None if there are none or all is well."""
-    gpus = nvidia_gpus()
-    if not gpus or accelerators():
+def unused_gpu(devices: int | None = None) -> str | None:
+    """Return why GPUs of this computer are not used, and how to fix it; None if there are none or all is well.
+
+    Networks use all devices that Keras' backend finds, or so many.
+    """
+    gpus, found = nvidia_gpus(), accelerators()
+    if gpus and found > (devices or found):
+        return f"{devices} of {found} GPUs used; train with --devices all, or predict parts of a set (--shard) on each"
+    if not gpus or found:
         return None
     reason, fix = f"{backend()} finds no GPU", f"pip install '{WITH_GPU[backend()]}'"
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -12,7 +12,7 @@ from hpa.training.presets import PRESETS
 def build_parser() -> argparse.ArgumentParser:
     """Return the options."""
     more = "Its run folder is <runs>/<name>/base. An option overrides the preset."
-    parser = command.parser("train", more, "task data runs check-only tensorboard")
+    parser = command.parser("train", more, "task data runs check-only tensorboard devices")
     presets = f"{', '.join(PRESETS)}, or the name of a search"
     help = f"where settings start from: {presets}; if not given, cells for single-label tasks, else report"
     parser.add_argument("--preset", metavar="NAME", help=help)

@@ -159,11 +159,12 @@ def _training(asked: Competition, name: str, own: Mapping[str, Any], first: int,
     resolved, run = base_run(asked.preset, settings, asked.task, asked.data, asked.runs, name)
     plan(resolved, asked.task, asked.data, asked.runs, run)
     folders = ("--data", str(asked.data), "--runs", str(asked.runs))
+    devices = (f"--devices={asked.share.gpus:g}",) if asked.share.gpus > 1 else ()
     preset = ("--preset", asked.preset) if asked.preset else ()
-    base = ("--task", asked.task_text, *folders, *preset, "--name", name, *_as_options(settings))
+    base = ("--task", asked.task_text, *folders, *preset, "--name", name, *_as_options(settings), *devices)
     tasks = [_task(f"train {run}", "train", base, (packed,), asked.share, asked.runs / run / "base")]
     for stage in asked.stages[1:]:
-        arguments = (*folders, "--stage", stage, "--name", run, *asked.finetune)
+        arguments = (*folders, "--stage", stage, "--name", run, *asked.finetune, *devices)
         given = given_settings(finetune.build_parser().parse_args(arguments))
         if is_done(asked.runs / run / str(STAGES[stage].start)) and (asked.runs / run / stage).exists():
             given.pop("stage")

@@ -115,27 +115,30 @@ class Feed:
         return (varied, truth) if self.weights is None else (varied, truth[:, :-1], truth[:, -1])
 
 
-def batch_shape(count: int, batch_size: int) -> tuple[int, int]:
-    """Return how many batches so many items fill, and how many items each of them has: at most `batch_size`, all alike."""
+def batch_shape(count: int, batch_size: int, devices: int = 1) -> tuple[int, int]:
+    """Return how many batches so many items fill, and how many items each of them has: at most `batch_size`, all alike.
+
+    Several devices share each batch equally; `batch_size` is a multiple of their number.
+    """
     batches = math.ceil(count / batch_size)
-    return batches, math.ceil(count / max(batches, 1))
+    return batches, devices * math.ceil(count / (devices * max(batches, 1)))
 
 
-def equal_batches(items: np.ndarray, batch_size: int) -> np.ndarray:
+def equal_batches(items: np.ndarray, batch_size: int, devices: int = 1) -> np.ndarray:
     """Deal some items out, in their order, to batches of one size: an array [batches, size], see `batch_shape`.
 
     XLA compiles a network for each shape of its batches. Where the items do not fill the last batch the first ones come
-    again, fewer than there are batches.
+    again, fewer than there are batches, times the devices.
 
     >>> equal_batches(np.arange(10), 4)
     array([[0, 1, 2, 3],
            [4, 5, 6, 7],
            [8, 9, 0, 1]])
     """
-    return np.resize(items, batch_shape(len(items), batch_size))
+    return np.resize(items, batch_shape(len(items), batch_size, devices))
 
 
-def training_batches(feed: Feed, batch_size: int, epochs: range) -> Batches:
+def training_batches(feed: Feed, batch_size: int, epochs: range, devices: int = 1) -> Batches:
     """Return the batches of some epochs, one epoch after the other, as `feed` orders and loads them.
 
     Returns:
@@ -147,18 +150,18 @@ def training_batches(feed: Feed, batch_size: int, epochs: range) -> Batches:
 
     def items() -> Iterator[tuple[int, np.ndarray]]:
         for epoch in epochs:
-            for batch in equal_batches(feed.order(epoch), batch_size):
+            for batch in equal_batches(feed.order(epoch), batch_size, devices):
                 yield epoch, batch
 
     return prefetched(items, feed.load, parts[: 2 if feed.weights is None else 3])
 
 
-def evaluation_batches(images: Images, rows: np.ndarray, batch_size: int) -> Batches:
+def evaluation_batches(images: Images, rows: np.ndarray, batch_size: int, devices: int = 1) -> Batches:
     """Return the rows' images in their order and untouched, each batch a tuple of one uint8 array [B, S, S, C].
 
     After the last row some may come again, see `equal_batches`; what is made of them is to be left out.
     """
-    batches = equal_batches(np.asarray(rows, np.int64), batch_size)
+    batches = equal_batches(np.asarray(rows, np.int64), batch_size, devices)
     return prefetched(
         lambda: ((0, batch) for batch in batches),
         lambda _, chosen: (augment(images, chosen, "none", 0, 0, chosen),),

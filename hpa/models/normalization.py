@@ -11,15 +11,15 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """Keras' layer for images, channels last, with statistics, scaling and their gradients in one kernel.
 
     Keras 3 builds them from a dozen passes over the activations; on a CPU these take longer than the convolutions. The
-    numbers are Keras' own but for rounding and for the moving variance, which the kernel corrects by n / (n - 1) for the
-    n pixels of a batch. On other backends than TensorFlow it is Keras' layer.
+    numbers are Keras' own but for rounding. On other backends than TensorFlow, and where the statistics are those of
+    several devices (`synchronized`), it is Keras' layer.
     """
 
     def call(
         self, inputs: keras.KerasTensor, training: bool | None = None, mask: keras.KerasTensor | None = None
     ) -> keras.KerasTensor:
         """Return the normalised images; in training, update the moving statistics."""
-        if not (training and self.trainable and keras.backend.backend() == "tensorflow"):
+        if not (training and self.trainable and keras.backend.backend() == "tensorflow") or self.synchronized:
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf
 
@@ -33,6 +33,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
             epsilon=self.epsilon,
             is_training=True,
         )
+        pixels = tf.size(x) // x.shape[-1]
+        variance *= tf.cast((pixels - 1) / pixels, "float32")  # as Keras and the other backends have it
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + value * (1 - self.momentum))
         return tf.cast(outputs, inputs.dtype)

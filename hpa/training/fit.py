@@ -41,6 +41,7 @@ from hpa.scoring.predictions import Predictions, write_predictions
 from hpa.settings import Settings
 from hpa.tasks import Task
 from hpa.training.averages import averaged
+from hpa.training.distribution import assign_seeds, shared, synchronize
 from hpa.training.objective import NamedLoss
 from hpa.training.on_device import OnDevice
 from hpa.training.optimizers import new_optimizer
@@ -82,6 +83,7 @@ def fit(
     training: Rows,
     validation: Rows,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    devices: int = 1,
 ) -> None:
     """Train the run in `folder` up to its last epoch, from wherever an earlier try got to.
 
@@ -93,12 +95,12 @@ def fit(
         training: the rows to learn from.
         validation: the rows to validate with.
         callbacks: more of Keras' callbacks; at the end of an epoch they are called when its row is in the history.
+        devices: how many share every batch; this is called within `hpa.training.distribution.distributed`.
 
     Raises:
         BadInput: if the state that the history names is missing, damaged or another network's.
         Failure: if the loss is no longer a finite number; the best model so far stays.
     """
-    keras.utils.clear_session()  # layers are numbered from 0 again, so that names do not depend on earlier runs
     keras.utils.set_random_seed(settings.seed)
     done = len(read_history(folder))
     targets = training.table.known_targets
@@ -110,8 +112,8 @@ def fit(
     if settings.class_weights != "none":
         of_rows = class_weights(learned, factors, settings.class_weights)[targets.argmax(axis=1)]
         weights = of_rows if weights is None else weights * of_rows
-    steps, size = batch_shape(epoch_size(factors), settings.batch_size)
-    at_once = steps_at_once(steps, size * settings.size**2)
+    steps, size = batch_shape(epoch_size(factors), settings.batch_size, devices)
+    at_once = steps_at_once(steps, size * settings.size**2, devices)
     if done:
         state = _state_file(folder, done)
         if not state.exists():
@@ -125,7 +127,7 @@ def fit(
             model = new_model()
         freeze(model, settings.part)
         compile_model(model, settings, task, new_optimizer(settings, steps), positives, at_once)
-    announce(settings.precision)
+    announce(settings.precision, devices)
     feed = Feed(
         training.images,
         targets,
@@ -144,13 +146,13 @@ def fit(
         compile_model(learning, settings, task, model.optimizer, positives, at_once)
     validation_loss = NamedLoss(settings.loss, 0.0, positives)
     learning.fit(
-        training_batches(feed, settings.batch_size, range(done, settings.epochs)),
+        shared(training_batches(feed, settings.batch_size, range(done, settings.epochs), devices)),
         initial_epoch=done,
         epochs=settings.epochs,
         steps_per_epoch=steps,
         shuffle=False,  # the feed has done it
         verbose=0,
-        callbacks=[Epochs(folder, settings, task, size, training, validation, validation_loss), *callbacks],
+        callbacks=[Epochs(folder, settings, task, size, training, validation, validation_loss, devices), *callbacks],
     )
 
 
@@ -205,17 +207,19 @@ def compile_model(
     )
 
 
-def steps_at_once(steps: int, pixels: int) -> int:
+def steps_at_once(steps: int, pixels: int, devices: int = 1) -> int:
     """Return how many of an epoch's steps are taken at once: a divisor, since Keras' next call begins the next epoch.
 
-    PyTorch's trainer takes one at a time.
+    PyTorch's trainer takes one at a time, and so does TensorFlow's on several devices, which exchange what they have found.
 
     Args:
         steps: of an epoch.
         pixels: of a batch.
+        devices: that share the batch.
     """
     most = STEPS_AT_ONCE if accelerators() else min(STEPS_AT_ONCE, PIXELS_AT_ONCE // pixels)
-    return 1 if backend() == "torch" else max(each for each in range(1, max(most, 1) + 1) if steps % each == 0)
+    alone = backend() == "torch" or (backend() == "tensorflow" and devices > 1)
+    return 1 if alone else max(each for each in range(1, max(most, 1) + 1) if steps % each == 0)
 
 
 class Epochs(keras.callbacks.Callback):
@@ -230,6 +234,7 @@ class Epochs(keras.callbacks.Callback):
         training: Rows,
         validation: Rows,
         loss: NamedLoss,
+        devices: int,
     ) -> None:
         super().__init__()
         self.folder, self.settings, self.task, self.size, self.loss = folder, settings, task, size, loss
@@ -237,8 +242,8 @@ class Epochs(keras.callbacks.Callback):
         at_once = max(settings.batch_size, MEASURED_BATCH)
         self.measured = partial(evaluation_batches, training.images, measured, at_once)
         self.samples = validation.table.at(validation.rows)
-        self.batches = partial(evaluation_batches, validation.images, validation.rows, settings.batch_size)
-        self.steps, _ = batch_shape(len(validation.rows), settings.batch_size)
+        self.batches = partial(evaluation_batches, validation.images, validation.rows, settings.batch_size, devices)
+        self.steps, _ = batch_shape(len(validation.rows), settings.batch_size, devices)
         self.plateau: keras.callbacks.ReduceLROnPlateau | None = None
 
     @property
@@ -264,8 +269,8 @@ class Epochs(keras.callbacks.Callback):
         """Give every dropout the random state that belongs to this epoch and start the progress bar."""
         for number, layer in enumerate(self.network.layers):
             if isinstance(layer, keras.layers.Dropout):
-                state = np.random.SeedSequence([self.settings.seed, epoch, number]).generate_state(1) >> 1
-                layer.seed_generator.state.assign([int(state[0]), 0])
+                assign_seeds(layer.seed_generator.state, [self.settings.seed, epoch, number])
+        synchronize(self.network, True)
         rows = self.params["steps"] * self.size
         self.bar = tqdm(total=rows, unit="img", desc=f"epoch {epoch + 1}", leave=False, disable=None)
         self.start = time.perf_counter()
@@ -280,12 +285,13 @@ class Epochs(keras.callbacks.Callback):
         """Validate on the whole held-out set, keep the model if it is the best, and write the epoch down."""
         rate = self.params["steps"] * self.size / (time.perf_counter() - self.start)
         self.bar.close()
+        synchronize(self.network, False)
         monitor, targets, network = self.task.kind.monitor, self.samples.known_targets, self.network
         with averaged(network, (images for (images,) in self.measured())):
             at_once, network.steps_per_execution = network.steps_per_execution, 1  # else all are one large graph
-            probabilities = network.predict(self.batches(), verbose=0, steps=self.steps)[: len(targets)]
+            probabilities = network.predict(shared(self.batches()), verbose=0, steps=self.steps)[: len(targets)]
             network.steps_per_execution = at_once
-            loss = float(self.loss(targets, probabilities))
+            loss = float(self.loss.value(targets, probabilities))
             self._require_finite(loss, "validation loss")
             row = {
                 "epoch": epoch + 1,

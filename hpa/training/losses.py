@@ -53,14 +53,16 @@ def binary_crossentropy(
 
     targets = targets * (1 - label_smoothing) + label_smoothing / 2
     positive, negative = _log_losses(probabilities)
-    return _mean(ops.cast(positive_weights, targets.dtype) * targets * positive + (1 - targets) * negative, sample_weight)
+    losses = ops.cast(positive_weights, targets.dtype) * targets * positive + (1 - targets) * negative
+    return _mean(ops.mean(losses, axis=-1), sample_weight)
 
 
 def keras_loss(
     targets: KerasTensor, probabilities: KerasTensor, sample_weight: KerasTensor | None, name: str, **options: Any
 ) -> KerasTensor:
     """Return one of Keras' own losses, by the name of its class, with its options."""
-    return load(f"keras.losses:{name}")(**options)(targets, probabilities, sample_weight)
+    # Reduced by Keras, it would be divided by the number of devices here already.
+    return _mean(load(f"keras.losses:{name}")(reduction=None, **options)(targets, probabilities), sample_weight)
 
 
 def asymmetric(targets: KerasTensor, probabilities: KerasTensor, sample_weight: KerasTensor | None = None) -> KerasTensor:
@@ -74,7 +76,8 @@ def asymmetric(targets: KerasTensor, probabilities: KerasTensor, sample_weight: 
     shifted = ops.maximum(probabilities - MARGIN, 0)
     positive, _ = _log_losses(probabilities)
     _, negative = _log_losses(shifted)
-    return _mean(targets * positive + (1 - targets) * ops.power(shifted, FOCUS) * negative, sample_weight)
+    losses = targets * positive + (1 - targets) * ops.power(shifted, FOCUS) * negative
+    return _mean(ops.mean(losses, axis=-1), sample_weight)
 
 
 def _log_losses(probabilities: KerasTensor) -> tuple[KerasTensor, KerasTensor]:
@@ -85,10 +88,9 @@ def _log_losses(probabilities: KerasTensor) -> tuple[KerasTensor, KerasTensor]:
     return positive, ops.binary_crossentropy(ops.zeros_like(probabilities), probabilities)
 
 
-def _mean(losses: KerasTensor, sample_weight: KerasTensor | None) -> KerasTensor:
+def _mean(rows: KerasTensor, sample_weight: KerasTensor | None) -> KerasTensor:
     from keras import ops
 
-    rows = ops.mean(losses, axis=-1)
     return ops.mean(rows if sample_weight is None else rows * sample_weight)
 
 

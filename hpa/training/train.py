@@ -1,6 +1,7 @@
 """One run from its settings: table, split, packed images, model, fit, curves."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -24,6 +25,7 @@ from hpa.settings import Settings
 from hpa.tasks import Task
 from hpa.training.board import Board, require_tensorboard
 from hpa.training.curves import write_curves
+from hpa.training.distribution import count_devices, distributed
 from hpa.training.fit import Rows, fit, settle
 from hpa.training.plan import plan
 
@@ -31,7 +33,14 @@ logger = logging.getLogger(__name__)
 
 
 def train(
-    settings: Settings, task: Task, data: Path, runs: Path, name: str, preset: str | None = None, tensorboard: bool = False
+    settings: Settings,
+    task: Task,
+    data: Path,
+    runs: Path,
+    name: str,
+    preset: str | None = None,
+    tensorboard: bool = False,
+    devices: int | str = 1,
 ) -> Path:
     """Make the run that the settings ask for, or go on with it, or find it finished.
 
@@ -43,17 +52,21 @@ def train(
         name: the run's name.
         preset: the name of the preset behind the settings, for config.json to tell; None for a later stage.
         tensorboard: whether TensorBoard is told of each epoch, in the folder `tensorboard` of the run folder.
+        devices: how many devices share every batch, or "all" of them.
 
     Returns:
         The run folder, `<runs>/<name>/<stage>`.
 
     Raises:
-        BadInput: if the tables, the images, the start run or the run folder do not fit the settings, or TensorBoard is asked
-            for and not installed.
+        BadInput: if the tables, the images, the start run, the run folder or the devices do not fit the settings, or
+            TensorBoard is asked for and not installed.
         Failure: if training diverges.
     """
     if tensorboard:
         require_tensorboard()
+    count = count_devices(devices, settings)
+    if count > 1 and not settings.augment_on:
+        settings = replace(settings, augment_on="host")
     made = plan(settings, task, data, runs, name)
     folder, settings, partition = made.folder, made.settings, made.partition
     shape = model_shape(settings, task)
@@ -87,7 +100,9 @@ def train(
                 weights = np.where(partition.external, settings.external_weight, 1).astype(np.float32)
                 training = Rows(images, partition.table, partition.training, None if (weights == 1).all() else weights)
                 validation = Rows(images, partition.table, partition.validation)
-                fit(folder, settings, task, new_model, training, validation, [Board(folder)] if tensorboard else [])
+                board = [Board(folder)] if tensorboard else []
+                with distributed(count):
+                    fit(folder, settings, task, new_model, training, validation, board, count)
             for state in folder.glob("state-*.keras"):
                 state.unlink()
         finally:

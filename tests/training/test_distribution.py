@@ -1,0 +1,99 @@
+"""Four devices against one, in processes of their own: XLA and TensorFlow divide a processor before they are first used."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from distributed import CASES
+
+from hpa.errors import BadInput
+from hpa.registry import LOSSES
+from hpa.settings import Settings, parse_loss
+from hpa.training.distribution import count_devices
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHONS = {"tensorflow": sys.executable, "jax": os.environ.get("HPA_JAX", ROOT / ".venv-jax/bin/python")}
+QUICK = "binary-crossentropy+soft-f1"  # a part that Keras computes, and one that is no mean over rows
+
+
+def on_four(backend, tmp_path, *arguments):
+    """Do `distributed.py` and return the finished process."""
+    if not Path(PYTHONS[backend]).exists():
+        pytest.skip(f"no Python with {backend} here; pipelines/test.sh makes it")
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "jax"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)} | cache
+    command = [PYTHONS[backend], ROOT / "tests" / "distributed.py", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_every_loss_is_tried():
+    assert set(LOSSES) == {part for loss in CASES for part in parse_loss(loss)}
+
+
+@pytest.mark.parametrize("backend", PYTHONS)
+@pytest.mark.parametrize(
+    "loss", [loss if loss == QUICK else pytest.param(loss, marks=pytest.mark.slow) for loss in CASES], ids=str
+)
+def test_four_devices_learn_as_one_does(loss, backend, tmp_path):
+    """Losses and scores of ten steps; the weights after one step of SGD, so the gradient; all state after ten."""
+    done = on_four(backend, tmp_path, "steps", str(tmp_path / "found.npz"), loss)
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "found.npz") as found:
+        for name in ("logs", "first", "last"):
+            np.testing.assert_allclose(found[f"{loss} 4 {name}"], found[f"{loss} 1 {name}"], rtol=1e-4, atol=1e-4)
+        first, start = found[f"{loss} 4 first"], found[f"{loss} 4 start"]
+    assert np.abs(first[: len(start)] - start).max() > 1e-3  # it has learned
+
+
+@pytest.mark.parametrize("backend", ["jax", pytest.param("tensorflow", marks=pytest.mark.slow)])
+def test_a_run_on_four_devices_goes_on_with_four_and_with_two(backend, drawn_data, tmp_path):
+    done = on_four(backend, tmp_path, "whole", str(drawn_data), str(tmp_path / "runs"))
+    assert done.returncode == 0, done.stderr
+    assert re.search("as 4 devices; float32; (no )?XLA", done.stdout)
+    assert "test.npz is written" in done.stdout
+    whole, four, two = (pd.read_csv(tmp_path / "runs" / name / "base/history.csv") for name in ("whole", "then-4", "then-2"))
+    pd.testing.assert_frame_equal(whole, four, rtol=1e-6 if backend == "jax" else 1e-4)
+    # 45 rows make batches of 16 on four devices: three rows come again.
+    np.testing.assert_allclose(two["loss"], whole["loss"], rtol=0.02)
+
+
+@pytest.mark.parametrize("backend", PYTHONS)
+@pytest.mark.parametrize(
+    ("devices", "told"),
+    [
+        ("5", r"hpa.train: --devices: 5 asked for, and {backend} finds 4 \(cpu:0, cpu:1, cpu:2, cpu:3\)"),
+        ("3", r"hpa.train: --batch-size 16: 3 devices cannot share it equally; choose 15 or 18"),
+    ],
+)
+def test_what_cannot_be_is_told_in_a_line_and_leaves_nothing(devices, told, backend, drawn_data, tmp_path):
+    done = on_four(backend, tmp_path, "refused", str(drawn_data), str(tmp_path / "runs"), "--devices", devices)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(told.format(backend=backend) + "\n", done.stderr)
+    assert not list((tmp_path / "runs").glob("*/base"))
+
+
+def test_one_device_is_there_and_no_more(monkeypatch):
+    settings = Settings()
+    assert count_devices(1, settings) == count_devices("all", settings) == 1
+    for asked in (2, 0, "two"):
+        with pytest.raises(BadInput, match=f"devices:? {asked}"):
+            count_devices(asked, settings)
+    monkeypatch.setattr("hpa.training.distribution._names", lambda: ["gpu:0", "gpu:1"])
+    assert count_devices("all", settings) == 2
+    with pytest.raises(BadInput, match="augment_on device: is for one device"):
+        count_devices(2, Settings(augment_on="device"))
+    with pytest.raises(BadInput, match=r"clip_norm 1\.0: under TensorFlow each device"):
+        count_devices(2, Settings(clip_norm=1.0))
+    monkeypatch.setattr("hpa.training.distribution.backend", lambda: "jax")
+    assert count_devices(2, Settings(clip_norm=1.0)) == 2
+    monkeypatch.setattr("hpa.training.distribution.backend", lambda: "torch")
+    monkeypatch.setattr("hpa.training.distribution.accelerators", lambda: 2)
+    with pytest.raises(BadInput, match="several are for jax and tensorflow"):
+        count_devices("all", settings)
+    monkeypatch.setattr("hpa.training.distribution.accelerators", lambda: 0)
+    assert count_devices("all", settings) == 1
