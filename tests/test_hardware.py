@@ -89,6 +89,21 @@ def test_a_gpu_that_is_not_used_is_told_with_the_way_to_use_it(nvidia_smi, monke
     assert hardware.used_devices() == f"tensorflow on {H100}"
 
 
+def test_several_gpus_are_named_and_those_left_over_are_told(nvidia_smi, monkeypatch, capsys):
+    nvidia_smi(LISTED)
+    monkeypatch.setattr(hardware, "accelerators", lambda: 2)
+    assert hardware.used_devices(1) == f"tensorflow on {H100}"
+    assert hardware.used_devices() == hardware.used_devices(2) == f"tensorflow on {H100}; {T4}"
+    assert hardware.unused_gpu() is hardware.unused_gpu(2) is None
+    assert (hardware.compiles(1), hardware.compiles(2)) == (True, False)
+    hardware.announce.cache_clear()
+    hardware.announce("float32")
+    hardware.announce("float32", 2)
+    out, err = capsys.readouterr()
+    assert out == f"tensorflow on {H100}; float32; XLA\ntensorflow on {H100}; {T4}; float32; no XLA\n"
+    assert err == "1 of 2 GPUs used; train with --devices all, or predict parts of a set (--shard) on each\n"
+
+
 def test_the_command_shows_devices_and_versions():
     done = subprocess.run([sys.executable, "-m", "hpa.devices"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

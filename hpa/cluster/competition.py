@@ -28,7 +28,7 @@ class Share:
 
     Attributes:
         cores: processor cores.
-        gpus: GPUs, or a share of one, of a task that trains or predicts.
+        gpus: GPUs, or a share of one, of a task that trains; one that predicts takes at most one.
         memory: bytes; 0 if that is not said.
     """
 
@@ -175,20 +175,21 @@ def _training(asked: Competition, name: str, own: Mapping[str, Any], first: int,
     if asked.svm:
         arguments = ("--data", str(asked.data), "--run", str(asked.runs / run / asked.stages[-1]), "--kernel", asked.svm)
         before = (first + len(tasks) - 1,)
-        tasks.append(_task(f"svm {run}", "svm", arguments, before, asked.share))
+        tasks.append(_task(f"svm {run}", "svm", arguments, before, replace(asked.share, gpus=min(asked.share.gpus, 1))))
     return tasks
 
 
 def _ending(asked: Competition, chosen: Sequence[str], first: int, before: tuple[int, ...]) -> list[Task]:
     """Return the prediction of the test set, by parts and whole, the thresholds and the blend."""
     data, light, parts = ("--data", str(asked.data)), replace(asked.share, gpus=0), asked.shards.get("test", 1)
+    predicting = replace(asked.share, gpus=min(asked.share.gpus, 1))
     arguments = (*data, *chosen, *asked.predict)
     tasks = [
-        _task(f"predict {part}/{parts}", "predict", (*arguments, "--shard", f"{part}/{parts}"), before, asked.share)
+        _task(f"predict {part}/{parts}", "predict", (*arguments, "--shard", f"{part}/{parts}"), before, predicting)
         for part in range(1, parts + 1)
         if parts > 1
     ]
-    whole = [_task("predict", "predict", arguments, tuple(range(first, first + len(tasks))) or before, asked.share)]
+    whole = [_task("predict", "predict", arguments, tuple(range(first, first + len(tasks))) or before, predicting)]
     if asked.thresholds is not None:
         whole.append(_task("thresholds", "thresholds", (*chosen, *asked.thresholds), (), light))
     whole.append(_task("ensemble", "ensemble", (*data, *chosen, *asked.ensemble), (), light))

@@ -63,6 +63,12 @@ def test_the_whole_competition_is_one_graph(place):
     assert by_name["cnn 4-fold1"].folder == Path("runs/4-fold1/cnn")
 
 
+def test_a_task_with_several_gpus_trains_on_all_of_them(place):
+    tasks = tasks_of("--variants=2", "--stages=base,cnn", "--gpus-per-task=2", "--size=80")
+    assert {task.name: task.gpus for task in tasks if task.gpus} == {"train 2": 2, "cnn 2": 2, "predict": 1}
+    assert [task.name for task in tasks if "--devices=2" in task.arguments] == ["train 2", "cnn 2"]
+
+
 def test_large_sets_are_packed_and_predicted_in_parts(place):
     tasks = tasks_of("--variants=2", "--shard-rows=5", "--gpus-per-task=1")
     assert graph(tasks) == {
