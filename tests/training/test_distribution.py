@@ -50,7 +50,8 @@ def test_four_devices_learn_as_one_does(loss, backend, tmp_path):
     assert np.abs(first[: len(start)] - start).max() > 1e-3  # it has learned
 
 
-@pytest.mark.parametrize("backend", ["jax", pytest.param("tensorflow", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", PYTHONS)
 def test_a_run_on_four_devices_goes_on_with_four_and_with_two(backend, drawn_data, tmp_path):
     done = on_four(backend, tmp_path, "whole", str(drawn_data), str(tmp_path / "runs"))
     assert done.returncode == 0, done.stderr
