@@ -89,7 +89,7 @@ class Run:
         with borrowed_keras():
             from hpa.training.train import train
 
-            return cls(train(resolved, task, data, runs, name, preset or task.kind.preset, devices))
+            return cls(train(resolved, task, data, runs, name, preset or task.kind.preset, devices=devices))
 
     @classmethod
     def load(cls, folder: str | Path) -> Run:
