@@ -4,6 +4,9 @@
 
 Several runs are blended with equal weights. Writes the scores, the scores of every class, the predictions with their
 probabilities, the confusion matrix (for multi-label samples the F1 of every class) and pictures of the worst mistakes.
+
+With `--groups` scores have intervals over groups, such as specimens, and groups vote. With `--coverage` each image gets the
+set of classes that it may have, and a class is in it with at least that probability; the runs' validation rows calibrate it.
 """
 
 import argparse
@@ -12,7 +15,9 @@ from pathlib import Path
 from hpa import command
 from hpa.backend import quiet_import
 from hpa.errors import BadInput
-from hpa.files import read_json
+from hpa.files import read_json, write_csv
+from hpa.kinds import Share
+from hpa.options import add_settings
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -25,6 +30,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("--table", type=Path, metavar="FILE.csv", help=help)
     help = "where to write; for one run <run>/evaluation-<name of --data> if not given"
     add("--out", type=Path, metavar="FOLDER", help=help)
+    add_settings(parser, ["groups"], lambda *_: "for intervals over groups, and label sets that hold for new groups")
+    help = "write sets.csv: for each image the classes that it may have, among them its own with this probability"
+    add("--coverage", type=command.number(Share), metavar="SHARE", help=help)
     return parser
 
 
@@ -41,14 +49,29 @@ def work(options: argparse.Namespace) -> None:
     from hpa.data.tables import table_next_to
     from hpa.scoring.evaluation import WRITTEN, describe
 
-    for name in WRITTEN:
+    for name in (*WRITTEN, "sets.csv"):
         command.require_output(options, out / name, [options.data, table_next_to(options.data)])
     with quiet_import():
         from hpa.inference.evaluate import evaluate_runs
 
     found = evaluate_runs(folders, options.data, options.table, command.tta(options))
+    sets = found.label_sets(folders, options.coverage, options.groups) if options.coverage else None
     found.write(out)
     print(describe(found.evaluations))
+    print(
+        "\naccuracy of the surest part:",
+        ", ".join(f"{each.accuracy:.4f} of {each.share:.0%}" for each in found.selective.itertuples()),
+    )
+    if options.groups:
+        intervals, votes = found.by_group(options.groups)
+        print(f"\n{intervals.to_string(float_format='{:.4f}'.format)}\nlow to high: 95 % interval over groups")
+        if len(votes):
+            print(f"votes of groups with one label: {(votes['vote'] == votes['class']).sum()} of {len(votes)} right")
+    if sets:
+        write_csv(out / "sets.csv", sets[0])
+        print(
+            f"\nlabel sets for {options.coverage:.0%}: {', '.join(f'{name} {value:.4f}' for name, value in sets[1].items())}"
+        )
     print(f"\n{len(found.files)} images; wrote {out}")
 
 

@@ -15,6 +15,7 @@ from hpa.inference.images import SHOWN_SIDE
 from hpa.runs.folder import read_task_of
 from hpa.scoring.predictions import Predictions, write_predictions
 from hpa.tasks import HEP2, HPA
+from hpa.tta import TTA
 
 ROOT = Path(__file__).resolve().parents[1]
 TRUTH = [0, 0, 1, 2, 3, 3, 4, 5]  # classes of the cells 00..07; every cell is as bright as 30 times its number
@@ -104,6 +105,44 @@ def test_scores_of_another_folder_of_the_same_name_are_not_replaced(place, netwo
     assert f"evaluation-cells: holds the scores of {place}/a/cells; say with --out where to write" in capsys.readouterr().err
     assert evaluate.main([*run, "--data", "cells", "--out", str(scores.parent)]) == 0
     assert json.loads(scores.read_text())["data"] == str(place / "cells")
+
+
+def write_validation(views=1):
+    """Let run a validate each class with a probability of 0.55, 0.65, ..., 0.95."""
+    truth = np.repeat(np.arange(6), 5)
+    probabilities = np.full((30, 6), 0.01, np.float32)
+    probabilities[np.arange(30), truth] = np.tile(np.linspace(0.55, 0.95, 5), 6)
+    ids = np.array([f"v{number}" for number in range(30)])
+    targets = np.eye(6, dtype=np.uint8)[truth]
+    own = Predictions(ids, HEP2.classes, probabilities, targets, "one", TTA(views))
+    write_predictions(Path("runs/a/base/validation.npz"), own)
+
+
+def test_label_sets_intervals_over_groups_and_votes(place, networks, capsys):
+    write_validation()
+    pd.DataFrame({"Id": ["00", "01", "04", "05", "v0"], "group": [0, 0, 1, 1, 2]}).to_csv("groups.csv", index=False)
+    run = ["--run", "runs/a/base", "--data", "cells", "--coverage", "0.8"]
+    assert evaluate.main([*run, "--groups", "groups.csv"]) == 0
+    out = capsys.readouterr().out
+    assert "accuracy of the surest part: 0.8750 of 100%" in out
+    assert "low to high: 95 % interval over groups" in out
+    assert "votes of groups with one label: 6 of 6 right" in out  # cell 0 is outvoted by cell 1, its class is Centromere
+    # Of five validation cells of a class one may lie below the level: it is 0.55; cell 0 has 0.6 and, of class 1, 0.7.
+    table = pd.read_csv("runs/a/base/evaluation-cells/sets.csv", dtype=str)
+    assert table["Set"].tolist() == ["Centromere | Golgi", *(HEP2.classes[true] for true in TRUTH[1:])]
+    assert "coverage 1.0000, class coverage 1.0000, mean size 1.1250, single 0.8750, empty 0.0000" in out
+    assert "also calibrated 0.0000" in out
+
+
+def test_label_sets_need_validation_rows_of_the_same_kind(place, networks, capsys):
+    write_validation(views=4)
+    assert evaluate.main(["--run", "runs/a/base", "--data", "cells", "--coverage", "0.8"]) == 2
+    assert "which gives no label sets for" in capsys.readouterr().err
+    assert not Path("runs/a/base/evaluation-cells").exists()
+    assert evaluate.main(["--run", "runs/b/base", "--data", "cells", "--coverage", "0.8"]) == 2
+    assert "no validation.npz" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        evaluate.main(["--run", "runs/a/base", "--data", "cells", "--coverage", "1.5"])
 
 
 def test_several_runs_are_blended_with_equal_weights(place, networks, capsys):

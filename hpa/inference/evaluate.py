@@ -2,17 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
+from hpa.data.groups import read_groups
 from hpa.data.layout import find_files
 from hpa.data.tables import read_labelled
+from hpa.errors import BadInput
 from hpa.inference.images import pictures_of
 from hpa.inference.predict import common_task, predict_files
 from hpa.scoring.blend import thresholds_and_rows
+from hpa.scoring.conformal import class_levels, describe_sets, label_sets
 from hpa.scoring.evaluation import Evaluation, evaluate, write_evaluation
+from hpa.scoring.members import read_members
 from hpa.scoring.predictions import Predictions
+from hpa.scoring.selective import confidence, group_intervals, selective_accuracy, votes
 from hpa.scoring.weights import blend
 from hpa.tasks import Task
 from hpa.tta import NO_TTA, TTA
@@ -31,6 +38,45 @@ class Evaluated:
     def write(self, folder: Path) -> None:
         """Write scores, tables and pictures into a folder, see `write_evaluation`."""
         write_evaluation(folder, self.evaluations, self._pictures, self.data, self.table)
+
+    @property
+    def selective(self) -> pd.DataFrame:
+        """How right the surest predictions of the last evaluation are, see `selective_accuracy`."""
+        *_, last = self.evaluations.values()
+        own = last.predictions
+        return selective_accuracy(own.known_targets, last.predicted, confidence(own.probabilities, own.kind.exclusive))
+
+    def by_group(self, groups: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return intervals over groups (see `read_groups`) and the groups' votes, of the last evaluation."""
+        *_, last = self.evaluations.values()
+        numbers = read_groups(groups, last.predictions.ids)
+        assert numbers is not None
+        return group_intervals(last.predictions, last.predicted, numbers), votes(last.predictions, numbers)
+
+    def label_sets(
+        self, folders: Sequence[Path], coverage: float, groups: str | None = None
+    ) -> tuple[pd.DataFrame, dict[str, float]]:
+        """Return the label sets of the last evaluation, and how good they are: `describe_sets`, and `also calibrated`.
+
+        The runs' own validation rows, in `groups` if there are some, give the level of each class. The frame has the columns
+        `Id` and `Set`, class names separated by ` | `. Images of which a share has also calibrated make this too good.
+
+        Raises:
+            BadInput: if a `validation.npz` cannot be used or was made with another test-time augmentation.
+        """
+        *_, last = self.evaluations.values()
+        members, own = read_members(folders, None), last.predictions
+        if members.tta != own.tta:
+            fix = f"predict the runs' own data with {own.tta} first, or use that of the file"
+            raise BadInput(
+                f"{folders[0] / 'validation.npz'}: made with {members.tta}, which gives no label sets for {own.tta}; {fix}"
+            )
+        assert members.ids is not None
+        levels = class_levels(members.targets, blend(members.validation), coverage, read_groups(groups, members.ids))
+        sets = label_sets(own.probabilities, levels)
+        names = [" | ".join(compress(own.classes, row)) for row in sets.tolist()]
+        quality = describe_sets(own.known_targets, sets) | {"also calibrated": float(np.isin(own.ids, members.ids).mean())}
+        return pd.DataFrame({"Id": own.ids, "Set": names}), quality
 
     def _pictures(self, rows: np.ndarray) -> np.ndarray:
         return pictures_of([self.files[row] for row in rows], self.task)

@@ -223,7 +223,7 @@ def main() -> None:
     }
     table = concatenate(sets.values())
     files = [each for name, own in sets.items() for each in find_files(options.data / name, own.ids, HEP2)]
-    images = np.stack([read_image(each, SIZE) for each in files])
+    images = np.stack([read_image(each, HEP2, SIZE) for each in files])
     specimen = read_groups(options.groups, table.ids)
     targets, truth = table.known_targets, table.known_targets.argmax(axis=1)
     by = options.folds_by

@@ -1,0 +1,69 @@
+"""What an evaluation says of specimens and of sure answers: scores with intervals over groups, votes, selective accuracy."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from hpa.scoring.comparison import basic_interval
+from hpa.scoring.predictions import Predictions
+
+RESAMPLES = 500
+SHARES = (1.0, 0.9, 0.8, 0.7, 0.5)
+
+
+def group_intervals(
+    predictions: Predictions, predicted: np.ndarray, groups: np.ndarray, resamples: int = RESAMPLES
+) -> pd.DataFrame:
+    """Return the scores with basic bootstrap intervals of 95 % over groups, whose rows are drawn together.
+
+    `predicted` is bool [n, classes], `groups` integers [n]. The frame has a row for each score, and the columns `score`,
+    `low` and `high`.
+    """
+    targets, generator = predictions.known_targets, np.random.default_rng(0)
+    rows_of = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    drawn = generator.integers(len(rows_of), size=(resamples, len(rows_of)))
+    draws = [np.concatenate([rows_of[place] for place in places]) for places in drawn]
+    lines = {}
+    for name, score in predictions.kind.scores.items():
+        own = score(targets, predicted)
+        lines[name] = (own, *basic_interval(own, np.array([score(targets[rows], predicted[rows]) for rows in draws])))
+    return pd.DataFrame.from_dict(lines, orient="index", columns=["score", "low", "high"])
+
+
+def votes(predictions: Predictions, groups: np.ndarray) -> pd.DataFrame:
+    """Return what the samples of each group say together, if a group has one label: the class of the highest mean logit.
+
+    The frame has a row for each group, and the columns `class`, `rows`, `accuracy` (the share of its rows that are right)
+    and `vote`, a class too. Groups of several labels are left out.
+    """
+    logs = np.log(np.maximum(predictions.probabilities, 1e-7))
+    truth, lines = predictions.known_targets.argmax(axis=1), []
+    for group in np.unique(groups):
+        rows = groups == group
+        if len(set(truth[rows].tolist())) == 1:
+            right = (logs[rows].argmax(axis=1) == truth[rows]).mean()
+            numbers = int(truth[rows][0]), int(logs[rows].mean(axis=0).argmax())
+            true, vote = (predictions.classes[number] for number in numbers)
+            lines.append((true, int(rows.sum()), float(right), vote))
+    return pd.DataFrame(lines, columns=["class", "rows", "accuracy", "vote"])
+
+
+def selective_accuracy(
+    targets: np.ndarray, predicted: np.ndarray, confidence: np.ndarray, shares: Sequence[float] = SHARES
+) -> pd.DataFrame:
+    """Return the accuracy on the surest samples: a row for each share that is answered, the columns `share` and `accuracy`.
+
+    `targets` and `predicted` are [n, classes] of 0 and 1, `confidence` floats [n]; of equals the first count as surer.
+    """
+    right = (np.asarray(targets, bool) == np.asarray(predicted, bool)).all(axis=1)[np.argsort(-confidence, kind="stable")]
+    counts = [max(round(share * len(right)), 1) for share in shares]
+    return pd.DataFrame({"share": shares, "accuracy": [float(right[:count].mean()) for count in counts]})
+
+
+def confidence(probabilities: np.ndarray, exclusive: bool) -> np.ndarray:
+    """Return how sure the probabilities, [n, classes], are of what they predict, float [n].
+
+    That is the highest one of single-label samples; of multi-label ones the one that is nearest to a half, as its distance.
+    """
+    return probabilities.max(axis=1) if exclusive else np.abs(probabilities - 0.5).min(axis=1)

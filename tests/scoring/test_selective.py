@@ -1,0 +1,51 @@
+"""Intervals over groups, votes of groups, and the accuracy of sure answers."""
+
+import numpy as np
+import pytest
+from numpy.random import default_rng
+
+from hpa.scoring.predictions import Predictions
+from hpa.scoring.selective import confidence, group_intervals, selective_accuracy, votes
+
+GROUPS = np.repeat(np.arange(20), 10)
+TRUTH = GROUPS % 2
+
+
+def predictions(probabilities):
+    ids = np.arange(len(GROUPS)).astype(str)
+    return Predictions(ids, ("a", "b"), probabilities.astype(np.float32), np.eye(2, dtype=np.uint8)[TRUTH], "one")
+
+
+def test_intervals_over_groups_are_wider_than_over_rows():
+    right = np.repeat(default_rng(0).random(20) < 0.7, 10)  # whole groups are wrong
+    predicted = np.eye(2, dtype=bool)[np.where(right, TRUTH, 1 - TRUTH)]
+    own = predictions(predicted)
+    over_groups, over_rows = (group_intervals(own, predicted, each, 200) for each in (GROUPS, np.arange(200)))
+    assert list(over_groups.index) == list(own.kind.scores)
+    assert over_groups["score"].equals(over_rows["score"])
+    assert over_groups.loc["accuracy", "score"] == pytest.approx(right.mean())
+    widths = [each.loc["accuracy", "high"] - each.loc["accuracy", "low"] for each in (over_groups, over_rows)]
+    assert widths[0] == pytest.approx(np.sqrt(10) * widths[1], rel=0.3)
+    assert widths[1] == pytest.approx(2 * 1.96 * np.sqrt(right.mean() * (1 - right.mean()) / 200), rel=0.3)
+
+
+def test_a_group_votes_by_its_mean_logit():
+    probabilities = np.tile([0.6, 0.4], (200, 1))
+    probabilities[10] = [0.001, 0.999]  # one sure row of group 1
+    probabilities[GROUPS == 3] = [0.3, 0.7]
+    table = votes(predictions(probabilities), GROUPS)
+    assert table["class"].tolist() == ["a", "b"] * 10
+    assert table["vote"].tolist() == ["a", "b", "a", "b"] + ["a"] * 16
+    assert table["accuracy"].tolist() == [1, 0.1, 1, 1] + [1, 0] * 8
+    assert table["rows"].tolist() == [10] * 20
+    assert votes(predictions(probabilities), np.zeros(200, int)).empty  # of two classes
+
+
+def test_the_surest_answers_come_first():
+    targets = np.eye(2)[[0, 0, 0, 1]]
+    probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.8, 0.2], [0.3, 0.7]])
+    sure = confidence(probabilities, exclusive=True)
+    assert sure.tolist() == [0.9, 0.6, 0.8, 0.7]
+    table = selective_accuracy(targets, probabilities > 0.5, sure, (1.0, 0.75, 0.5, 0.01))
+    assert table.to_numpy().tolist() == [[1.0, 0.75], [0.75, 1.0], [0.5, 1.0], [0.01, 1.0]]
+    assert confidence(np.array([[0.9, 0.55]]), exclusive=False) == pytest.approx([0.05])
