@@ -8,7 +8,7 @@ import pandas as pd
 from hpa.scoring.comparison import basic_interval
 from hpa.scoring.predictions import Predictions
 
-RESAMPLES = 500
+RESAMPLES = 200
 SHARES = (1.0, 0.9, 0.8, 0.7, 0.5)
 
 
