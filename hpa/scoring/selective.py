@@ -8,26 +8,33 @@ import pandas as pd
 from hpa.scoring.comparison import basic_interval
 from hpa.scoring.predictions import Predictions
 
-RESAMPLES = 200
+RESAMPLES = 2000
 SHARES = (1.0, 0.9, 0.8, 0.7, 0.5)
 
 
 def group_intervals(
     predictions: Predictions, predicted: np.ndarray, groups: np.ndarray, resamples: int = RESAMPLES
 ) -> pd.DataFrame:
-    """Return the scores with basic bootstrap intervals of 95 % over groups, whose rows are drawn together.
+    """Return two scores with basic bootstrap intervals of 95 % over groups, whose rows are drawn together.
 
-    `predicted` is bool [n, classes], `groups` integers [n]. The frame has a row for each score, and the columns `score`,
-    `low` and `high`.
+    They are `accuracy` and `mean class accuracy` of single-label samples, `exact match` and `macro F1` of multi-label ones.
+    `predicted` is bool [n, classes], `groups` integers [n]. The frame has a row for each, and the columns `score`, `low` and
+    `high`.
     """
-    targets, generator = predictions.known_targets, np.random.default_rng(0)
-    rows_of = [np.flatnonzero(groups == group) for group in np.unique(groups)]
-    drawn = generator.integers(len(rows_of), size=(resamples, len(rows_of)))
-    draws = [np.concatenate([rows_of[place] for place in places]) for places in drawn]
-    lines = {}
-    for name, score in predictions.kind.scores.items():
-        own = score(targets, predicted)
-        lines[name] = (own, *basic_interval(own, np.array([score(targets[rows], predicted[rows]) for rows in draws])))
+    targets = np.asarray(predictions.known_targets, bool)
+    right = (targets == predicted).all(axis=1)
+    counted = np.column_stack([np.ones(len(right)), right, targets, predicted, targets & predicted])
+    of_group = pd.DataFrame(counted).groupby(groups).sum().to_numpy()
+    drawn = np.random.default_rng(0).multinomial(len(of_group), np.full(len(of_group), 1 / len(of_group)), resamples)
+    sums = np.vstack([of_group.sum(axis=0), drawn @ of_group])
+    rows, hits = sums[:, 0], sums[:, 1]
+    positives, claims, found = np.split(sums[:, 2:], 3, axis=1)
+    if predictions.kind.exclusive:
+        recalls = np.divide(found, positives, where=positives > 0, out=np.full_like(found, np.nan))
+        scores = {"accuracy": hits / rows, "mean class accuracy": np.nanmean(recalls, axis=1)}
+    else:
+        scores = {"exact match": hits / rows, "macro F1": (2 * found / np.maximum(positives + claims, 1)).mean(axis=1)}
+    lines = {name: (own[0], *basic_interval(own[0], own[1:])) for name, own in scores.items()}
     return pd.DataFrame.from_dict(lines, orient="index", columns=["score", "low", "high"])
 
 
