@@ -268,15 +268,21 @@ def test_predictions_scale_by_the_range_of_each_run(data, tmp_path, monkeypatch,
             folder / "config.json", preset_settings("cells") | {"size": 16, "task": vars(TASK), "intensity_range": each}
         )
         (folder / "model.keras").touch()
-    seen = []
-    model = SimpleNamespace(output=np.empty((0, 6)))
-    model.predict_on_batch = lambda images: seen.append(images) or np.zeros((len(images), 6), np.float32)
-    monkeypatch.setattr(predict, "load_run", lambda folder: model)
+    seen = {}
+
+    def load(folder, engine):
+        def predict_on_batch(images):
+            seen[folder] = images
+            return np.zeros((len(images), 6), np.float32)
+
+        return SimpleNamespace(output=np.empty((0, 6)), predict_on_batch=predict_on_batch)
+
+    monkeypatch.setattr(predict, "load_run", load)
     save(data / "train", "00", np.full((30, 60), 4095, np.uint16), np.zeros((30, 60), np.uint8))
     files = find_files(data / "train", ids_of(data), TASK)
     assert predict.predict_files(folders, files).shape == (3, 12, 6)
-    for images, each in zip(seen, ranges, strict=True):
-        assert np.array_equal(images, [read_image(sample, TASK, 16, each) for sample in files])
+    for folder, each in zip(folders, ranges, strict=True):
+        assert np.array_equal(seen[folder], [read_image(sample, TASK, 16, each) for sample in files])
     lines = capsys.readouterr().err.splitlines()
     assert [line.partition(": ")[2].split(":")[0] for line in lines if line.startswith(str(data))] == [
         "1 of 12 images are not square and are stretched to a square",

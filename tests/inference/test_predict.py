@@ -141,7 +141,7 @@ def stand_ins(tmp_path, monkeypatch):
         write_json(folder / "config.json", DEFAULTS | {"size": 8, "task": vars(task)})
         (folder / "model.keras").touch()
 
-    monkeypatch.setattr(predict, "load_run", lambda folder: SimpleNamespace(output=np.empty((0, 6))))
+    monkeypatch.setattr(predict, "load_run", lambda folder, engine: SimpleNamespace(output=np.empty((0, 6))))
     return write
 
 
