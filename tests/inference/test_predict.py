@@ -470,12 +470,12 @@ def test_predictions_in_parts_are_those_of_one_process(drawn_data, runs, monkeyp
         file.unlink()
     rows = []
 
-    def counting(self, model, images, labels):
-        rows.append(len(images))
-        return own(self, model, images, labels)
+    def counting(self, models, images, labels):
+        rows.append(len(models) * len(images))
+        return own(self, models, images, labels)
 
-    own = TTA.predict
-    monkeypatch.setattr(TTA, "predict", counting)
+    own = TTA.predict_all
+    monkeypatch.setattr(TTA, "predict_all", counting)
     for number in done:
         assert run(drawn_data, runs, "--shard", f"{number}/3") == 0
         assert not any(file.exists() for file in files)
