@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Count = Annotated[int, Ge(1), Le(2**31 - 1)]  # so that what is computed with it stays within number formats
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]  # as far as NumPy's seeds go
 Share = Annotated[float, Ge(0), Lt(1)]
+Portion = Annotated[float, Gt(0), Le(1)]
 FromZero = Annotated[float, Ge(0)]
 Positive = Annotated[float, Gt(0)]
 Level = Annotated[int, Ge(0), Lt(2**16)]
@@ -74,6 +75,8 @@ def expected(hint: Any) -> str:
     match [each for each in marks if isinstance(each, BaseMetadata)]:
         case [Gt(limit)]:
             return f"{number} above {limit}"
+        case [Gt(limit), Le(most)]:
+            return f"{number} above {limit}, at most {most}"
         case [Ge(limit)]:
             return f"{number} of at least {limit}"
         case [Ge(limit), Le(most)]:

@@ -95,6 +95,7 @@ class Network:
         any_size: whether one model takes images of any size, so that images may grow while it learns.
         feature_layer: name of the layer whose outputs an SVM head takes. Where a network flattens its last maps instead of
             pooling them, that is the last hidden layer.
+        batch_normalised: whether it has batch normalisation of images.
         fused: whether its batch normalisation of images is `hpa.models.normalization`'s, not Keras'.
     """
 
@@ -105,6 +106,7 @@ class Network:
     channels: tuple[int, ...] | None = None
     any_size: bool = False
     feature_layer: str = f"{DENSE_PART}features"
+    batch_normalised: bool = True
     fused: bool = True
 
     @property
@@ -148,7 +150,7 @@ class Loss:
 
 CROSSENTROPIES = "binary-crossentropy", "categorical-crossentropy"
 LOSSES: Registry[Loss] = Registry(
-    "loss", _records("hpa.training.losses", *CROSSENTROPIES, "focal", "asymmetric", "soft-f1", "smooth-l1")
+    "loss", _records("hpa.training.losses", *CROSSENTROPIES, "focal", "asymmetric", "soft-f1", "lovasz", "smooth-l1")
 )
 
 # Takes an image, uint8 [H, W, C], and where its random numbers come from; returns a varied one of the same shape and type.
@@ -193,7 +195,8 @@ class Warp:
 
 
 POLICIES = (
-    "report", "cells", "alexnet", "crop", "rotation", "flip", "hue", "saturation", "exposure", "aspect", "blur", "none"
+    "report", "cells", "heavy", "alexnet", "crop", "rotation", "flip", "hue", "saturation", "exposure", "aspect", "blur",
+    "none",
 )  # fmt: skip
 AUGMENTATIONS: Registry[Augmentation | Warp] = Registry("augmentation", _records("hpa.data.policies", *POLICIES))
 

@@ -16,10 +16,11 @@ from pydantic import AfterValidator, ConfigDict, Strict, StringConstraints, Vali
 from pydantic.dataclasses import dataclass
 
 from hpa.errors import BadInput, closest, refuse
-from hpa.kinds import Count, FromZero, Level, OneOf, Positive, Seed, Share, Words, expected
+from hpa.kinds import Count, FromZero, Level, OneOf, Portion, Positive, Seed, Share, Words, expected
 from hpa.registry import AUGMENTATIONS, LOSSES, MIXINGS, NETWORKS, OPTIMIZERS, SCHEDULES, WEIGHTINGS
 from hpa.stages import PARTS, STAGES
 
+STATISTICS = ("learned", "kept", "renewed")
 ACTIVATIONS = ("relu", "mish")  # inside the networks, by Keras' names
 PRECISIONS = ("float32", "mixed_bfloat16")  # Keras' names
 PLACES = ("host", "device")  # of augmentation
@@ -152,6 +153,31 @@ class Settings:
             "FILE|imagenet",
         ),
     ] = None
+    batch_statistics: Annotated[
+        str,
+        OneOf(STATISTICS),
+        About(
+            "whether batch normalisation of images goes on learning, keeps what came with the weights, or is measured on "
+            "training images once and then kept",
+            NETWORK,
+        ),
+    ] = "learned"
+    unfreezing: Annotated[
+        Seed,
+        About(
+            "epochs over which the layers begin to learn, the dense part first, then the last layers, then earlier ones "
+            "(gradual unfreezing); 0 for all at once",
+            LEARNING,
+        ),
+    ] = 0
+    first_layer_rate: Annotated[
+        Portion,
+        About(
+            "learning rate of the first layer as a share of the dense part's; layers between them have rates between "
+            "(discriminative learning rates)",
+            LEARNING,
+        ),
+    ] = 1.0
     stage: Annotated[str, OneOf(STAGES), About("the stage of training", STAGE)] = "base"
     part: Annotated[str, OneOf(PARTS), About("what learns; the rest is frozen", NETWORK)] = "all"
     size: Annotated[Count, About("side of the images in pixels", MAIN)] = 256

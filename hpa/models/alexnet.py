@@ -123,7 +123,13 @@ def load_weights(model: keras.Model, path: Path) -> None:
     assign_tensors(layers, tensors, path, "not torchvision's AlexNet state dict (alexnet-owt-7be5be79.pth)")
 
 
-ALEXNET = Network(alexnet, ("activation", "weights"), channels=(1, 3), feature_layer=f"{DENSE_PART}dense_3")
+ALEXNET = Network(
+    alexnet, ("activation", "weights"), channels=(1, 3), feature_layer=f"{DENSE_PART}dense_3", batch_normalised=False
+)
 ALEXNET_ANTIALIASED = Network(
-    partial(alexnet, antialiased=True), ("activation", "weights"), channels=(1, 3), feature_layer=f"{DENSE_PART}dense_3"
+    partial(alexnet, antialiased=True),
+    ("activation", "weights"),
+    channels=(1, 3),
+    feature_layer=f"{DENSE_PART}dense_3",
+    batch_normalised=False,
 )

@@ -121,8 +121,8 @@ def load_keras_weights(name: str, model: keras.Model, weights: str) -> None:
         raise BadInput(f"{weights}: absent, damaged or not the weights of {name} without its top ({reason})") from error
 
 
-def _network(family: Family, smallest_size: int = 32) -> Network:
-    return Network(partial(backbone, family), ("weights",), smallest_size, fused=False)
+def _network(family: Family, **facts: Any) -> Network:
+    return Network(partial(backbone, family), ("weights",), fused=False, **facts)
 
 
 # Means and deviations are those behind the modes of keras.applications: "torch", "caffe" and, the default, "tf".
@@ -136,4 +136,6 @@ RESNET50_V2 = _network(Family("resnet50-v2", lazily(f"{_APPS}:ResNet50V2")))
 DENSENET121 = _network(_torch("densenet121", lazily(f"{_APPS}:DenseNet121")))
 EFFICIENTNET_V2_B0 = _network(_torch("efficientnet-v2-b0", lazily(f"{_APPS}:EfficientNetV2B0", include_preprocessing=False)))
 INCEPTION_RESNET_V2 = _network(Family("inception-resnet-v2", lazily(f"{_APPS}:InceptionResNetV2")), smallest_size=75)
-CONVNEXT_TINY = _network(_torch("convnext-tiny", lazily(f"{_APPS}:ConvNeXtTiny", include_preprocessing=False)))
+CONVNEXT_TINY = _network(
+    _torch("convnext-tiny", lazily(f"{_APPS}:ConvNeXtTiny", include_preprocessing=False)), batch_normalised=False
+)

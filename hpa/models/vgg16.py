@@ -72,5 +72,6 @@ def _edge_convolutions(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
 VGG16 = Network(
     partial(backbone, Family("vgg16", lazily("keras.applications:VGG16"), load=load_weights, **CAFFE)),
     ("weights",),
+    batch_normalised=False,
     fused=False,
 )

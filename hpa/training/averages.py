@@ -30,16 +30,17 @@ def averaged(model: keras.Model, batches: Iterable[np.ndarray]) -> Iterator[None
         model.optimizer.finalize_variable_values(model.trainable_variables)
         for variable in model.trainable_variables:  # under JAX it shares the average's buffer, which a prediction frees
             variable.assign(ops.convert_to_numpy(variable).copy())
-        _measure(model, batches)
+        measure_statistics(model, batches)
         yield
     finally:
         for variable, value in zip(model.variables, before, strict=True):
             variable.assign(value)
 
 
-def _measure(model: keras.Model, batches: Iterable[np.ndarray]) -> None:
-    """Let the moving means and variances of batch normalisation become the means of those of the batches."""
-    normalising = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+def measure_statistics(model: keras.Model, batches: Iterable[np.ndarray]) -> None:
+    """Let the moving means and variances of batch normalisation, unless frozen, become the means of those of the batches."""
+    kinds = keras.layers.BatchNormalization
+    normalising = [layer for layer in model.layers if isinstance(layer, kinds) and layer.trainable]
     momenta = [layer.momentum for layer in normalising]
     for number, batch in enumerate(batches if normalising else ()):
         for layer in normalising:

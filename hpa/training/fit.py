@@ -12,7 +12,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,17 +34,19 @@ from hpa.errors import BadInput, Failure
 from hpa.files import file_digest, written_whole
 from hpa.hardware import accelerators, announce, jit_compile
 from hpa.models.catalog import load, save
-from hpa.registry import DENSE_PART, SCHEDULES
+from hpa.registry import SCHEDULES
 from hpa.runs.folder import BEST, TIMES, model_shape, of_epoch, read_history, unsettled, write_history
 from hpa.runs.monitor import has_stalled
 from hpa.scoring.predictions import Predictions, write_predictions
 from hpa.settings import Settings
 from hpa.tasks import Task
-from hpa.training.averages import averaged
+from hpa.training.averages import averaged, measure_statistics
 from hpa.training.distribution import assign_seeds, shared, synchronize
+from hpa.training.layerwise import layerwise
 from hpa.training.objective import NamedLoss
 from hpa.training.on_device import OnDevice
 from hpa.training.optimizers import new_optimizer
+from hpa.training.transfer import freeze, phases
 
 # For the batch statistics of EMA weights; with twice as many HEp-2 cells the validation loss was no lower.
 MEASURED_ROWS = 1024
@@ -121,12 +123,11 @@ def fit(
         model = load(state, compile=True, shape=model_shape(settings, task))
         if not model.compiled:
             raise BadInput(f"{state}: holds no optimizer, it is no state of a training; delete the folder and train again")
-        compile_model(model, settings, task, model.optimizer, positives, at_once)
     else:
         with computing_in(settings.precision):
             model = new_model()
-        freeze(model, settings.part)
-        compile_model(model, settings, task, new_optimizer(settings, steps), positives, at_once)
+        if settings.batch_statistics == "renewed":
+            measure_statistics(model, (images for (images,) in statistics_batches(settings, training)()))
     announce(settings.precision, devices)
     feed = Feed(
         training.images,
@@ -140,20 +141,37 @@ def fit(
         int(settings.progressive_resizing * settings.epochs),
         settings.augment_on == "device",
     )
-    learning = model
-    if feed.on_device:
-        learning = OnDevice(model, feed)
-        compile_model(learning, settings, task, model.optimizer, positives, at_once)
     validation_loss = NamedLoss(settings.loss, 0.0, positives)
-    learning.fit(
-        shared(training_batches(feed, settings.batch_size, range(done, settings.epochs), devices)),
-        initial_epoch=done,
-        epochs=settings.epochs,
-        steps_per_epoch=steps,
-        shuffle=False,  # the feed has done it
-        verbose=0,
-        callbacks=[Epochs(folder, settings, task, size, training, validation, validation_loss, devices), *callbacks],
-    )
+    for first, end, share, own in phases(settings, done):
+        if own:
+            freeze(model, settings.part, share, keep_statistics=settings.batch_statistics != "learned")
+            optimizer = new_optimizer(own, steps)
+            if settings.first_layer_rate < 1:
+                optimizer = layerwise(optimizer, model, settings.first_layer_rate)
+        else:
+            optimizer = model.optimizer
+        compile_model(model, settings, task, optimizer, positives, at_once)
+        learning = model
+        if feed.on_device:
+            learning = OnDevice(model, feed)
+            compile_model(learning, settings, task, optimizer, positives, at_once)
+        learning.fit(
+            training_batches(feed, settings.batch_size, range(first, end)),
+            initial_epoch=first,
+            epochs=end,
+            steps_per_epoch=steps,
+            shuffle=False,  # the feed has done it
+            verbose=0,
+            callbacks=[Epochs(folder, settings, task, size, training, validation, validation_loss, devices), *callbacks],
+        )
+        if learning.stop_training:
+            break
+
+
+def statistics_batches(settings: Settings, training: Rows) -> Callable[[], Iterable[tuple[Any, ...]]]:
+    """Return a function that returns some training images without augmentation, in batches, for statistics of batches."""
+    rows = np.random.default_rng(settings.seed).permutation(training.rows)[:MEASURED_ROWS]
+    return partial(evaluation_batches, training.images, rows, max(settings.batch_size, MEASURED_BATCH))
 
 
 def settle(folder: Path) -> None:
@@ -178,12 +196,6 @@ def computing_in(precision: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
-
-
-def freeze(model: keras.Model, part: str) -> None:
-    """Let only the `part` ("all", "convolutional" or "dense") of a network learn; takes effect when it is compiled."""
-    for layer in model.layers:
-        layer.trainable = part == "all" or (part == "dense") == layer.name.startswith(DENSE_PART)
 
 
 def compile_model(
@@ -238,9 +250,7 @@ class Epochs(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.folder, self.settings, self.task, self.size, self.loss = folder, settings, task, size, loss
-        measured = np.random.default_rng(settings.seed).permutation(training.rows)[:MEASURED_ROWS]
-        at_once = max(settings.batch_size, MEASURED_BATCH)
-        self.measured = partial(evaluation_batches, training.images, measured, at_once)
+        self.measured = statistics_batches(settings, training)
         self.samples = validation.table.at(validation.rows)
         self.batches = partial(evaluation_batches, validation.images, validation.rows, settings.batch_size, devices)
         self.steps, _ = batch_shape(len(validation.rows), settings.batch_size, devices)

@@ -36,6 +36,29 @@ def soft_f1(targets: KerasTensor, probabilities: KerasTensor, sample_weight: Ker
     return ops.sum(present * (1 - f1)) / ops.maximum(ops.sum(present), 1)
 
 
+def lovasz(targets: KerasTensor, probabilities: KerasTensor, sample_weight: KerasTensor | None = None) -> KerasTensor:
+    """Return the Lovász extension of 1 - the Jaccard index, as a mean over the classes that a batch has.
+
+    For predictions of 0 and 1 it is 1 - the index itself: of the rows that have a class or are predicted to, the share that
+    is not both. Between them it is linear in the errors |t - p|, once these are sorted (Berman, Triki and Blaschko, "The
+    Lovász-softmax loss", CVPR 2018). Rows may be weighted. The loss of a batch without any positive is 0.
+    """
+    from keras import ops
+
+    errors = ops.abs(targets - probabilities)
+    order = ops.argsort(-errors, axis=0)
+    weights = (
+        ops.ones_like(targets) if sample_weight is None else ops.ones_like(targets) * ops.reshape(sample_weight, (-1, 1))
+    )
+    errors, truth, weights = (ops.take_along_axis(each, order, axis=0) for each in (errors, targets, weights))
+    positives = ops.sum(weights * truth, axis=0)
+    found = positives - ops.cumsum(weights * truth, axis=0)
+    index = found / ops.maximum(positives + ops.cumsum(weights * (1 - truth), axis=0), 1e-7)
+    steps = ops.concatenate([ops.ones_like(index[:1]), index[:-1]], axis=0) - index  # what the index loses with each error
+    present = ops.cast(positives > 0, errors.dtype)
+    return ops.sum(present * ops.sum(errors * ops.stop_gradient(steps), axis=0)) / ops.maximum(ops.sum(present), 1)
+
+
 def binary_crossentropy(
     targets: KerasTensor,
     probabilities: KerasTensor,
@@ -101,4 +124,5 @@ CATEGORICAL_CROSSENTROPY = Loss(
 FOCAL = Loss(partial(keras_loss, name="BinaryFocalCrossentropy", gamma=2.0), labels=("many",), options=("label_smoothing",))
 ASYMMETRIC = Loss(asymmetric, labels=("many",))
 SOFT_F1 = Loss(soft_f1)
+LOVASZ = Loss(lovasz)
 SMOOTH_L1 = Loss(partial(keras_loss, name="Huber"))  # of numbers in [0, 1]: half the squared difference

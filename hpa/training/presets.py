@@ -37,6 +37,26 @@ PRESETS: dict[str, dict[str, Any]] = {
         "optimizer": "adamw", "learning_rate": 2e-3, "weight_decay": 1e-2, "ema_momentum": 0.99,
         "schedule": "cosine", "warm_up": 1,
     },
+    # Ours for few cells with one label each: ImageNet's weights go on learning.
+    "transfer": {
+        "preset": "cells",
+        "model": "efficientnet-lite0", "weights": "imagenet", "size": 128, "mixing": "none",
+        "batch_size": 32, "epochs": 20, "learning_rate": 1e-3, "weight_decay": 1e-2, "ema_momentum": 0.99,
+        "unfreezing": 1, "first_layer_rate": 0.1,
+    },
+    # The same for multi-label fields.
+    "transfer-fields": {
+        "preset": "winner",
+        "model": "efficientnet-lite0", "weights": "imagenet", "precision": FASTEST,
+        "batch_size": 32, "learning_rate": 1e-3, "unfreezing": 1, "first_layer_rate": 0.1,
+    },
+    # What the competition's best did, for a GPU with 16 GB or more and the internet: large images, a large network.
+    "winner-512": {
+        "preset": "winner",
+        "model": "densenet121", "weights": "imagenet", "size": 512, "precision": "mixed_bfloat16",
+        "augmentation": "heavy", "loss": "focal+lovasz", "batch_size": 32, "epochs": 25,
+        "learning_rate": 5e-4, "ema_momentum": 0.999, "first_layer_rate": 0.3,
+    },
     # A first look on a laptop: small images, few of them.
     "quick": {
         "preset": "report", "size": 96, "rows": 2000, "epochs": 10, "batch_size": 32, "schedule": "cosine", "warm_up": 1,

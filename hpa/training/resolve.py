@@ -51,6 +51,21 @@ RULES = (
     _of_network("activation", "model {model} has its own; leave it out"),
     _of_network("weights", "model {model} starts from new ones; leave them out, or choose {networks}"),
     _of_network("progressive_resizing", "model {model} is built for one size of image; leave it out, or choose {networks}"),
+    Rule(
+        "batch_statistics",
+        lambda own, _: bool(own.weights) and NETWORKS[own.model].batch_normalised,
+        "is for networks with batch normalisation that start from weights; leave it out, or give weights",
+    ),
+    Rule(
+        "unfreezing",
+        lambda own, _: bool(own.weights) and own.part == "all" and own.unfreezing < own.epochs,
+        "is for runs that start from weights, learn with part all, and for more epochs than that; leave it out",
+    ),
+    Rule(
+        "first_layer_rate",
+        lambda own, _: own.part != "dense",
+        "is for runs that learn more than the dense part; leave it out",
+    ),
     _of_loss("label_smoothing", "loss {loss} has none; leave it out, or choose one of {losses}"),
     _of_loss(
         "positive_weights",
@@ -108,6 +123,10 @@ def resolve_stage(
     own = STAGES[stage]
     values: dict[str, Any] = {name: getattr(own, name) for name in ("part", "epochs", "learning_rate", "loss")}
     values |= {"stage": stage, "schedule": "constant", "warm_up": 0, "progressive_resizing": 0.0, "augment_on": None}
+    values |= {
+        "unfreezing": 0,
+        "batch_statistics": "kept" if start.batch_statistics == "renewed" else start.batch_statistics,
+    }
     return _fitting(replace(start, **(values | dict(given))), given, task)
 
 

@@ -13,7 +13,7 @@ from hpa.models.alexnet import IMAGENET_DEVIATION, IMAGENET_MEAN, WHEEL, alexnet
 from hpa.models.catalog import build, load, save
 from hpa.models.tensors import read_tensors, wheel_file
 from hpa.registry import DENSE_PART
-from hpa.training.fit import freeze
+from hpa.training.transfer import freeze
 
 
 @pytest.fixture(scope="module")

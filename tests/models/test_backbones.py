@@ -13,7 +13,7 @@ from hpa.errors import BadInput
 from hpa.models.backbones import Family, backbone, inflated
 from hpa.models.catalog import build
 from hpa.registry import DENSE_PART, NETWORKS
-from hpa.training.fit import freeze
+from hpa.training.transfer import freeze
 
 # Keras' own preprocessing. Two families have theirs as layers, which leave it to a network without a choice of channels.
 PREPROCESSING = {

@@ -9,7 +9,7 @@ from hpa.models.catalog import build
 from hpa.models.efficientnet_lite0 import WHEEL
 from hpa.models.tensors import read_tensors, wheel_file
 from hpa.registry import DENSE_PART
-from hpa.training.fit import freeze
+from hpa.training.transfer import freeze
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,15 @@
+import itertools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, jaccard_score
 
 from hpa.errors import BadInput
 from hpa.registry import LOSSES
 from hpa.settings import parse_loss
-from hpa.training.losses import soft_f1
+from hpa.training.losses import lovasz, soft_f1
 from hpa.training.objective import NamedLoss
 
 POSITIVE_WEIGHTS = [0.5, 1.0, 3.0, 20.0, 7.0]
@@ -39,6 +41,20 @@ def one_minus_soft_f1(t, p):
     )
 
 
+def lovasz_by_subsets(t, p):
+    """The Lovász extension by its definition: the integral over thresholds of the loss of the rows with larger errors."""
+    losses = []
+    for truth, errors in zip(t.T, np.abs(t - p).T, strict=True):
+        edges = np.sort(np.append(errors, 0))
+        total = 0.0
+        for low, high in itertools.pairwise(edges):
+            predicted = np.where(errors > low, 1 - truth, truth)  # those rows are wrong
+            total += (high - low) * (1 - jaccard_score(truth, predicted))
+        if truth.any():
+            losses.append(total)
+    return np.mean(losses)
+
+
 REFERENCES = {
     ("binary-crossentropy", 0.0, None): crossentropy,
     ("binary-crossentropy", 0.2, None): lambda t, p: crossentropy(t, p, 0.2),
@@ -50,6 +66,7 @@ REFERENCES = {
     ("focal", 0.2, None): lambda t, p: focal(t, p, 0.2),
     ("asymmetric", 0.0, None): asymmetric,
     ("soft-f1", 0.0, None): one_minus_soft_f1,
+    ("lovasz", 0.0, None): lovasz_by_subsets,
     ("smooth-l1", 0.0, None): lambda t, p: ((t - p) ** 2 / 2).mean(),
     ("binary-crossentropy+soft-f1", 0.0, None): lambda t, p: (crossentropy(t, p) + one_minus_soft_f1(t, p)) / 2,
     ("focal+asymmetric:0.3", 0.0, None): lambda t, p: 0.7 * focal(t, p) + 0.3 * asymmetric(t, p),
@@ -183,3 +200,15 @@ def test_names_of_losses(text, shares):
 def test_what_is_no_loss(text):
     with pytest.raises(BadInput, match=r"expected one of binary-crossentropy"):
         parse_loss(text)
+
+
+def test_lovasz_of_hard_predictions_is_one_minus_the_jaccard_index_and_weights_repeat_rows():
+    random = np.random.default_rng(3)
+    targets, predicted = (random.integers(0, 2, (40, 3)).astype(np.float32) for _ in range(2))
+    expected = 1 - jaccard_score(targets, predicted, average="macro")
+    assert float(lovasz(targets, predicted)) == pytest.approx(expected, abs=1e-6)
+    probabilities = random.random((40, 3), np.float32)
+    weights = random.integers(1, 4, 40)
+    repeated = lovasz(np.repeat(targets, weights, axis=0), np.repeat(probabilities, weights, axis=0))
+    weighted = lovasz(targets, probabilities, weights.astype(np.float32))
+    assert float(weighted) == pytest.approx(float(repeated), rel=1e-4)
