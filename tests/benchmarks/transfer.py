@@ -6,9 +6,9 @@ which draws its fields; stopped and started again, it goes on. efficientnet-lite
 and has specimens that no cell was learned from.
 
 Every row learns from the same images for as long, in seconds of the processor on one core: runs of one and three epochs tell
-what an image costs, and the epochs follow from that. "frozen" trains nothing but a support vector machine with radial basis
-functions and C = 10 on ImageNet's features. Scores are accuracy on validation cells, or macro F1 of the validation fields
-at their best threshold, of the best epoch.
+what an image costs, and the epochs follow from that. A "frozen" row trains a support vector machine with radial basis
+functions and C = 10 on the features of a network, and nothing else. Scores are accuracy on validation cells, or macro F1 of
+the validation fields at their best threshold, of the best epoch.
 """
 
 import argparse
@@ -29,22 +29,31 @@ sys.path.insert(0, str(ROOT))
 
 from hpa.data.partition import make_partition, pack_sets
 from hpa.drawn.fields import write_dataset
+from hpa.hardware import fastest_precision
 from hpa.models.catalog import build
 from hpa.registry import DENSE_PART
 from hpa.runs.folder import read_history
 from hpa.settings import Settings
 from hpa.tasks import HEP2
+from hpa.training.fit import computing_in
 
 SIZES = {"hep2": (100, 1000, 8701), "fields": (500, 2000)}
 EPOCHS = {100: 60, 500: 20, 1000: 20, 2000: 12, 8701: 8}  # of the first row
 PROBED = 96  # images
 LITE = "--model efficientnet-lite0 --size 96 --learning-rate 1e-3 --weight-decay 0.01"
+FROZEN = {
+    "frozen: EfficientNet-lite0, ImageNet": ("efficientnet-lite0", "imagenet", 128),
+    "frozen: EfficientNet-lite0, random": ("efficientnet-lite0", None, 128),
+    "frozen: AlexNet, anti-aliased": ("alexnet-antialiased", "imagenet", 78),
+    "frozen: AlexNet, maximum pooling": ("alexnet", "imagenet", 78),
+    "frozen: AlexNet, anti-aliased, random": ("alexnet-antialiased", None, 78),
+}
 ROWS = {
     "hep2": {
         "CellNet, new weights": "--preset cells --mixing none",
         "EfficientNet-lite0, new weights": f"--preset cells --mixing none {LITE}",
         "EfficientNet-lite0, ImageNet": "--preset transfer --size 96",
-        "frozen": None,
+        **dict.fromkeys(FROZEN),
     },
     "fields": {
         "GapNet, new weights": "--preset winner --size 96",
@@ -75,20 +84,33 @@ def cost(folder: Path, options: list[str], number: int) -> float:
     return float(kept.read_text())
 
 
-def frozen(options: argparse.Namespace, settings: Settings) -> float:
-    """Return the accuracy of a support vector machine on ImageNet's features of 128 pixels."""
+def frozen(options: argparse.Namespace, settings: Settings, name: str) -> float:
+    """Return the accuracy of a support vector machine on features of unvaried cells."""
+    model, weights, size = FROZEN[name]
     partition = make_partition(settings, HEP2, options.data)
-    path = options.folder / "features.npy"
-    if not path.exists():
-        images = pack_sets(partition, options.data, options.folder, HEP2, 128, None)
-        network = build("efficientnet-lite0", 128, 1, len(HEP2.classes), "softmax", weights="imagenet")
+    rows = np.concatenate([partition.training, partition.validation])
+    path = options.folder / f"features-{list(FROZEN).index(name)}.npz"
+    known = dict(np.load(path)) if path.exists() else {"rows": np.zeros(0, int), "features": np.zeros((0, 0), np.float16)}
+    missing = np.setdiff1d(rows, known["rows"])
+    if len(missing):
+        images = pack_sets(partition, options.data, options.folder, HEP2, size, None)
+        keras.utils.set_random_seed(0)
+        with computing_in(fastest_precision()):
+            network = build(model, size, 1, len(HEP2.classes), "softmax", weights=weights)
         body = keras.Model(network.input, network.get_layer(f"{DENSE_PART}features").output)
-        batches = np.array_split(np.arange(len(images)), len(images) // 64 + 1)
-        features = [body.predict_on_batch(np.stack([images[int(row)] for row in rows])) for rows in batches]
-        np.save(path, np.concatenate(features))
-    features, classes = np.load(path), partition.table.known_targets.argmax(axis=1)
-    machine = make_pipeline(StandardScaler(), SVC(C=10)).fit(features[partition.training], classes[partition.training])
-    return float(machine.score(features[partition.validation], classes[partition.validation]))
+        batches = np.array_split(missing, len(missing) // 64 + 1)
+        made = [
+            np.asarray(body.predict_on_batch(np.stack([images[int(row)] for row in batch])), np.float16) for batch in batches
+        ]
+        features = np.concatenate([known["features"].reshape(-1, made[0].shape[1]), *made])
+        known = {"rows": np.concatenate([known["rows"], missing]), "features": features}
+        np.savez(path, **known)
+    order = np.argsort(known["rows"])
+    features, classes = known["features"][order].astype(np.float32), partition.table.known_targets.argmax(axis=1)
+    place = np.searchsorted(known["rows"][order], rows)
+    learned, held_out = place[: len(partition.training)], place[len(partition.training) :]
+    machine = make_pipeline(StandardScaler(), SVC(C=10)).fit(features[learned], classes[partition.training])
+    return float(machine.score(features[held_out], classes[partition.validation]))
 
 
 def main() -> None:
@@ -117,7 +139,7 @@ def main() -> None:
                     settings = Settings(
                         model="efficientnet-lite0", rows=size, folds=folds, groups=options.groups, split_seed=seed
                     )
-                    score, epochs = frozen(options, settings), 0
+                    score, epochs = frozen(options, settings, name), 0
                 else:
                     whole = [*where, *own.split(), *COMMON.split()]
                     first = [*where, *next(iter(rows.values())).split(), *COMMON.split()]
