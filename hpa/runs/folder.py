@@ -27,7 +27,13 @@ from hpa.stages import STAGES, require_name
 from hpa.tasks import OPTIONAL, Task, make_task
 
 # Settings that runs of earlier versions do not name, and what these runs had.
-ADDED = {"intensity_range": None, "augment_on": "host"}
+ADDED = {
+    "intensity_range": None,
+    "augment_on": "host",
+    "batch_statistics": "learned",
+    "unfreezing": 0,
+    "first_layer_rate": 1.0,
+}
 BEST = ("model.keras", "validation.npz")  # of the best epoch
 # Columns of history.csv that differ if an epoch is done again: its time with validation, and the images it learned from.
 TIMES = ("seconds", "images_per_second")

@@ -14,8 +14,10 @@ from hpa import predict, train
 from hpa.errors import BadInput
 from hpa.models.catalog import load
 from hpa.registry import DENSE_PART, NETWORKS, Network
+from hpa.runs.folder import TIMES, require_same_run, settings_config
 from hpa.scoring.predictions import read_predictions
 from hpa.settings import Settings
+from hpa.tasks import HPA
 from hpa.training import fit
 from hpa.training.layerwise import layerwise
 from hpa.training.transfer import freeze, phases
@@ -212,6 +214,16 @@ def test_every_part_of_the_large_preset_runs_in_small(drawn_data, tmp_path):
     assert [config[part] for part in parts] == ["heavy", "focal+lovasz", "mixed_bfloat16", 0.3, "cosine"]
     assert predict.main([*where, "--variants", "small", "--tta", "8"]) == 0
     assert np.isfinite(read_predictions(tmp_path / "small" / "base" / "test.npz").probabilities).all()
+
+
+def test_runs_of_earlier_versions_go_on(tmp_path):
+    config = settings_config(Settings(), HPA)
+    new = ("batch_statistics", "unfreezing", "first_layer_rate")
+    earlier = {key: value for key, value in config.items() if key not in new}
+    (tmp_path / "config.json").write_text(json.dumps(earlier))
+    require_same_run(tmp_path, config)
+    with pytest.raises(BadInput, match="unfreezing 0, now 1"):
+        require_same_run(tmp_path, settings_config(Settings(unfreezing=1), HPA))
 
 
 def test_the_presets_for_transfer():
