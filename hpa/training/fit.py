@@ -156,7 +156,7 @@ def fit(
             learning = OnDevice(model, feed)
             compile_model(learning, settings, task, optimizer, positives, at_once)
         learning.fit(
-            training_batches(feed, settings.batch_size, range(first, end)),
+            shared(training_batches(feed, settings.batch_size, range(first, end), devices)),
             initial_epoch=first,
             epochs=end,
             steps_per_epoch=steps,
