@@ -334,6 +334,8 @@ class Epochs(keras.callbacks.Callback):
         if has_stalled(history[monitor.best], self.settings.patience):
             logger.info("no better %s for %d epochs: training ends here", monitor.name, self.settings.patience)
             self.model.stop_training = True
+        if epoch + 1 == self.params["epochs"]:  # else Keras' fit ends with the average, and the next would go on with it
+            network.optimizer.use_ema = False
 
     def _require_finite(self, loss: float, name: str) -> None:
         if not math.isfinite(loss):
