@@ -112,6 +112,6 @@ def test_help_shows_what_most_people_need_and_help_all_the_rest_with_defaults(ca
     short, whole = texts
     assert "--help-all" in short
     assert "--oversampling" not in short
-    assert "passes over the training rows (default: 40; quick: 10)" in short
+    assert "passes over the training rows (default: 40; transfer: 20; winner-512: 25; quick: 10)" in short
     for name in set(NAMES) - {"stage"}:
         assert f" {option(name)} " in whole
