@@ -111,7 +111,9 @@ def test_a_run_gets_the_images_and_weights_of_both_sets(data, tmp_path, write_sa
             for colour in HPA.channels:
                 (data / name / f"s{number:04d}_{colour}.png").rename(data / name / f"{identifier}_{colour}.png")
     given = {}
-    monkeypatch.setattr("hpa.training.train.fit", lambda folder, settings, task, model, *rows, **others: given.update(rows=rows))
+    monkeypatch.setattr(
+        "hpa.training.train.fit", lambda folder, settings, task, model, *rows, **others: given.update(rows=rows)
+    )
     monkeypatch.setattr("hpa.training.train.describe_best", str)
     options = ["--data", str(data), "--runs", str(tmp_path / "runs"), "--folds", "4", "--size", "76"]
     assert main([*options, "--external-weight", "0.25"]) == 0
