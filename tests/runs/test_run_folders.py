@@ -156,7 +156,7 @@ DAMAGES = {
     "finished without predictions": (
         lambda base: (base / "validation.npz").unlink(),
         ["train"],
-        "is finished, but validation.npz is missing; hpa predict --runs",
+        "is finished, but validation.npz is missing; hpa predict --run ",
     ),
     "size as a text": (configured(size="48"), USE_MODEL, "config.json: size is '48'; expected a whole number from 1"),
     "size -1": (configured(size=-1), USE_MODEL, "config.json: size is -1"),
