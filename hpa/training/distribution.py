@@ -16,7 +16,7 @@ from keras import KerasTensor
 
 from hpa.backend import backend
 from hpa.data.feed import Batches
-from hpa.errors import BadInput
+from hpa.errors import BadInput, Failure
 from hpa.hardware import accelerators
 from hpa.settings import Settings
 
@@ -77,6 +77,11 @@ def _strategy(*names: str) -> Any:
     """Return TensorFlow's strategy for some devices, always the same: exchanges of a second one would mix with its own."""
     import tensorflow as tf
 
+    if _strategy.cache_info().currsize:
+        raise Failure(
+            f"devices {len(names)}: this process has trained on another number of devices, and TensorFlow allows one; start "
+            "a new process"
+        )
     return tf.distribute.MirroredStrategy([f"/{name}" for name in names])
 
 

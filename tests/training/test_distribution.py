@@ -58,6 +58,8 @@ def test_a_run_on_four_devices_goes_on_with_four_and_with_two(backend, drawn_dat
     assert done.returncode == 0, done.stderr
     assert re.search("as 4 devices; float32; (no )?XLA", done.stdout)
     assert "test.npz is written" in done.stdout
+    done = on_four(backend, tmp_path, "two", str(drawn_data), str(tmp_path / "runs"))
+    assert done.returncode == 0, done.stderr
     folders = (tmp_path / "runs" / name / "base" for name in ("whole", "then-4", "then-2"))
     whole, four, two = (read_history(folder).drop(columns=list(TIMES)) for folder in folders)
     pd.testing.assert_frame_equal(whole, four, rtol=1e-6 if backend == "jax" else 1e-4)
