@@ -1,5 +1,6 @@
 import contextlib
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -33,6 +34,38 @@ def drawn_cells(tmp_path_factory):
     folder = tmp_path_factory.mktemp("drawn") / "cells"
     write_cells(folder, train=60, validation=24, test=24, size=32, seed=0)
     return folder
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not CHROMIUM:
+        pytest.skip("Chromium is not installed: apt-get install chromium")
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def watched(browser):
+    """A function that shows a page; whatever it says on the console, or asks another scheme for, fails the test."""
+    faults = []
+
+    def show(path, width, *schemes):
+        tab = browser.new_page(viewport={"width": width, "height": 900})
+        tab.set_default_timeout(60_000)
+        tab.on("console", lambda message: faults.append(message.text))
+        tab.on("pageerror", lambda error: faults.append(str(error)))
+        tab.on("request", lambda request: request.url.startswith(schemes) or faults.append(request.url))
+        tab.goto(path.as_uri())
+        return tab
+
+    yield show
+    assert faults == []
 
 
 @pytest.fixture(scope="session")

@@ -4,29 +4,14 @@ HPA_JAX and HPA_TORCH name another Python for these.
 """
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
+import other_backend
 import pytest
-
-ROOT = Path(__file__).resolve().parents[1]
-PYTHONS = {
-    "tensorflow": sys.executable,
-    "jax": os.environ.get("HPA_JAX", ROOT / ".venv-jax/bin/python"),
-    "torch": os.environ.get("HPA_TORCH", ROOT / ".venv-torch/bin/python"),
-}
 
 
 def under(backend, tmp_path, *arguments):
-    """Do `backends.py` and return what it printed; what JAX compiles is kept for the next one."""
-    if not Path(PYTHONS[backend]).exists():
-        pytest.skip(f"no Python with {backend} here; pipelines/test.sh makes that for jax")
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "jax"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)} | cache
-    command = [PYTHONS[backend], ROOT / "tests" / "backends.py", *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    """Do `backends.py` and return what it printed."""
+    done = other_backend.under(backend, "backends.py", tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

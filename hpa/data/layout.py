@@ -29,8 +29,6 @@ OTHER_EXTENSIONS = (
 )  # fmt: skip
 EXTERNAL = "external"
 PIECES = re.compile(rf"({FIELD.pattern.replace('(', '(?:')}|\*)")  # of a pattern of files' names
-PIECES = re.compile(rf"({FIELD.pattern.replace('(', '(?:')}|\*)")  # of a pattern of files' names
-PIECES = re.compile(rf"({FIELD.pattern.replace('(', '(?:')}|\*)")  # of a pattern of files' names
 UNDECODED = re.compile("[\udc80-\udcff]")  # how Python reads a byte of a name that is not UTF-8
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hpa.data.images import write_image
+from hpa.data.images import read_image, write_image
+from hpa.data.intensity import measure
 from hpa.errors import BadInput
 from hpa.tasks import Task
 
@@ -37,6 +38,17 @@ def for_people(images: np.ndarray, reference: np.ndarray, colours: Sequence[str]
     The contrast is that of `stretched`, the colours are as for `as_colour`.
     """
     return as_colour(stretched(images, reference), colours)
+
+
+def pictures_of(files: Sequence[Sequence[Path]], task: Task, side: int) -> np.ndarray:
+    """Return RGB pictures of some samples of a task, by their files, uint8 [n, side, side, 3].
+
+    Raises:
+        BadInput: naming every file that cannot be used.
+    """
+    ranges = measure("images", files, task)
+    images = [read_image(each, task, side, ranges) for each in files]
+    return np.stack([for_people(image, image, colours(task)) for image in images])
 
 
 def stretched(images: np.ndarray, reference: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ import contextlib
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,8 +44,13 @@ class Converted:
 def require_engine(engine: str) -> None:
     """Raise BadInput if a package is missing."""
     packages, extra = ENGINES[engine]
+    require_packages(packages, engine, extra, "engine")
+
+
+def require_packages(packages: Sequence[str], what: str, extra: str, setting: str) -> None:
+    """Raise BadInput, naming the extra of hpa that installs them, if packages are missing that `what` needs."""
     missing = [name for name in packages if find_spec(name) is None]
-    refuse("engine", [f"{engine} needs {name}; pip install 'hpa[{extra}]'" for name in missing], "engine")
+    refuse(setting, [f"{what} needs {name}; pip install 'hpa[{extra}]'" for name in missing], setting)
 
 
 def with_engine(model: "keras.Model", engine: str, size: int) -> Any:

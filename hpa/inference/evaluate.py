@@ -10,9 +10,10 @@ import pandas as pd
 
 from hpa.data.groups import read_groups
 from hpa.data.layout import find_files
+from hpa.data.pictures import pictures_of
 from hpa.data.tables import read_labelled
 from hpa.errors import BadInput
-from hpa.inference.images import pictures_of
+from hpa.inference.images import SHOWN_SIDE
 from hpa.inference.predict import common_task, predict_files
 from hpa.scoring.blend import thresholds_and_rows
 from hpa.scoring.conformal import class_levels, describe_sets, label_sets
@@ -40,18 +41,23 @@ class Evaluated:
         write_evaluation(folder, self.evaluations, self._pictures, self.data, self.table)
 
     @property
+    def last(self) -> Evaluation:
+        """The evaluation that is written: the only one, or that of the blend."""
+        *_, last = self.evaluations.values()
+        return last
+
+    @property
     def selective(self) -> pd.DataFrame:
         """How right the surest predictions of the last evaluation are, see `selective_accuracy`."""
-        *_, last = self.evaluations.values()
-        own = last.predictions
-        return selective_accuracy(own.known_targets, last.predicted, confidence(own.probabilities, own.kind.exclusive))
+        own = self.last.predictions
+        return selective_accuracy(own.known_targets, self.last.predicted, confidence(own.probabilities, own.kind.exclusive))
 
     def by_group(self, groups: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return intervals over groups (see `read_groups`) and the groups' votes, of the last evaluation."""
-        *_, last = self.evaluations.values()
-        numbers = read_groups(groups, last.predictions.ids)
+        own = self.last.predictions
+        numbers = read_groups(groups, own.ids)
         assert numbers is not None
-        return group_intervals(last.predictions, last.predicted, numbers), votes(last.predictions, numbers)
+        return group_intervals(own, self.last.predicted, numbers), votes(own, numbers)
 
     def label_sets(
         self, folders: Sequence[Path], coverage: float, groups: str | None = None
@@ -64,8 +70,7 @@ class Evaluated:
         Raises:
             BadInput: if a `validation.npz` cannot be used or was made with another test-time augmentation.
         """
-        *_, last = self.evaluations.values()
-        members, own = read_members(folders, None), last.predictions
+        members, own = read_members(folders, None), self.last.predictions
         if members.tta != own.tta:
             fix = f"predict the runs' own data with {own.tta} first, or use that of the file"
             raise BadInput(
@@ -79,7 +84,7 @@ class Evaluated:
         return pd.DataFrame({"Id": own.ids, "Set": names}), quality
 
     def _pictures(self, rows: np.ndarray) -> np.ndarray:
-        return pictures_of([self.files[row] for row in rows], self.task)
+        return pictures_of([self.files[row] for row in rows], self.task, SHOWN_SIDE)
 
 
 def evaluate_runs(folders: Sequence[Path], data: Path, table: Path | None = None, tta: TTA = NO_TTA) -> Evaluated:

@@ -5,7 +5,6 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from hpa.data.layout import say_once
 from hpa.errors import BadInput, Failure, refuse
 from hpa.files import read_json, write_json, write_text, written_whole
 from hpa.inference.classifier import page_of, read_runtime, require_readable
-from hpa.inference.engines import ENGINES, write_onnx
+from hpa.inference.engines import ENGINES, require_packages, write_onnx
 from hpa.inference.predict import common_task, form_of, load_run, require_models
 from hpa.models.catalog import in_float32
 from hpa.runs.entry import members_of_entry
@@ -140,8 +139,7 @@ def _write_onnx(network: keras.Model, about: dict[str, Any], path: Path) -> None
 def require_format(kind: str, out: Path) -> None:
     """Raise BadInput if a format cannot be written here, or not to this place."""
     packages, suffix = FORMATS[kind]
-    missing = [name for name in packages if find_spec(name) is None]
-    refuse("format", [f"{kind} needs {name}; pip install 'hpa[export]'" for name in missing], "format")
+    require_packages(packages, kind, "export", "format")
     if kind == "litert" and keras.backend.backend() != "tensorflow":
         raise BadInput(f"format {kind}: only the backend tensorflow writes it; unset KERAS_BACKEND", setting="format")
     if suffix and out.suffix != suffix:
@@ -193,7 +191,7 @@ def metadata(chosen: Chosen) -> dict[str, Any]:
         "members": {str(folder): weight for folder, weight in chosen.members.items()},
         "tta": chosen.tta.views,
         "tta_average": chosen.tta.average,
-    } | ({"reading": task.reading} if task.reading else {})
+    }
 
 
 def _view(images: Any, turns: int, mirrored: bool) -> Any:

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hpa.data.images import Sample, read_image
-from hpa.data.intensity import measure
+from hpa.data.images import Sample
 from hpa.data.layout import describe_unread, file_names, find_files, id_of, list_ids
-from hpa.data.pictures import colours, for_people
+from hpa.data.pictures import pictures_of
 from hpa.data.tables import SampleTable, read_labelled
 from hpa.errors import BadInput, refuse
 from hpa.files import require_plain
@@ -155,16 +154,9 @@ def predict_samples(
         names = [f"{name} {mean[row, number]:.2f}" for number, name in enumerate(task.classes) if chosen[number]]
         more = [f"{names[1]} and {len(names) - 2} more"] if len(names) > 2 else names[1:]
         captions.append("\n".join([str(samples.ids[row]), *names[:1], *more]))
-    write_figure(out.with_suffix(".png"), draw_sheet(pictures_of(files[:SHOWN], task), captions))
+    write_figure(out.with_suffix(".png"), draw_sheet(pictures_of(files[:SHOWN], task, SHOWN_SIDE), captions))
     count = f"{len(folders)} model{'s' if len(folders) > 1 else ''}"
     return f"{out}: {len(files)} samples, the mean of {count}; {out.stem}.png shows {len(captions)} of them"
-
-
-def pictures_of(files: Sequence[Sequence[Path]], task: Task) -> np.ndarray:
-    """Return RGB pictures of some samples, by their files, uint8 [n, S, S, 3]."""
-    ranges = measure("images", files, task)
-    images = [read_image(each, task, SHOWN_SIDE, ranges) for each in files]
-    return np.stack([for_people(image, image, colours(task)) for image in images])
 
 
 def _read_arrays(images: Sequence[np.ndarray], task: Task, forms: Sequence[Form]) -> Iterator[dict[Form, np.ndarray]]:

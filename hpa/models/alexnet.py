@@ -7,6 +7,7 @@ has them. The report puts a dense layer for its own classes behind the 1000 outp
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -126,10 +127,4 @@ def load_weights(model: keras.Model, path: Path) -> None:
 ALEXNET = Network(
     alexnet, ("activation", "weights"), channels=(1, 3), feature_layer=f"{DENSE_PART}dense_3", batch_normalised=False
 )
-ALEXNET_ANTIALIASED = Network(
-    partial(alexnet, antialiased=True),
-    ("activation", "weights"),
-    channels=(1, 3),
-    feature_layer=f"{DENSE_PART}dense_3",
-    batch_normalised=False,
-)
+ALEXNET_ANTIALIASED = replace(ALEXNET, build=partial(alexnet, antialiased=True))

@@ -89,15 +89,11 @@ def draw_sheet(pictures: np.ndarray, captions: Sequence[str]) -> Figure:
 
 def draw_copies(copies: pd.DataFrame, task: Task) -> Figure:
     """Draw the first 160 rows of `hpa.data.duplicates.copies_table`, group by group, those with near copies first."""
-    from hpa.data.images import read_image
-    from hpa.data.intensity import measure
-    from hpa.data.pictures import colours, for_people
+    from hpa.data.pictures import pictures_of
 
     exact = copies["kind"].eq("exact").groupby(copies["group"]).transform("all")
     shown = copies.iloc[np.argsort(exact, kind="stable")].head(COPIES_SHOWN)
-    ranges = measure("images", shown["files"].tolist(), task)
-    images = [read_image(files, task, COPY_SIDE, ranges) for files in shown["files"]]
-    pictures = np.stack([for_people(image, image, colours(task)) for image in images])
+    pictures = pictures_of(shown["files"].tolist(), task, COPY_SIDE)
     labels = [textwrap.shorten(label, CAPTION_WIDTH, placeholder=" ...") for label in shown["label"]]
     rows = zip(shown.itertuples(), labels, strict=True)
     return draw_sheet(pictures, [f"{row.kind} {row.group}, {row.set}\n{row.Id}\n{label}" for row, label in rows])

@@ -123,10 +123,7 @@ def resolve_stage(
     own = STAGES[stage]
     values: dict[str, Any] = {name: getattr(own, name) for name in ("part", "epochs", "learning_rate", "loss")}
     values |= {"stage": stage, "schedule": "constant", "warm_up": 0, "progressive_resizing": 0.0, "augment_on": None}
-    values |= {
-        "unfreezing": 0,
-        "batch_statistics": "kept" if start.batch_statistics == "renewed" else start.batch_statistics,
-    }
+    values |= {"unfreezing": 0} | ({"batch_statistics": "kept"} if start.batch_statistics == "renewed" else {})
     return _fitting(replace(start, **(values | dict(given))), given, task)
 
 

@@ -122,8 +122,8 @@ def replace_head(source: Path, data: Path, runs: Path, kernel: str) -> Path:
     folder = runs / fold_name(source.parent.name, 0, kernel) / "base"
     own, task = read_settings(source), read_task_of(source)
     require_own_name(source)
-    plain: dict[str, Any] = {"label_smoothing": 0.0, "augmentation": "none", "mixing": "none", "progressive_resizing": 0.0}
-    plain["augment_on"] = "host"
+    plain: dict[str, Any] = {"label_smoothing": 0.0, "progressive_resizing": 0.0}
+    plain |= {"augmentation": "none", "mixing": "none", "augment_on": "host"}
     settings = replace(own, stage="base", part="dense", epochs=1, loss=task.kind.loss, **plain)
     require_finished(source)
     partition = read_partition(source, own, task, data)

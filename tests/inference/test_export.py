@@ -179,7 +179,7 @@ def test_tensorflow_and_litert_give_the_same(drawn_data, run_folder, tmp_path):
 )
 def test_what_cannot_be_exported(tmp_path, monkeypatch, capsys, options, fault):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("hpa.inference.export.find_spec", lambda name: True)
+    monkeypatch.setattr("hpa.inference.engines.find_spec", lambda name: True)
     write_json(Path("e.json"), {"members": 3})
     write_json(Path("f.json"), {"members": [{"folder": "elsewhere", "weight": 1}], "thresholds": {}})
     assert command.main(options) == 2
@@ -194,7 +194,7 @@ def test_members_of_other_sizes_and_missing_packages_are_named(tmp_path, monkeyp
     options = ["--ensemble", str(tmp_path / "e.json"), "--format", "litert", "--out", str(tmp_path / "e.tflite")]
     assert command.main(options) == 2
     assert f"{second} has images of another size or intensity range than {first}" in capsys.readouterr().err
-    monkeypatch.setattr("hpa.inference.export.find_spec", lambda name: None)
+    monkeypatch.setattr("hpa.inference.engines.find_spec", lambda name: None)
     assert command.main(["--run", str(first), "--format", "onnx", "--out", str(tmp_path / "e.onnx")]) == 2
     assert "--format: 3 faults\n  onnx needs onnx; pip install 'hpa[export]'" in capsys.readouterr().err
     assert not list(tmp_path.glob("e.*nnx")) + list(tmp_path.glob("e.tflite*"))

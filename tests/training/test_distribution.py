@@ -1,15 +1,12 @@
 """Four devices against one, in processes of their own: XLA and TensorFlow divide a processor before they are first used."""
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from distributed import CASES
+from other_backend import under
 
 from hpa.errors import BadInput
 from hpa.registry import LOSSES
@@ -17,19 +14,13 @@ from hpa.runs.folder import TIMES, read_history
 from hpa.settings import Settings, parse_loss
 from hpa.training.distribution import count_devices
 
-ROOT = Path(__file__).resolve().parents[2]
-PYTHONS = {"tensorflow": sys.executable, "jax": os.environ.get("HPA_JAX", ROOT / ".venv-jax/bin/python")}
+PYTHONS = "tensorflow", "jax"
 QUICK = "binary-crossentropy+soft-f1"  # a part that Keras computes, and one that is no mean over rows
 
 
 def on_four(backend, tmp_path, *arguments):
     """Do `distributed.py` and return the finished process."""
-    if not Path(PYTHONS[backend]).exists():
-        pytest.skip(f"no Python with {backend} here; pipelines/test.sh makes it")
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "jax"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)} | cache
-    command = [PYTHONS[backend], ROOT / "tests" / "distributed.py", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return under(backend, "distributed.py", tmp_path, *arguments)
 
 
 def test_every_loss_is_tried():
