@@ -28,7 +28,7 @@ def test_four_channels(drawn_data, tmp_path):
         f"{tmp_path / 'all.png'}: sample {first} and 8 variations of it by each augmentation",
         "left out: hue, saturation; they need three colour channels, this task has 4",
     ]
-    assert shape_of(tmp_path / "all.png") == (13 * (32 + GAP), WIDTH, 3)
+    assert shape_of(tmp_path / "all.png") == (14 * (32 + GAP), WIDTH, 3)
 
 
 def test_three_channels_in_a_task_of_ones_own_with_two_samples(drawn_data, tmp_path, capsys):
@@ -41,7 +41,7 @@ def test_three_channels_in_a_task_of_ones_own_with_two_samples(drawn_data, tmp_p
     arguments = ["--task", str(task), "--data", str(tmp_path), "--size", "32"]
     assert main([*arguments, "--out", str(tmp_path / "first.png")]) == 0
     assert "left out" not in capsys.readouterr().out
-    assert shape_of(tmp_path / "first.png") == (15 * (32 + GAP), WIDTH, 3)
+    assert shape_of(tmp_path / "first.png") == (16 * (32 + GAP), WIDTH, 3)
     assert main([*arguments, "--out", str(tmp_path / "again.png")]) == 0
     assert main([*arguments, "--out", str(tmp_path / "other.png"), "--seed", "1"]) == 0
     first, again, other = ((tmp_path / f"{name}.png").read_bytes() for name in ("first", "again", "other"))
@@ -56,7 +56,7 @@ def test_one_channel_in_class_folders(tmp_path):
         Image.fromarray(pixels).save(tmp_path / "data" / "train" / name / f"{number:05d}.png")
     out = tmp_path / "all.png"
     assert main(["--task", "hep2", "--data", str(tmp_path / "data"), "--size", "32", "--out", str(out)]) == 0
-    assert shape_of(out) == (13 * (32 + GAP), WIDTH, 3)
+    assert shape_of(out) == (14 * (32 + GAP), WIDTH, 3)
 
 
 @pytest.mark.parametrize("size", ["100000", "999999999", "32767"])

@@ -69,9 +69,9 @@ DRAWN = {
 }
 CELLS = ["--size", "32", "--filters", "4,8", "--blocks", "1,1"]
 OTHER_NUMBERS = {"0.34": "0", "0.1": "0"}  # those that are for good networks and much data
-# Their own tests run these, and what uploads, takes images of 16 bits or others' features: minutes, a server, a flat folder.
+# Their own tests run these, and what uploads, takes images of 16 bits, others' features or large networks: minutes, a server.
 ELSEWHERE = {"demo", "download", "sort"}
-ELSEWHERE_WITH = {"--message", "--intensity-range", "--address", "--shard", "--features", "members/others"}
+ELSEWHERE_WITH = {"--message", "--intensity-range", "--address", "--shard", "--features", "members/others", "densenet121"}
 
 
 @pytest.mark.slow
@@ -99,7 +99,7 @@ def run(name: str, *options: str) -> None:
     if name == "draw":
         small = DRAWN["hep2" if "hep2" in options else "hpa"]
     elif name == "train" and {"hep2", "yeast.toml", "plates.toml"} & set(options):
-        small = ["--epochs", "1", "--batch-size", "16", *CELLS]
+        small = ["--epochs", "1", "--batch-size", "16", *([] if "transfer" in options else CELLS)]
     arguments = [OTHER_NUMBERS.get(each, each) for each in options]
     assert importlib.import_module(f"hpa.{name}").main([*arguments, *small]) == 0, shlex.join([name, *arguments])
 

@@ -11,7 +11,7 @@ from hpa.registry import AUGMENTATIONS, MIXINGS
 PAINTS = ["#0000ff", "#00ff00", "#ff0000", "#808000", "#102030", "#405060"]
 
 
-@pytest.mark.parametrize(("channels", "rows"), [(3, 15), (1, 13), (4, 13), (6, 13)])
+@pytest.mark.parametrize(("channels", "rows"), [(3, 16), (1, 14), (4, 14), (6, 14)])
 def test_a_row_for_each_augmentation(tmp_path, channels, rows):
     images = np.random.default_rng(0).integers(0, 256, (5, 24, 24, channels), np.uint8)
     path, paints = tmp_path / "new folder" / "overview.png", ["#ffffff"] if channels == 1 else PAINTS[:channels]

@@ -15,6 +15,7 @@ def run(data, runs):
 
 def test_a_resumed_run_goes_on_in_the_same_folder(drawn_cells, tmp_path, monkeypatch):
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    tensors = pytest.importorskip("tensorboard.util.tensor_util")
     write = board.Board.on_epoch_end
 
     def interrupted(self, epoch, logs=None):
@@ -36,7 +37,7 @@ def test_a_resumed_run_goes_on_in_the_same_folder(drawn_cells, tmp_path, monkeyp
         for name, column in names.items():
             scalars = found.Tensors(name)
             assert [each.step for each in scalars] == [0, 1]
-            values = [each.tensor_proto.float_val[0] for each in scalars]
+            values = [float(tensors.make_ndarray(each.tensor_proto)) for each in scalars]
             assert values == pytest.approx(history[column].tolist(), rel=1e-6)
 
 
