@@ -69,9 +69,11 @@ DRAWN = {
 }
 CELLS = ["--size", "32", "--filters", "4,8", "--blocks", "1,1"]
 OTHER_NUMBERS = {"0.34": "0", "0.1": "0"}  # those that are for good networks and much data
-# Their own tests run these, and what uploads, takes images of 16 bits, others' features or large networks: minutes, a server.
+# Their own tests run these, and what uploads, takes 16-bit images, others' features, large networks or several devices.
 ELSEWHERE = {"demo", "download", "sort"}
-ELSEWHERE_WITH = {"--message", "--intensity-range", "--address", "--shard", "--features", "members/others", "densenet121"}
+ELSEWHERE_WITH = {
+    "--message", "--intensity-range", "--address", "--shard", "--features", "members/others", "densenet121", "--devices",
+}  # fmt: skip
 
 
 @pytest.mark.slow

@@ -121,6 +121,7 @@ def test_each_command_reads_such_images(place, tmp_path, capsys):
     for number in range(12):
         tifffile.imwrite(tmp_path / "masks" / f"P1_{'AB'[number % 2]}t{number // 2}_s{number}_x.ome_cp_masks.tif", labels)
     run(place, "cells", *own, "--images", images, "--masks", tmp_path / "masks", "--out", tmp_path / "cells.csv")
+    assert "cells.csv: 12 cells of 12 fields; outside of what the network sees: 12 more\n" in capsys.readouterr().out
     cells = pd.read_csv(tmp_path / "cells.csv")
     assert set(cells["Cell"]) == {2}  # what is cut off is not seen
     assert (cells["x"] == 20).all()

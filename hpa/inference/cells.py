@@ -116,12 +116,14 @@ class Cells:
         labels: int32 [H, W] in the size of its files, the number of the cell at each pixel, 0 outside of cells.
         image: uint8 [H, W, C].
         probabilities: float64 [cells, classes], by ascending number.
+        outside: how many more cells lie outside of the part that the network sees.
     """
 
     id: str
     labels: np.ndarray
     image: np.ndarray
     probabilities: np.ndarray
+    outside: int
 
     @property
     def numbers(self) -> np.ndarray:
@@ -195,7 +197,7 @@ def cells_of_samples(
             predicted, _ = task.kind.decide(own.probabilities, thresholds)
             if overlays:
                 write_image(overlays / f"{own.id}.png", picture(own, predicted, task))
-            table = own.table(task.classes, predicted).to_dict("split", index=False)
+            table = own.table(task.classes, predicted).to_dict("split", index=False) | {"outside": own.outside}
             found[keys[row]] = table, submission_row(own, task) if submission else ()
             add(keys[row], found[keys[row]])
         tables, rows = zip(*(found[key] for key in keys), strict=True)
@@ -203,7 +205,9 @@ def cells_of_samples(
         write_csv(out, cells)
         if submission:
             write_csv(submission, pd.DataFrame(rows, columns=SUBMISSION))
-    return f"{out}: {len(cells)} cells of {len(ids)} fields"
+    outside = sum(table["outside"] for table in tables)
+    left_out = f"; outside of what the network sees: {outside} more" if outside else ""
+    return f"{out}: {len(cells)} cells of {len(ids)} fields{left_out}"
 
 
 def find_cells(
@@ -226,25 +230,26 @@ def find_cells(
     columns = [[task.channels.index(each) for each in names if each in task.channels] for names in channels]
     eight_bits = (None,) * len(task.channels)
 
-    def read(row: int) -> tuple[Sample, np.ndarray, np.ndarray]:
+    def read(row: int) -> tuple[Sample, np.ndarray, np.ndarray, int]:
         sample = read_sample(files[row], task)
         image = sample.image(None, forms[0][1] or eight_bits)
         if label_files:
             labels = read_label_image(label_files[row], image.shape[:2])
         else:
             labels = segment(*(image[..., each].astype(np.float32).sum(axis=-1) for each in columns))
+        count = len(np.unique(labels[labels > 0]))
         for side in filter(None, (sample.seen(size) for size, _ in forms)):
             seen, part = np.zeros_like(labels), middle_part(labels.shape, side)
             seen[part] = labels[part]
             labels = seen
-        return sample, image, labels
+        return sample, image, labels, count - len(np.unique(labels[labels > 0]))
 
     faults: list[str] = []
     for row, found in enumerate(
         map_in_threads(read, range(len(files)), "cells", faults, name=lambda row: f"id {ids[row]}: ")
     ):
         if found and not faults:
-            sample, image, labels = found
+            sample, image, labels, outside = found
             seen = {form: sample.image(form[0], form[1] or eight_bits) for form in dict.fromkeys(forms)}
             places = [sample.seen(size) for size, _ in forms]
             every = [
@@ -252,7 +257,7 @@ def find_cells(
                 for own, form, side in zip(parts, forms, places, strict=True)
             ]
             mean = np.mean(every, axis=0)
-            yield Cells(ids[row], labels, image, np.sqrt(mean[:-1] * mean[-1]))
+            yield Cells(ids[row], labels, image, np.sqrt(mean[:-1] * mean[-1]), outside)
     refuse("images", sorted(faults))
 
 

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pandas as pd
 
+from hpa.data.groups import read_groups
 from hpa.errors import BadInput, refuse
 from hpa.files import file_digest, require_plain, write_csv, written_whole
 from hpa.hardware import jit_compile
@@ -16,9 +17,11 @@ from hpa.inference.images import Images, chosen_samples, read_images
 from hpa.inference.predict import form_of, load_run
 from hpa.registry import NETWORKS
 from hpa.runs.folder import read_settings, read_task_of
+from hpa.scoring.conformal import p_values
 from hpa.tta import NO_TTA, TTA
 
 SUFFIXES = (".npz", ".parquet", ".h5ad")
+SURE = 0.05  # of images of known classes at most this share has a p-value so low
 
 
 @dataclass(frozen=True)
@@ -86,9 +89,14 @@ def embed_samples(
     out: Path,
     neighbours: int | None = None,
     reference: Path | None = None,
+    known: Path | None = None,
+    groups: str | None = None,
     tta: TTA = NO_TTA,
 ) -> str:
     """Write the features of some samples, see `write_embedding`, and return in words what was written.
+
+    With `known`, `<out>-known.csv` has a row for each image: its Id, the cosine of its nearest reference, and the p-value of
+    the claim that it is of a known class, see `hpa.scoring.conformal.p_values`.
 
     Args:
         folder: the run folder.
@@ -96,22 +104,25 @@ def embed_samples(
         images: else folders and files, see `chosen_samples`.
         out: the table to write.
         neighbours: how many most similar images of each one stand in `<out>-neighbours.csv`; None for no such table.
-        reference: features that these are looked for in; None for the images themselves.
+        reference: features that these are looked for in, of samples that the network has learned from; None for the images
+            themselves.
+        known: features of samples of known classes that the network has not learned from; only with a reference.
+        groups: which of the known samples belong together, see `read_groups`; the p-values then hold for new groups.
         tta: test-time augmentation.
 
     Raises:
-        BadInput: if an image or the reference cannot be used.
+        BadInput: if an image or a file of features cannot be used.
     """
     require_suffix(out)
     ids, others = read_features(reference) if reference else (None, None)
+    known_ids, own = read_features(known) if known else (None, None)
     samples, files = chosen_samples(read_task_of(folder), data, images)
     found = embed(folder, files, samples.targets, tta)
     found = replace(found, ids=samples.ids)
     width = found.features.shape[1]
-    if others is not None and others.shape[1] != width:
-        raise BadInput(
-            f"{reference}: has {others.shape[1]} features, the network of {folder} {width}; name those of this run"
-        )
+    for path, table in ((reference, others), (known, own)):
+        if table is not None and table.shape[1] != width:
+            raise BadInput(f"{path}: has {table.shape[1]} features, the network of {folder} {width}; name those of this run")
     if neighbours and others is None and len(found.ids) < 2:
         raise BadInput("neighbours: there is one image, which has none; name more, or a reference", setting="neighbours")
     write_embedding(out, found)
@@ -122,6 +133,14 @@ def embed_samples(
         table = out.with_name(f"{out.stem}-neighbours.csv")
         write_csv(table, neighbour_table(found.ids, found.ids if ids is None else ids, rows, cosines))
         text += f"\n{table}: the nearest {rows.shape[1]} of {len(among)}"
+    if known_ids is not None:
+        assert others is not None
+        assert own is not None
+        cosines, usual = (nearest(each, others, 1)[1][:, 0] for each in (found.features, own))
+        p = p_values(-cosines, -usual, read_groups(groups, known_ids))
+        table = out.with_name(f"{out.stem}-known.csv")
+        write_csv(table, pd.DataFrame({"Id": found.ids, "cosine": cosines.round(4), "p": p.round(4)}))
+        text += f"\n{table}: {(p <= SURE).sum()} of {len(p)} images have a p-value of {SURE} or less: none of these classes"
     return text
 
 

@@ -174,8 +174,8 @@ def metadata(chosen: Chosen) -> dict[str, Any]:
     task, (size, ranges) = common_task(folders), form_of(folders[0])
     if task.reading:
         say_once(
-            f"the task {task.name} states {', '.join(task.reading)}: give the model images that are read so; what is "
-            "written with it to read files takes a grey file for each channel and stretches it"
+            f"the task {task.name} states {', '.join(task.reading)}: give the model images that are read so; the program "
+            "predict.py, which reads a grey file for each channel, refuses them"
         )
     return {
         "hpa": __version__,

@@ -94,8 +94,8 @@ def tiles(images: Images, rows: np.ndarray, largest: int = SIDES[0]) -> tuple[in
     largest = min(images.at(rows[:1]).shape[1], largest)
     sides = [largest, *(side for side in SIDES if side < largest)]
     sample = rows[:: max(len(rows) // 32, 1)]
-    per_pixel = sum(len(_tile(images, row, largest)) for row in sample) / len(sample) / largest**2
-    side = next((side for side in sides if per_pixel * side**2 * len(rows) <= LARGEST), sides[-1])
+    share = LARGEST * len(sample) / len(rows)
+    side = next((side for side in sides if sum(len(_tile(images, row, side)) for row in sample) <= share), sides[-1])
     return side, [base64.b64encode(_tile(images, row, side)).decode() for row in rows]
 
 

@@ -129,7 +129,7 @@ def test_views_of_a_field_turn_its_cells_too(tmp_path):
 def test_a_row_of_a_table_says_where_a_cell_is():
     labels = np.zeros((20, 30), np.int32)
     labels[3:8, 4:10], labels[15:, 20:25] = 2, 7
-    found = Cells("a", labels, np.zeros((20, 30, 4), np.uint8), np.array([[0.25, 0.5], [0.125, 0.75]]))
+    found = Cells("a", labels, np.zeros((20, 30, 4), np.uint8), np.array([[0.25, 0.5], [0.125, 0.75]]), 0)
     table = found.table(("Golgi", "ER"), np.array([[False, True], [True, True]]))
     assert table.to_dict("records") == [
         {"Id": "a", "Cell": 2, "x": 4, "y": 3, "width": 6, "height": 5, "area": 30, "border": 0, "Golgi": 0.25, "ER": 0.5,

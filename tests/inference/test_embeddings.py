@@ -10,7 +10,7 @@ from scipy.spatial.distance import cdist
 from test_predict import make_run
 
 from hpa import embed as command
-from hpa.data.images import read_image
+from hpa.data.images import read_image, write_image
 from hpa.data.layout import find_files, list_ids
 from hpa.data.tables import read_labelled
 from hpa.errors import BadInput
@@ -69,6 +69,33 @@ def test_single_files_stand_for_their_samples_and_a_reference_is_searched(drawn_
     found = pd.read_csv(tmp_path / "two-neighbours.csv")
     assert found["neighbour"].tolist()[::2] == [ids[4], ids[2]]  # each finds itself among the others
     assert found["cosine"].tolist()[::2] == [1, 1]
+
+
+def test_how_likely_an_image_is_of_a_known_class(run_folder, tmp_path, capsys):
+    random = np.random.default_rng(0)
+    learned, usual = random.normal(3, 1, (40, 224)), random.normal(3, 1, (9, 224))
+    for name, features in (("learned", learned), ("usual", usual)):
+        np.savez(tmp_path / f"{name}.npz", ids=np.arange(len(features)).astype(str), features=features)
+    (tmp_path / "groups.csv").write_text("Id,group\n" + "".join(f"{row},{row // 3}\n" for row in range(9)))
+    for row in range(2):
+        image = random.integers(0, 256, (4, 40, 40), np.uint8) // 4 ** (3 * row)
+        for suffix, channel in zip(HPA.suffixes, image, strict=True):
+            write_image(tmp_path / "images" / f"{row}{suffix}.png", channel)
+    base = ["--run", str(run_folder), "--images", str(tmp_path / "images"), "--out", str(tmp_path / "f.npz")]
+    options = ["--reference", str(tmp_path / "learned.npz"), "--known", str(tmp_path / "usual.npz")]
+    for more, weights in (([], np.full(9, 1 / 10)), (["--groups", str(tmp_path / "groups.csv")], np.full(9, 1 / 4 / 3))):
+        assert command.main([*base, *options, *more]) == 0
+        assert "images have a p-value of 0.05 or less" in capsys.readouterr().out
+        with np.load(tmp_path / "f.npz") as file:
+            own = file["features"]
+        own, known, reference = ((each - learned.mean(axis=0)) / learned.std(axis=0) for each in (own, usual, learned))
+        nearest_own, nearest_usual = ((1 - cdist(each, reference, "cosine")).max(axis=1) for each in (own, known))
+        found = pd.read_csv(tmp_path / "f-known.csv", dtype={"Id": str})
+        assert found["Id"].tolist() == ["0", "1"]
+        np.testing.assert_allclose(found["cosine"], nearest_own, atol=1e-4)
+        new = 1 - weights.sum()
+        expected = [min(new + weights[nearest_usual <= cosine].sum(), 1) for cosine in nearest_own]
+        np.testing.assert_allclose(found["p"], expected, atol=1e-4)
 
 
 def test_neighbours_are_those_of_all_distances():
@@ -163,6 +190,8 @@ def test_faulty_features_are_refused(tmp_path, text, fault):
             "--images: 2 faults\n  absent is absent\n  a.png is not named",
         ),
         (["--out", "f.npz", "--images", "cells", "--reference", "g.npz"], "--reference is where --neighbours looks"),
+        (["--out", "f.npz", "--images", "cells", "--known", "g.npz"], "--known needs a --reference"),
+        (["--out", "f.npz", "--images", "cells", "--groups", "g.csv"], "--groups is for --known"),
         (["--out", "cells/f.npz", "--images", "cells"], "lies in cells, which this command reads"),
     ],
 )
