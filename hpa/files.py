@@ -9,6 +9,7 @@ import logging
 import os
 import platform
 import re
+import signal
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -217,7 +218,10 @@ def locked(path: Path, wait: bool) -> Iterator[None]:
 
 def _interrupt(loss: "LeaseCompromise") -> None:
     logger.error(f"{loss.lock_file}: another process has taken over, this one gave no sign of life for {SILENCE:.0f} s")
-    _thread.interrupt_main()
+    if callable(signal.getsignal(signal.SIGINT)):
+        _thread.interrupt_main()
+    else:  # a shell lets what it starts in the background ignore that signal
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def cores() -> int:

@@ -156,6 +156,7 @@ def test_a_lock_shows_signs_of_life(tmp_path, monkeypatch):
 def test_a_process_whose_lock_was_taken_over_is_interrupted(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(files, "SILENCE", 0.24)
     with contextlib.ExitStack() as held:
+        held.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
         held.enter_context(locked(tmp_path / ".lock", wait=False))
         (tmp_path / ".lock.owner").unlink()
         (tmp_path / ".lock.owner").write_text(OTHER_MACHINE.format(0.24))
@@ -163,6 +164,21 @@ def test_a_process_whose_lock_was_taken_over_is_interrupted(tmp_path, monkeypatc
             time.sleep(5)
     assert "another process has taken over" in caplog.text
     assert (tmp_path / ".lock.owner").read_text() == OTHER_MACHINE.format(0.24)
+
+
+def test_one_that_a_script_started_in_the_background_ends_as_well(tmp_path):
+    code = (
+        "import signal, sys, time\nfrom pathlib import Path\nfrom hpa import files\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\nfiles.SILENCE = 0.24\n"
+        "with files.locked(Path(sys.argv[1]), wait=False):\n    print('ready', flush=True)\n    time.sleep(60)\n"
+    )
+    options = {"cwd": ROOT, "stdout": subprocess.PIPE, "text": True}
+    other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / ".lock")], **options)
+    assert other.stdout.readline() == "ready\n"
+    (tmp_path / ".lock.owner").unlink()
+    (tmp_path / ".lock.owner").write_text(OTHER_MACHINE.format(0.24))
+    assert other.wait(timeout=40) == -signal.SIGTERM
+    other.stdout.close()
 
 
 def test_a_process_of_this_machine_that_is_stopped_keeps_its_lock(tmp_path):

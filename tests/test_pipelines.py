@@ -36,6 +36,7 @@ def run(script, *options, folder, **variables):
     return result.returncode, result.stdout, result.stderr
 
 
+@pytest.mark.slow
 @needs_venv
 def test_the_demo_goes_from_drawing_to_a_scored_submission(tmp_path):
     options = ["--data", tmp_path / "cells", "--runs", tmp_path / "runs", "--out", tmp_path / "entry.csv", "--size", "80"]
@@ -61,6 +62,7 @@ def test_the_competition_on_a_ray_of_this_machine(tmp_path):
     assert len(pd.read_csv(tmp_path / "entry.csv")) == 12
 
 
+@pytest.mark.slow
 @needs_venv
 @pytest.mark.skipif(importlib.util.find_spec("kaggle") is None, reason="the kaggle client is not installed")
 def test_the_competition_from_download_to_upload(drawn_data, kaggle, tmp_path):
@@ -119,6 +121,7 @@ def test_the_competition_from_download_to_upload(drawn_data, kaggle, tmp_path):
     assert kaggle.calls == calls
 
 
+@pytest.mark.slow
 @needs_venv
 def test_hep2_our_way(drawn_cells, tmp_path):
     options = "--size 32 --filters 4,8 --blocks 1,1 --epochs 1 --batch-size 16"
@@ -193,6 +196,7 @@ def test_names_of_folders_are_no_patterns(paper, tmp_path):
     assert [line.split()[3] for line in asked if "hpa.evaluate" in line] == ["a[b]*/test"]
 
 
+@pytest.mark.slow
 @needs_venv
 def test_hep2_the_reports_way(drawn_cells, tmp_path):
     for part in ("train", "validation"):

@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -52,14 +53,19 @@ def test_slurm_starts_one_head_and_the_others(tmp_path):
     environment |= {"SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "8", "SLURM_GPUS_ON_NODE": "2", "SLURM_JOB_NUM_NODES": "3"}
     options = ["--folds", "5", "--gpus-per-task", "1"]
     subprocess.run(["bash", SCRIPTS / "slurm.sh", *options], cwd=tmp_path, env=environment, check=True)
-    calls = (tmp_path / "calls").read_text().splitlines()
-    [head] = [call for call in calls if "ray start --head" in call]
-    [others] = [call for call in calls if "ray start --address" in call]
+    wanted = "ray start --head", "ray start --address", "python -m hpa.cluster"
+    for _ in range(200):  # what the script starts in the background may still be at its note
+        calls = (tmp_path / "calls").read_text().splitlines()
+        found = [[call for call in calls if call.startswith("srun") and each in call] for each in wanted]
+        if all(found):
+            break
+        time.sleep(0.1)
+    [head], [others], [command] = found
     assert head.startswith("srun --nodes 1 --ntasks 1 --nodelist n1 ")
     assert "--node-ip-address 10.0.0.1 --port 20007" in head
     assert others.startswith("srun --nodes 2 --ntasks 2 --exclude n1 ")
     assert others.endswith("ray start --address 10.0.0.1:20007 --num-cpus 8 --num-gpus 2 --disable-usage-stats --block")
-    assert calls[-1].endswith(f"python -m hpa.cluster run --address 10.0.0.1:20007 {shlex.join(options)}")
+    assert command.endswith(f"python -m hpa.cluster run --address 10.0.0.1:20007 {shlex.join(options)}")
 
 
 def test_the_ray_job_mounts_one_folder_everywhere_and_its_options_exist():

@@ -138,6 +138,7 @@ def test_a_copy_of_a_training_image_is_shown(drawn_cells, hep2, tmp_path):
     assert found["cells"] == []  # a single channel, and no heat maps asked for
 
 
+@pytest.mark.slow
 def test_rows_know_the_fold_that_held_them_out(drawn_cells, tmp_path):
     place = ["--task", "hep2", "--data", drawn_cells, "--runs", tmp_path / "runs", *CELLS, "--name"]
     for fold in (0, 1):

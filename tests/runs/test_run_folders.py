@@ -261,6 +261,7 @@ def test_what_a_kill_leaves_of_the_best_epoch_is_settled(tmp_path):
         assert (tmp_path / "validation.npz").read_text() == "validation-2.npz"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

@@ -98,6 +98,7 @@ def test_the_learning_rate_rises_and_falls(runs):
     assert rates[1] == pytest.approx(2e-7, rel=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resizing", [[], ["--progressive-resizing", "0.5"]])
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(runs, drawn_cells, tmp_path, monkeypatch, resizing):
     """With all that has a memory: moving averages, the schedule's step, mixed batches, the size of the images."""

@@ -232,6 +232,7 @@ def test_a_half_trained_run_does_not_go_on_with_another_augmentation(runs, drawn
         assert {file: file.read_bytes() for file in half.iterdir()} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "calls"), [("write_predictions", 1), ("_save", 2), ("write_history", 2)])
 def test_an_interruption_between_any_two_files(drawn_data, runs, tmp_path, monkeypatch, name, calls):
     shutil.copytree(runs / "2" / "base", tmp_path / "2" / "base")
@@ -261,6 +262,7 @@ def test_an_interruption_between_any_two_files(drawn_data, runs, tmp_path, monke
     assert f1 == pytest.approx(best["validation_f1_best"])
 
 
+@pytest.mark.slow
 def test_the_best_score_so_far_comes_back_with_the_weights(drawn_data, runs, tmp_path, monkeypatch):
     folder = tmp_path / "2" / "cnn"
     shutil.copytree(runs / "2" / "base", tmp_path / "2" / "base")

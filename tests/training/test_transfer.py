@@ -161,6 +161,7 @@ def test_only_what_is_unfrozen_moves_and_renewed_statistics_stay(drawn_cells, wh
             assert tuple(moved(path, before, seen[epoch]) for path in kernels) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(drawn_cells, whole, weights, tmp_path, monkeypatch, epochs):
     def interrupt(folder, history):
@@ -179,6 +180,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(drawn_cells, whole, wei
     np.testing.assert_allclose(histories[0], histories[1], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_average_of_the_weights_begins_anew_with_each_part(drawn_cells, whole, weights, tmp_path):
     shutil.copytree(whole / "stores", tmp_path / "stores")
     assert transfer(drawn_cells, tmp_path, weights, "--ema-momentum", "0.9", "--optimizer", "adamw") == 0
@@ -202,6 +204,7 @@ def test_settings_that_do_not_go_together(options, message, capsys, tmp_path):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_every_part_of_the_large_preset_runs_in_small(drawn_data, tmp_path):
     """ImageNet's weights and DenseNet are another network's here; the rest is the preset's own."""
     path = tmp_path / "small.weights.h5"
