@@ -120,9 +120,9 @@ def embed_samples(
     found = embed(folder, files, samples.targets, tta)
     found = replace(found, ids=samples.ids)
     width = found.features.shape[1]
-    for path, table in ((reference, others), (known, own)):
-        if table is not None and table.shape[1] != width:
-            raise BadInput(f"{path}: has {table.shape[1]} features, the network of {folder} {width}; name those of this run")
+    for path, columns in ((reference, others), (known, own)):
+        if columns is not None and columns.shape[1] != width:
+            raise BadInput(f"{path}: has {columns.shape[1]} features, the network of {folder} {width}; name those of this run")
     if neighbours and others is None and len(found.ids) < 2:
         raise BadInput("neighbours: there is one image, which has none; name more, or a reference", setting="neighbours")
     write_embedding(out, found)
