@@ -90,8 +90,9 @@ def kill_after(process, folder, pattern, count, delay):
 
 
 def contents(folder):
-    """What is in every file, but for locks, whose owner may be one that was killed, and for what tells when and where the images were drawn."""
+    """What is in every file, but for locks, and for what tells when and where the images were drawn."""
     files = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    # A killed process leaves the note that says who owned the lock.
     kept = {name: path for name, path in files.items() if path.name != "stamps.npy" and ".lock" not in path.name}
     return {re.sub("-[0-9a-f]{8}/", "/", name): parts(path) for name, path in kept.items()}
 

@@ -122,7 +122,8 @@ def embed_samples(
     width = found.features.shape[1]
     for path, columns in ((reference, others), (known, own)):
         if columns is not None and columns.shape[1] != width:
-            raise BadInput(f"{path}: has {columns.shape[1]} features, the network of {folder} {width}; name those of this run")
+            fix = "name those of this run"
+            raise BadInput(f"{path}: has {columns.shape[1]} features, the network of {folder} {width}; {fix}")
     if neighbours and others is None and len(found.ids) < 2:
         raise BadInput("neighbours: there is one image, which has none; name more, or a reference", setting="neighbours")
     write_embedding(out, found)
