@@ -233,6 +233,17 @@ def test_tiles_are_as_large_as_the_page_allows(monkeypatch):
     assert sum(map(len, encoded)) * 3 / 4 < 450_000
 
 
+def test_tiles_of_smooth_images_are_small_enough_too(monkeypatch):
+    """A pixel of a small tile takes more bytes than one of a large tile."""
+    noise = np.random.default_rng(0).normal(128, 40, (40, 16, 16, 4)).clip(0, 255)
+    pixels = np.stack([cv2.resize(each, (256, 256), interpolation=cv2.INTER_CUBIC) for each in noise]).clip(0, 255)
+    images = Images(np.arange(40).astype(str), pixels.astype(np.uint8))
+    whole = sum(map(len, tiles(images, np.arange(40))[1])) * 3 / 4
+    for share in (0.7, 0.5, 0.3):
+        monkeypatch.setattr(pictures, "LARGEST", share * whole)
+        assert sum(map(len, tiles(images, np.arange(40))[1])) * 3 / 4 < 1.03 * share * whole
+
+
 def test_16_bits_are_taken_as_they_were_packed():
     every = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
     for low, high in ((100, 4095), (0, 255), (7, 65535)):
