@@ -186,7 +186,8 @@ def locked(path: Path, wait: bool) -> Iterator[None]:
 
     On one machine the system's own lock decides, which ends with its process. Some network file systems have none or ignore
     it. So `<path>.owner` says who is at work, and its time is renewed every few seconds. An owner on another machine that
-    has not renewed it for two minutes counts as dead. One that wakes up later than that is interrupted.
+    has not renewed it for two minutes counts as dead. One that wakes up later than that is interrupted, or, where it ignores
+    interrupts, ended.
 
     Raises:
         Busy: if `wait` is false and another process holds it.

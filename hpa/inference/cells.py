@@ -186,7 +186,8 @@ def cells_of_samples(
     require_models("runs", folders)
     thresholds, _ = thresholds_and_rows(folders, task.labels, len(task.classes), tta)
     ids, models = samples.ids.tolist(), [file_digest(folder / "model.keras") for folder in folders]
-    made_of = models, thresholds.tolist(), channels, tta, str(overlays), bool(submission)
+    version = 2  # of what is kept of a field, see `found` below
+    made_of = version, models, thresholds.tolist(), channels, tta, str(overlays), bool(submission)
     read = [[*own, *label_files[row : row + 1]] for row, own in enumerate(files)] if label_files else files
     keys = [stamp(own, (identifier, made_of)) for identifier, own in zip(ids, read, strict=True)]
     with remembered(out.with_name(f".{out.name}.partial")) as (found, add):
@@ -237,12 +238,13 @@ def find_cells(
             labels = read_label_image(label_files[row], image.shape[:2])
         else:
             labels = segment(*(image[..., each].astype(np.float32).sum(axis=-1) for each in columns))
-        count = len(np.unique(labels[labels > 0]))
+        outside = 0
         for side in filter(None, (sample.seen(size) for size, _ in forms)):
             seen, part = np.zeros_like(labels), middle_part(labels.shape, side)
             seen[part] = labels[part]
+            outside += len(np.setdiff1d(labels, seen))
             labels = seen
-        return sample, image, labels, count - len(np.unique(labels[labels > 0]))
+        return sample, image, labels, outside
 
     faults: list[str] = []
     for row, found in enumerate(

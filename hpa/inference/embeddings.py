@@ -115,12 +115,13 @@ def embed_samples(
     """
     require_suffix(out)
     ids, others = read_features(reference) if reference else (None, None)
-    known_ids, own = read_features(known) if known else (None, None)
+    known_ids, usual = read_features(known) if known else (None, None)
+    group = None if known_ids is None else read_groups(groups, known_ids)
     samples, files = chosen_samples(read_task_of(folder), data, images)
     found = embed(folder, files, samples.targets, tta)
     found = replace(found, ids=samples.ids)
     width = found.features.shape[1]
-    for path, columns in ((reference, others), (known, own)):
+    for path, columns in ((reference, others), (known, usual)):
         if columns is not None and columns.shape[1] != width:
             fix = "name those of this run"
             raise BadInput(f"{path}: has {columns.shape[1]} features, the network of {folder} {width}; {fix}")
@@ -134,11 +135,11 @@ def embed_samples(
         table = out.with_name(f"{out.stem}-neighbours.csv")
         write_csv(table, neighbour_table(found.ids, found.ids if ids is None else ids, rows, cosines))
         text += f"\n{table}: the nearest {rows.shape[1]} of {len(among)}"
-    if known_ids is not None:
+    if usual is not None:
         assert others is not None
-        assert own is not None
-        cosines, usual = (nearest(each, others, 1)[1][:, 0] for each in (found.features, own))
-        p = p_values(-cosines, -usual, read_groups(groups, known_ids))
+        every = nearest(np.concatenate([found.features, usual]), others, 1)[1][:, 0]
+        cosines, of_known = np.split(every, [len(found.ids)])
+        p = p_values(-cosines, -of_known, group)
         table = out.with_name(f"{out.stem}-known.csv")
         write_csv(table, pd.DataFrame({"Id": found.ids, "cosine": cosines.round(4), "p": p.round(4)}))
         text += f"\n{table}: {(p <= SURE).sum()} of {len(p)} images have a p-value of {SURE} or less: none of these classes"

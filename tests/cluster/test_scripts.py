@@ -4,11 +4,11 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
+from test_cluster_kills import until
 
 from hpa import cluster
 
@@ -54,13 +54,13 @@ def test_slurm_starts_one_head_and_the_others(tmp_path):
     options = ["--folds", "5", "--gpus-per-task", "1"]
     subprocess.run(["bash", SCRIPTS / "slurm.sh", *options], cwd=tmp_path, env=environment, check=True)
     wanted = "ray start --head", "ray start --address", "python -m hpa.cluster"
-    for _ in range(200):  # what the script starts in the background may still be at its note
+
+    def found():  # what the script starts in the background may still be at its note
         calls = (tmp_path / "calls").read_text().splitlines()
-        found = [[call for call in calls if call.startswith("srun") and each in call] for each in wanted]
-        if all(found):
-            break
-        time.sleep(0.1)
-    [head], [others], [command] = found
+        own = [[call for call in calls if call.startswith("srun") and each in call] for each in wanted]
+        return own if all(own) else None
+
+    [head], [others], [command] = until(found, 20)
     assert head.startswith("srun --nodes 1 --ntasks 1 --nodelist n1 ")
     assert "--node-ip-address 10.0.0.1 --port 20007" in head
     assert others.startswith("srun --nodes 2 --ntasks 2 --exclude n1 ")

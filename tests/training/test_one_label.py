@@ -226,7 +226,7 @@ def test_a_folder_without_labels_becomes_a_readable_table(runs, drawn_cells, tmp
 
 def test_the_made_up_task_of_the_documentation(tmp_path, monkeypatch):
     page = (Path(__file__).resolve().parents[2] / "docs" / "pages" / "own_images.md").read_text(encoding="utf-8")
-    block = re.findall(r"```toml\n(# yeast.toml\n.*?)```", page, re.DOTALL)[0]
+    [block] = re.findall(r"```toml\n(# yeast.toml\n.*?)```", page, re.DOTALL)
     (tmp_path / "yeast.toml").write_text(block)
     task = read_task(tmp_path / "yeast.toml")
     assert (task.name, task.channels, task.suffixes, task.labels) == ("yeast", ("dapi", "actin"), ("_dapi", "_actin"), "one")
