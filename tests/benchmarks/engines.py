@@ -6,6 +6,7 @@ TensorFlow. GapNet variant 0 takes fields of 256 pixels, the CellNet of the pres
 `--tta 8`, each model by itself and all in one pass.
 """
 
+import argparse
 import statistics
 import sys
 import time
@@ -88,9 +89,17 @@ def one_pass(count: int) -> None:
     print(f"; equal to the bit: {same}")
 
 
-if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        one_pass(int(sys.argv[1]))
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("models", type=int, nargs="?", help="how many predict in one pass (default: compare the engines)")
+    options = parser.parse_args()
+    if options.models:
+        one_pass(options.models)
     else:
         for title, network in NETWORKS.items():
             compare(title, *network)
+
+
+if __name__ == "__main__":
+    main()

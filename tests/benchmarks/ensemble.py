@@ -8,6 +8,7 @@ member, and a submission filled in row by row with pandas.
 instead, such as `git worktree add CHECKOUT COMMIT` makes, on 40 members x 100,000 validation and test rows, in turn.
 """
 
+import argparse
 import resource
 import statistics
 import subprocess
@@ -110,8 +111,8 @@ def needs(checkout: Path, folder: Path) -> None:
     print(used.ru_utime + used.ru_stime, used.ru_maxrss)
 
 
-def main() -> None:
-    """Measure and print."""
+def measure() -> None:
+    """Time the command against the straightforward way, and print."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         members = make_members(folder, MEMBERS, TEST_ROWS, VALIDATION_ROWS)
@@ -137,10 +138,19 @@ def main() -> None:
         )
 
 
-if __name__ == "__main__":
-    if len(sys.argv) == 3:
-        needs(Path(sys.argv[1]), Path(sys.argv[2]))
-    elif len(sys.argv) == 2:
-        compare(Path(sys.argv[1]).resolve())
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("checkout", type=Path, nargs="?", help="another checkout (default: the straightforward way)")
+    parser.add_argument("members", type=Path, nargs="?", help="run the command of the checkout once on these members")
+    options = parser.parse_args()
+    if options.members:
+        needs(options.checkout, options.members)
+    elif options.checkout:
+        compare(options.checkout.resolve())
     else:
-        main()
+        measure()
+
+
+if __name__ == "__main__":
+    main()

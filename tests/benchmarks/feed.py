@@ -6,6 +6,7 @@ They work in turn, round by round, so that other load of the computer meets all 
 Processor time is that of all threads and workers, and depends less on other load.
 """
 
+import argparse
 import multiprocessing
 import os
 import statistics
@@ -125,6 +126,7 @@ def work(name, count, folder):
 
 def main() -> None:
     """Measure and print."""
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     missing = [each for each in ("torch", "albumentations") if not find_spec(each)]
     names = [name for name in NAMES if not (missing and name == OTHERS)]
     with tempfile.TemporaryDirectory() as folder:

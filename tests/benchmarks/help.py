@@ -3,6 +3,7 @@
 Run `python tests/benchmarks/help.py`.
 """
 
+import argparse
 import os
 import statistics
 import subprocess
@@ -27,6 +28,7 @@ def seconds(*arguments: str) -> float:
 
 def main() -> None:
     """Measure and print."""
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     commands = {"python -c pass": ("-c", "pass"), **{name: ("-m", f"hpa.{name}", "--help") for name in COMMANDS}}
     times = {label: [] for label in commands}
     for repeat in range(REPEATS + 1):

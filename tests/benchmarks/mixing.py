@@ -3,6 +3,7 @@
 Run `python tests/benchmarks/mixing.py`. Half of the batches are mixed. The policy is `report`, a batch 32 images.
 """
 
+import argparse
 import statistics
 import sys
 import time
@@ -21,6 +22,7 @@ ROWS, ROUNDS = 256, 5
 
 def main() -> None:
     """Measure and print."""
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     images = np.random.default_rng(0).integers(0, 256, (ROWS, 256, 256, 4), np.uint8)
     targets = np.zeros((ROWS, 28), np.uint8)
     names = ["none", *(name for name in MIXINGS if name != "none")]

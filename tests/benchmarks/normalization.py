@@ -3,6 +3,7 @@
 Run `python tests/benchmarks/normalization.py`. The two are measured in turn, never at the same time.
 """
 
+import argparse
 import statistics
 import sys
 import time
@@ -33,6 +34,7 @@ def with_keras_own(layer: keras.Layer) -> keras.Layer:
 
 def main() -> None:
     """Measure and print."""
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     generator = np.random.default_rng(0)
     for size, batch_size in SIZES.items():
         images = generator.integers(0, 256, (batch_size, size, size, len(HPA.channels)), dtype=np.uint8)

@@ -4,6 +4,7 @@ Run `python tests/benchmarks/packing.py`. It takes the competition's own PNGs fr
 and drawn cells of 512 px elsewhere, and lists each file many times over, so that all of them come from the page cache.
 """
 
+import argparse
 import os
 import statistics
 import sys
@@ -74,6 +75,7 @@ def rate(samples: int, work: Callable, *arguments: object) -> float:
 
 def main() -> None:
     """Measure and print."""
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         links, ids = link_samples(folder)

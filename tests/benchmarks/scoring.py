@@ -5,6 +5,7 @@ over scikit-learn's F1 at 100 thresholds for every class. That loop is timed on 
 one member, and reckoned for the whole. Ratios are of processor times, which other work on the machine changes little.
 """
 
+import argparse
 import statistics
 import sys
 import time
@@ -49,6 +50,7 @@ def straightforward(targets: np.ndarray, probabilities: np.ndarray) -> None:
 
 def main() -> None:
     """Measure and print."""
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     random = np.random.default_rng(0)
     targets = (random.random((ROWS, CLASSES)) < SHARES).astype(np.uint8)
     seen = np.log(SHARES / (1 - SHARES)) + 3 * targets

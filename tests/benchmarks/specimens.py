@@ -11,6 +11,7 @@ bootstrap intervals over specimens, those of the gain with the same specimens fo
 
 import argparse
 import os
+import sys
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,8 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from hpa.data.augment import augment
 from hpa.data.groups import read_groups
