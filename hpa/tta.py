@@ -82,17 +82,24 @@ class TTA:
             return "no test-time augmentation"
         return f"test-time augmentation {self.views} (mean of {self.average})"
 
-    def predict(self, model: Any, images: NDArray[np.uint8], labels: str) -> NDArray[np.float32]:
+    def predict(self, model: Any, images: NDArray[np.uint8], labels: str, batch: int = 0) -> NDArray[np.float32]:
         """Return a compiled model's mean over the copies of images, uint8 [B, S, S, C], as float32 [B, classes]."""
-        mean: NDArray[np.float32] = self.predict_all([model], images, labels)[0]
+        mean: NDArray[np.float32] = self.predict_all([model], images, labels, batch)[0]
         return mean
 
-    def predict_all(self, models: Sequence[Any], images: NDArray[np.uint8], labels: str) -> NDArray[np.float32]:
-        """Return the mean of each of several models, float32 [models, B, classes]; each copy is made once for all."""
+    def predict_all(
+        self, models: Sequence[Any], images: NDArray[np.uint8], labels: str, batch: int = 0
+    ) -> NDArray[np.float32]:
+        """Return the mean of each of several models, float32 [models, B, classes]; each copy is made once for all.
+
+        Models see at least `batch` images, the last one several times if need be: XLA compiles a network for each number of
+        images, which takes longer than to predict a few images in vain.
+        """
         import numpy as np
 
-        copies = (np.ascontiguousarray(view(images, *each)) for each in VIEWS[self.views])
-        outputs = [[model.predict_on_batch(copy) for model in models] for copy in copies]
+        shown = np.concatenate([images, np.repeat(images[-1:], max(batch - len(images), 0), axis=0)])
+        copies = (np.ascontiguousarray(view(shown, *each)) for each in VIEWS[self.views])
+        outputs = [[model.predict_on_batch(copy)[: len(images)] for model in models] for copy in copies]
         return np.stack([AVERAGES[self.average](np.stack(own), labels) for own in zip(*outputs, strict=True)])
 
 

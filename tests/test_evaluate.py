@@ -14,6 +14,7 @@ from hpa import evaluate, predict, thresholds
 from hpa.inference.images import SHOWN_SIDE
 from hpa.runs.folder import read_task_of
 from hpa.scoring.predictions import Predictions, write_predictions
+from hpa.settings import Settings
 from hpa.tasks import HEP2, HPA
 from hpa.tta import TTA
 
@@ -286,6 +287,18 @@ def test_rows_that_no_threshold_was_found_on(fields, capsys, why):
     assert evaluate.main(EVALUATE) == 0
     assert "were found on" not in capsys.readouterr().out
     assert json.loads(Path(SCORES).read_text())["thresholds_found_on_these_rows"] == 0
+
+
+def test_images_that_a_run_learned_from_are_told(fields, capsys):
+    split = Path("runs/other/base/split.csv")
+    split.with_name("config.json").write_text(json.dumps(asdict(Settings(variant=0)) | {"task": asdict(HPA)}))
+    split.write_text("Id,fold\n" + "".join(f"{each},{number}\n" for each, number in zip(fields, "0112", strict=False)))
+    assert evaluate.main(EVALUATE) == 0
+    told = f"fields: runs/other/base learned from 2 of these 6 ids ({fields[1]}, {fields[2]}); if they are the same images"
+    assert told in capsys.readouterr().err
+    split.write_text("Id,fold\nanother,1\n")
+    assert evaluate.main(EVALUATE) == 0
+    assert "learned from" not in capsys.readouterr().err
 
 
 def test_validation_rows_of_another_number_of_classes_are_refused(fields, capsys):

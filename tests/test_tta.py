@@ -36,6 +36,20 @@ def test_one_view_after_the_other_is_averaged(views, average):
     assert found.dtype == np.float32
 
 
+@pytest.mark.parametrize("batch", [0, 3, 5, 8])
+def test_models_see_a_whole_batch(batch):
+    images, seen = np.random.default_rng(0).integers(20, 235, (5, 4, 4, 1), np.uint8), []
+
+    class Counting(Corners):
+        def predict_on_batch(self, images):
+            seen.append(len(images))
+            return super().predict_on_batch(images)
+
+    found = TTA(8).predict(Counting(), images, "many", batch)
+    np.testing.assert_array_equal(found, TTA(8).predict(Corners(), images, "many"))
+    assert seen == [max(batch, 5)] * 8
+
+
 def test_the_mean_logits_of_one_label_are_a_geometric_mean():
     outputs = np.random.default_rng(0).dirichlet(np.ones(6), (8, 20)).astype(np.float32)
     expected = gmean(outputs, axis=0)

@@ -14,7 +14,7 @@ from hpa.errors import BadInput, refuse
 from hpa.files import file_digest, require_plain, write_csv, written_whole
 from hpa.hardware import jit_compile
 from hpa.inference.images import Images, chosen_samples, read_images
-from hpa.inference.predict import form_of, load_run
+from hpa.inference.predict import BATCH, form_of, load_run
 from hpa.registry import NETWORKS
 from hpa.runs.folder import read_settings, read_task_of
 from hpa.scoring.conformal import p_values
@@ -77,7 +77,8 @@ def embed(folder: Path, images: Images, targets: np.ndarray | None = None, tta: 
     task, form, path = read_task_of(folder), form_of(folder), folder / "model.keras"
     extractor = feature_extractor(load_run(folder), read_settings(folder).model, path)
     ids, batches = read_images(images, task, [form])
-    features = [np.asarray(tta.predict(extractor, batch[form], task.labels), np.float32) for batch in batches]
+    shown = min(BATCH, len(ids))
+    features = [np.asarray(tta.predict(extractor, batch[form], task.labels, shown), np.float32) for batch in batches]
     found = np.concatenate(features) if features else np.empty((0, extractor.output.shape[-1]), np.float32)
     return Embedding(np.array(ids, str), found, task.classes, targets, file_digest(path))
 

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 
 from hpa.data.groups import read_groups
-from hpa.data.layout import find_files
+from hpa.data.layout import find_files, say_once
 from hpa.data.pictures import pictures_of
 from hpa.data.tables import read_labelled
-from hpa.errors import BadInput
+from hpa.errors import BadInput, first_of, shown
 from hpa.inference.images import SHOWN_SIDE
 from hpa.inference.predict import common_task, predict_files
+from hpa.runs.split import learned_ids
 from hpa.scoring.blend import thresholds_and_rows
 from hpa.scoring.conformal import class_levels, describe_sets, label_sets
 from hpa.scoring.evaluation import Evaluation, evaluate, write_evaluation
@@ -101,6 +102,13 @@ def evaluate_runs(folders: Sequence[Path], data: Path, table: Path | None = None
     members = {str(folder): [folder] for folder in folders}
     if len(folders) > 1:
         members[f"blend of {len(folders)}"] = list(folders)
+    for folder in folders:
+        both = samples.ids[np.isin(samples.ids, learned_ids(folder))]
+        if len(both):
+            say_once(
+                f"{data}: {folder} learned from {len(both)} of these {len(samples)} ids "
+                f"({first_of([shown(each) for each in both])}); if they are the same images, its scores are too good"
+            )
     cuts = [thresholds_and_rows(own, task.labels, len(task.classes), tta) for own in members.values()]
     probabilities = list(predict_files(folders, files, tta))
     if len(folders) > 1:

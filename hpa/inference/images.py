@@ -39,8 +39,8 @@ def predict_images(folder: Path, images: Images, tta: TTA = NO_TTA) -> np.ndarra
     require_models(folder, [folder])
     task, form = read_task_of(folder), form_of(folder)
     model = predict.load_run(folder)
-    _, batches = read_images(images, task, [form])
-    found = [tta.predict(model, batch[form], task.labels) for batch in batches]
+    ids, batches = read_images(images, task, [form])
+    found = [tta.predict(model, batch[form], task.labels, min(BATCH, len(ids))) for batch in batches]
     return np.concatenate([np.empty((0, len(task.classes)), np.float32), *found])
 
 

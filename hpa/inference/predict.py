@@ -118,7 +118,8 @@ def predict_files(
     for batch in read_batches(files, list(members), task):
         found.append(np.empty((len(folders), len(next(iter(batch.values()))), len(task.classes)), np.float32))
         for form, own in members.items():
-            found[-1][own] = tta.predict_all([models[number] for number in own], batch[form], task.labels)
+            shown = min(BATCH, len(files))
+            found[-1][own] = tta.predict_all([models[number] for number in own], batch[form], task.labels, shown)
     return np.concatenate(found, axis=1)
 
 
@@ -133,7 +134,7 @@ def predict_rows(
     """Return the outputs of a compiled model for some rows of packed images, float32 [rows, outputs]."""
     batches = np.array_split(rows, range(BATCH, len(rows), BATCH))
     bar = tqdm(batches, desc=description, disable=None)
-    return np.concatenate([tta.predict(model, images[batch], labels) for batch in bar])
+    return np.concatenate([tta.predict(model, images[batch], labels, min(BATCH, len(rows))) for batch in bar])
 
 
 def common_task(folders: Sequence[Path]) -> Task:
@@ -266,7 +267,7 @@ def _predict_together(
         for start in range(0, len(rows), BATCH):
             batch = rows[start : start + BATCH]
             images = store.images[own.start + batch]
-            probabilities[:, batch] = tta.predict_all(models, images, task.labels)
+            probabilities[:, batch] = tta.predict_all(models, images, task.labels, min(BATCH, len(store.ids)))
             bar.update(len(batch))
     if part:
         return

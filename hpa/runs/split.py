@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from hpa.data.partition import Partition, make_partition
+from hpa.data.tables import read_columns
 from hpa.errors import BadInput
 from hpa.files import file_digest, read_json, require_plain
+from hpa.runs.folder import read_settings
 from hpa.scoring.predictions import read_predictions
 from hpa.settings import Settings
 from hpa.tasks import Task
@@ -38,3 +42,11 @@ def validates_as(folder: Path, partition: Partition) -> bool:
     file = folder / "validation.npz"
     own = set(partition.table.ids[partition.validation].tolist())
     return not file.exists() or own == set(read_predictions(file).ids.tolist())
+
+
+def learned_ids(folder: Path) -> np.ndarray:
+    """Return the ids of the training rows of the run in a folder, str [n]; none without its split.csv."""
+    if not (folder / "split.csv").exists():
+        return np.empty(0, str)
+    frame = read_columns(folder / "split.csv", ["Id", "fold"])
+    return frame["Id"][frame["fold"] == str(read_settings(folder).fold + 1)].to_numpy(str)

@@ -17,7 +17,7 @@ from hpa.data.tables import id_differences
 from hpa.errors import BadInput, refuse, shown
 from hpa.labels import LABELS, Labels
 from hpa.scoring.folds import join_folds
-from hpa.scoring.predictions import Predictions, is_made_from, model_fault, read_predictions
+from hpa.scoring.predictions import Predictions, Shared, is_made_from, model_fault, read_predictions
 from hpa.tta import NO_TTA, TTA
 
 WRITTEN_BY = {"validation.npz": "hpa train or hpa finetune", "test.npz": "hpa predict"}
@@ -61,16 +61,18 @@ class Streamed(Sequence[np.ndarray]):
     Attributes:
         files: the files of each member; those of its folds are averaged.
         ids: str array [n], the order of the rows.
+        shared: ids that were read before.
     """
 
     files: Sequence[Sequence[Path]]
     ids: np.ndarray
+    shared: Shared
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, number: Any) -> Any:
-        own = [_in_order(file, read_predictions(file), self.ids).probabilities for file in self.files[number]]
+        own = [_in_order(file, read_predictions(file, self.shared), self.ids).probabilities for file in self.files[number]]
         return own[0] if len(own) == 1 else np.stack(own).mean(axis=0, dtype=np.float64).astype(np.float32)
 
 
@@ -90,8 +92,8 @@ def read_members(folders: Sequence[Path], test_ids: np.ndarray | None) -> Member
     absent = [(folder, file) for folder in folders for file in needed if not (folder / file).is_file()]
     _refuse([(folder, f"no {file}; {WRITTEN_BY[file]} writes it") for folder, file in absent])
     members = join_folds(folders)
-    known: list[np.ndarray] = []
-    files = {folder / "validation.npz": _shared(read_predictions(folder / "validation.npz"), known) for folder in folders}
+    shared = Shared([] if test_ids is None else [test_ids])
+    files = {path: read_predictions(path, shared) for path in [folder / "validation.npz" for folder in folders]}
     _refuse([(path, fault) for path, own in files.items() if (fault := model_fault(path, own))])
 
     (first_path, first), *_ = files.items()
@@ -100,7 +102,7 @@ def read_members(folders: Sequence[Path], test_ids: np.ndarray | None) -> Member
     outdated: list[tuple[Path, str]] = []
     if test_ids is not None:
         for path in [folder / "test.npz" for folder in folders]:
-            own = read_predictions(path)  # one at a time: ids and probabilities of all may be gigabytes
+            own = read_predictions(path, shared)  # one at a time: the probabilities of all may be gigabytes
             outdated += [(path, each) for each in _model_differences(path, own)]
             faults += [(path, each) for each in _differences(own, first, first_path)]
             faults += [(path, each) for each in id_differences(own.ids, test_ids, "the test set")]
@@ -109,31 +111,20 @@ def read_members(folders: Sequence[Path], test_ids: np.ndarray | None) -> Member
 
     sources = {own[0] / "validation.npz" if len(own) == 1 else name: own for name, own in members.items()}
     whole = {source: _concatenate([files.pop(each / "validation.npz") for each in own]) for source, own in sources.items()}
-    validation = _in_one_order({source: _shared(own, known) for source, own in whole.items()})
+    same = shared.same
+    alike = {name: replace(own, ids=same(own.ids), targets=same(own.known_targets)) for name, own in whole.items()}
+    validation = _in_one_order(alike)
     tests = [[each / "test.npz" for each in own] for own in members.values()]
     return Members(
         names=list(members),
         classes=first.classes,
         targets=validation[0].known_targets,
         validation=[own.probabilities for own in validation],
-        test=[] if test_ids is None else Streamed(tests, test_ids),
+        test=[] if test_ids is None else Streamed(tests, test_ids, shared),
         labels=first.labels,
         tta=first.tta,
         ids=validation[0].ids,
     )
-
-
-def _shared(own: Predictions, known: list[np.ndarray]) -> Predictions:
-    """Return the same predictions with the very arrays of ids and targets that are `known`; new ones become known."""
-
-    def same(array: np.ndarray) -> np.ndarray:
-        for each in known:
-            if each.dtype == array.dtype and np.array_equal(each, array):
-                return each
-        known.append(array)
-        return array
-
-    return replace(own, ids=same(own.ids), targets=None if own.targets is None else same(own.targets))
 
 
 def _in_one_order(validation: dict[Path | str, Predictions]) -> list[Predictions]:

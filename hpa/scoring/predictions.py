@@ -2,7 +2,9 @@
 
 import zipfile
 from collections import Counter
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,40 @@ class Predictions:
         return LABELS[self.labels]
 
 
+@dataclass
+class Shared:
+    """Ids and targets that prediction files have in common: equal ones are one array, and most are read once.
+
+    In files of many members they are most of the bytes. What an archive says of two arrays, their size and CRC-32, tells
+    that they are equal; that two different ones of one size say the same is one chance in four billion.
+
+    Attributes:
+        arrays: those that are known.
+        of_entry: those that were read, by size and CRC-32.
+    """
+
+    arrays: list[np.ndarray] = field(default_factory=list)
+    of_entry: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
+
+    def same(self, array: np.ndarray) -> np.ndarray:
+        """Return the known array of the same type that equals this one, or this one, which is known from now on."""
+        for each in self.arrays:
+            if each is array or (each.dtype == array.dtype and np.array_equal(each, array)):
+                return each
+        self.arrays.append(array)
+        return array
+
+    def read(self, entry: zipfile.ZipInfo, read: Callable[[], np.ndarray]) -> np.ndarray:
+        """Return the array that an archive holds, by `read()` unless one of this size and CRC-32 was read before."""
+        key = entry.file_size, entry.CRC
+        if key not in self.of_entry:
+            array = read()
+            if not isinstance(array, np.ndarray):  # raw bytes, for the caller to refuse
+                return array
+            self.of_entry[key] = self.same(array)
+        return self.of_entry[key]
+
+
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write the fields, and those of `tta`, as arrays of the same names to `path`, whole or not at all."""
     types: dict[str, Any] = {"ids": str, "classes": str, "probabilities": np.float32, "targets": np.uint8}
@@ -66,8 +102,10 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
         np.savez(temporary, allow_pickle=False, **arrays)
 
 
-def read_predictions(path: Path) -> Predictions:
+def read_predictions(path: Path, shared: Shared | None = None) -> Predictions:
     """Read a prediction file of any origin; `targets`, `labels` and all after them may be absent.
+
+    Ids and targets may be `shared` with files that were read before.
 
     Raises:
         BadInput: if the file is absent, damaged or of gigabytes, an array is missing, there twice or of another shape than
@@ -82,8 +120,12 @@ def read_predictions(path: Path) -> Predictions:
             size = sum(each.file_size for each in archive.infolist())
             if size > LARGEST:
                 raise BadInput(f"{path}: holds arrays of {in_gibibytes(size)}, too much for a prediction file; restore it")
+            entries = {each.filename: each for each in archive.infolist()}
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ARRAYS if name in file.files}
+            arrays = {}
+            for name in [each for each in ARRAYS if each in file.files]:
+                entry = entries.get(f"{name}.npy") if name in ("ids", "targets") else None
+                arrays[name] = shared.read(entry, partial(file.get, name)) if shared and entry else file[name]
     except BadInput:
         raise
     except FileNotFoundError as error:

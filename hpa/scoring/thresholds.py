@@ -124,11 +124,18 @@ def most_probable_class(probabilities: np.ndarray, thresholds: np.ndarray | None
 def sorted_cuts(targets: np.ndarray, probabilities: np.ndarray) -> Cuts:
     """Return the cut below every single probability; arguments as for `find_thresholds`."""
     # The bits of floats that are not negative sort like the floats. Shifted over the sign, which is 0, they leave room for
-    # the target. One sort of integers takes half the time of argsort and two gathers.
-    bits = np.ascontiguousarray(probabilities.T, np.float32).view(np.uint32)
-    keys = np.sort((bits << 1) | np.asarray(targets.T, bool), axis=1)[:, ::-1]
-    hits = np.cumsum(keys & 1, axis=1, dtype=np.int32)
-    return Cuts((keys >> 1).view(np.float32), hits, np.arange(1, keys.shape[1] + 1)[np.newaxis])
+    # the target. One sort of integers takes half the time of argsort and two gathers. All is done in place: fresh memory
+    # takes longer than the sums.
+    bits = np.array(probabilities.T, np.float32, order="C").view(np.uint32)
+    bits <<= 1
+    bits |= np.asarray(targets.T, bool)
+    bits.sort(axis=1)
+    descending = bits[:, ::-1]
+    hits = np.empty(bits.shape, np.int32)
+    np.bitwise_and(descending, 1, out=hits, casting="unsafe")
+    np.cumsum(hits, axis=1, out=hits)
+    bits >>= 1
+    return Cuts(descending.view(np.float32), hits, np.arange(1, bits.shape[1] + 1)[np.newaxis])
 
 
 def _f1(hits: np.ndarray, predicted: np.ndarray, positives: np.ndarray) -> np.ndarray:

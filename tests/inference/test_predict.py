@@ -66,6 +66,21 @@ def test_the_predictions_are_the_models(drawn_data, runs):
     assert not list((runs / "stores").glob(".predictions*"))
 
 
+@pytest.mark.parametrize("shards", [[], ["--shard=3/3"]])
+def test_batches_have_one_shape(drawn_data, runs, monkeypatch, shards):
+    monkeypatch.setattr(predict, "BATCH", 6)
+    shapes = set()
+
+    def predict_on_batch(self, images):
+        shapes.add(images.shape)
+        return own(self, images)
+
+    own = keras.Model.predict_on_batch
+    monkeypatch.setattr(keras.Model, "predict_on_batch", predict_on_batch)
+    assert run(drawn_data, runs, *shards) == 0  # 20 rows, of which the third part has the last 8
+    assert shapes == {(6, 48, 48, 4)}
+
+
 def test_each_image_is_read_once_for_all_models(drawn_data, runs, monkeypatch):
     rows = []
 
@@ -470,9 +485,9 @@ def test_predictions_in_parts_are_those_of_one_process(drawn_data, runs, monkeyp
         file.unlink()
     rows = []
 
-    def counting(self, models, images, labels):
+    def counting(self, models, images, labels, batch):
         rows.append(len(models) * len(images))
-        return own(self, models, images, labels)
+        return own(self, models, images, labels, batch)
 
     own = TTA.predict_all
     monkeypatch.setattr(TTA, "predict_all", counting)

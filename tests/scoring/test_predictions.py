@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hpa.errors import BadInput
-from hpa.scoring.predictions import Predictions, read_predictions, write_predictions
+from hpa.scoring.predictions import Predictions, Shared, read_predictions, write_predictions
 from hpa.tta import TTA
 
 GOOD = {
@@ -57,11 +57,12 @@ def test_what_is_written_is_read(tmp_path, targets):
         ({"probabilities": np.array([[-0.1, 1], [0, 0], [np.inf, 1]], np.float32)}, r"2 faults\n.*id a.*\n.*id c"),
     ],
 )
-def test_faulty_files_are_refused(tmp_path, changes, message):
+@pytest.mark.parametrize("shared", [False, True])
+def test_faulty_files_are_refused(tmp_path, shared, changes, message):
     path = tmp_path / "test.npz"
     np.savez(path, **{name: array for name, array in (GOOD | changes).items() if array is not None})
     with pytest.raises(BadInput, match=message) as caught:
-        read_predictions(path)
+        read_predictions(path, Shared() if shared else None)
     assert str(caught.value).startswith(str(path))
 
 
@@ -87,3 +88,31 @@ def test_an_absent_file_and_a_truncated_one(tmp_path):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(BadInput, match="not a readable prediction file"):
         read_predictions(path)
+
+
+def test_ids_and_targets_that_files_share_are_read_once(tmp_path):
+    first = Predictions(GOOD["ids"], tuple(GOOD["classes"]), GOOD["probabilities"], GOOD["targets"])
+    others = {
+        "same": replace(first, probabilities=first.probabilities / 2),
+        "other": replace(first, ids=np.array(["a", "bb", "d"]), targets=1 - first.targets),
+        "again": replace(first, ids=np.array(["a", "bb", "d"])),
+    }
+    known, shared = first.ids.copy(), Shared()
+    shared.same(known)
+    for name, own in {"first": first, **others}.items():
+        write_predictions(tmp_path / f"{name}.npz", own)
+        alone, found = read_predictions(tmp_path / f"{name}.npz"), read_predictions(tmp_path / f"{name}.npz", shared)
+        for each in ("ids", "probabilities", "targets"):
+            np.testing.assert_array_equal(getattr(found, each), getattr(own, each))
+            assert getattr(found, each).dtype == getattr(alone, each).dtype
+    kept = {name: read_predictions(tmp_path / f"{name}.npz", shared) for name in ("first", *others)}
+    assert kept["first"].ids is kept["same"].ids is known
+    assert kept["other"].ids is kept["again"].ids is not known
+    assert kept["first"].targets is kept["same"].targets is kept["again"].targets
+    write_predictions(tmp_path / "fourth.npz", first)
+    content = (tmp_path / "fourth.npz").read_bytes()
+    place = content.index("bb".encode("utf-32-le"))
+    (tmp_path / "fourth.npz").write_bytes(content[:place] + b"x" + content[place + 1 :])
+    assert read_predictions(tmp_path / "fourth.npz", shared).ids is known  # what is damaged is not read
+    with pytest.raises(BadInput, match="not a readable prediction file"):
+        read_predictions(tmp_path / "fourth.npz", Shared())
