@@ -62,7 +62,18 @@ def feature_extractor(network: keras.Model, model: str, path: Path) -> keras.Mod
     return extractor
 
 
-def embed(folder: Path, images: Images, targets: np.ndarray | None = None, tta: TTA = NO_TTA) -> Embedding:
+def extractor_of(folder: Path) -> keras.Model:
+    """Return the `feature_extractor` of the network of a run folder; raise BadInput if it has none."""
+    return feature_extractor(load_run(folder), read_settings(folder).model, folder / "model.keras")
+
+
+def embed(
+    folder: Path,
+    images: Images,
+    targets: np.ndarray | None = None,
+    tta: TTA = NO_TTA,
+    extractor: keras.Model | None = None,
+) -> Embedding:
     """Return the pooled features that a run's network has of some images.
 
     Args:
@@ -70,17 +81,18 @@ def embed(folder: Path, images: Images, targets: np.ndarray | None = None, tta: 
         images: as for `hpa.api.Run.predict`.
         targets: uint8 array [n, classes], where known.
         tta: test-time augmentation; the features are the mean over its views.
+        extractor: what `extractor_of` returns for the folder, if it is there already.
 
     Raises:
         BadInput: if the run has no model, or an image cannot be used.
     """
-    task, form, path = read_task_of(folder), form_of(folder), folder / "model.keras"
-    extractor = feature_extractor(load_run(folder), read_settings(folder).model, path)
+    task, form = read_task_of(folder), form_of(folder)
+    extractor = extractor or extractor_of(folder)
     ids, batches = read_images(images, task, [form])
     shown = min(BATCH, len(ids))
     features = [np.asarray(tta.predict(extractor, batch[form], task.labels, shown), np.float32) for batch in batches]
     found = np.concatenate(features) if features else np.empty((0, extractor.output.shape[-1]), np.float32)
-    return Embedding(np.array(ids, str), found, task.classes, targets, file_digest(path))
+    return Embedding(np.array(ids, str), found, task.classes, targets, file_digest(folder / "model.keras"))
 
 
 def embed_samples(
@@ -119,15 +131,15 @@ def embed_samples(
     known_ids, usual = read_features(known) if known else (None, None)
     group = None if known_ids is None else read_groups(groups, known_ids)
     samples, files = chosen_samples(read_task_of(folder), data, images)
-    found = embed(folder, files, samples.targets, tta)
-    found = replace(found, ids=samples.ids)
-    width = found.features.shape[1]
+    extractor = extractor_of(folder)
+    width = extractor.output.shape[-1]
     for path, columns in ((reference, others), (known, usual)):
         if columns is not None and columns.shape[1] != width:
             fix = "name those of this run"
             raise BadInput(f"{path}: has {columns.shape[1]} features, the network of {folder} {width}; {fix}")
-    if neighbours and others is None and len(found.ids) < 2:
+    if neighbours and others is None and len(samples.ids) < 2:
         raise BadInput("neighbours: there is one image, which has none; name more, or a reference", setting="neighbours")
+    found = replace(embed(folder, files, samples.targets, tta, extractor), ids=samples.ids)
     write_embedding(out, found)
     text = f"{out}: {width} features of {len(found.ids)} images"
     if neighbours:

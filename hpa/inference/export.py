@@ -175,7 +175,7 @@ def metadata(chosen: Chosen) -> dict[str, Any]:
     if task.reading:
         say_once(
             f"the task {task.name} states {', '.join(task.reading)}: give the model images that are read so; the program "
-            "predict.py, which reads a grey file for each channel, refuses them"
+            "predict.py, which comes with ONNX and reads a grey file for each channel, refuses them"
         )
     return {
         "hpa": __version__,

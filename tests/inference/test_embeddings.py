@@ -202,3 +202,26 @@ def test_what_cannot_be_done_is_said_in_one_line(run_folder, tmp_path, monkeypat
     assert command.main(["--run", str(run_folder), *options]) == 2
     assert fault in capsys.readouterr().err
     assert not list(tmp_path.rglob("f.*"))
+
+
+@pytest.mark.parametrize("option", ["--reference", "--known"])
+def test_features_of_another_network_are_refused_before_an_image_is_read(run_folder, tmp_path, monkeypatch, capsys, option):
+    monkeypatch.chdir(tmp_path)
+    for name, width in (("right", 224), ("wrong", 3)):
+        np.savez(f"{name}.npz", ids=np.array(["a", "b"]), features=np.ones((2, width)))
+    for suffix in HPA.suffixes:
+        Path(f"cell{suffix}.png").write_bytes(b"no image")
+    files = {"--reference": "right.npz", "--known": "right.npz", option: "wrong.npz"}
+    options = [word for pair in files.items() for word in pair]
+    assert command.main(["--run", str(run_folder), "--images", "cell_red.png", "--out", "f.npz", *options]) == 2
+    assert f"wrong.npz: has 3 features, the network of {run_folder} 224; name those of this run" in capsys.readouterr().err
+
+
+def test_one_image_alone_has_no_neighbours(run_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for suffix in HPA.suffixes:
+        write_image(tmp_path / f"cell{suffix}.png", np.zeros((48, 48), np.uint8))
+    options = ["--images", "cell_red.png", "--out", "f.npz", "--neighbours", "1"]
+    assert command.main(["--run", str(run_folder), *options]) == 2
+    assert "--neighbours: there is one image, which has none" in capsys.readouterr().err
+    assert not Path("f.npz").exists()

@@ -370,7 +370,7 @@ def test_an_interrupted_pass_goes_on_where_it_stopped(drawn_data, runs, monkeypa
         keras.Model, "predict_on_batch", lambda self, images: sizes.append(len(images)) or predict_on_batch(self, images)
     )
     assert run(drawn_data, runs) == 0
-    assert sizes == [6, 6, 6, 6, 2, 2]  # 14 of the 20 images, with two models
+    assert sizes == [6] * 6  # 14 of the 20 images, filled up to three batches, with two models
     resumed = [read_predictions(runs / name / "base" / "test.npz").probabilities for name in ("2", "3")]
     for name in ("2", "3"):
         (runs / name / "base" / "test.npz").unlink()
@@ -393,7 +393,7 @@ def test_a_pass_interrupted_after_its_last_batch_only_has_its_files_to_write(dra
         patch.setattr(predict, "write_predictions", interrupted)
         assert run(drawn_data, runs) == 1
     assert not any(file.exists() for file in files)
-    monkeypatch.setattr(TTA, "predict", None)  # nothing is left to predict
+    monkeypatch.setattr(TTA, "predict_all", None)  # nothing is left to predict
     assert run(drawn_data, runs) == 0
     for file, probabilities in zip(files, whole, strict=True):
         np.testing.assert_array_equal(read_predictions(file).probabilities, probabilities)
