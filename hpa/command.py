@@ -294,7 +294,7 @@ SEVERAL = "run folders; several are averaged"
 INSTEAD = "run folders, instead of those that --runs, --variants and --stage choose"
 AVERAGED = "test-time augmentation: average over an image and its mirror image (2), quarter turns (4), or all of these (8)"
 ENGINE = (
-    "what computes: onnxruntime and openvino, as 'hpa[export]' and 'hpa[openvino]' install them, are faster on many CPUs"
+    "what computes: onnxruntime and openvino, which the extras export and openvino install, are faster on many CPUs"
 )
 RUNS = "the runs, each with all its folds, instead of all that are there"
 DEVICES = "GPUs of this computer that share every batch"

@@ -49,6 +49,15 @@ def shown(text: str, letters: int = 60) -> str:
     return text if len(text) <= letters else f"{text[:letters]}... ({len(text)} letters)"
 
 
+def installing(extra: str) -> str:
+    """Return how an extra of hpa is installed. Not by the name `hpa`: on PyPI that is another project.
+
+    >>> installing("export")
+    "pip install '.[export]' in the folder with hpa's source"
+    """
+    return f"pip install '.[{extra}]' in the folder with hpa's source"
+
+
 def first_of(texts: Sequence[str], most: int = 3) -> str:
     """Return the first few of some texts for a message.
 

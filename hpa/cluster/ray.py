@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from hpa import hardware
 from hpa.cluster.plan import Task
 from hpa.cluster.share import TaskError
-from hpa.errors import BadInput, Failure, refuse
+from hpa.errors import BadInput, Failure, installing, refuse
 from hpa.files import cores, write_json
 
 try:
@@ -29,7 +29,8 @@ try:
     from ray import exceptions
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 except ImportError as error:
-    raise BadInput("address: Ray is not installed; pip install 'hpa[cluster]', or --address none", "address") from error
+    fix = f"{installing('cluster')}, or --address none"
+    raise BadInput(f"address: Ray is not installed; {fix}", "address") from error
 
 R = TypeVar("R")
 

@@ -36,7 +36,7 @@ from hpa.data.decoding import (
     several,
 )
 from hpa.data.layout import MICROSCOPES
-from hpa.errors import BadInput, shown
+from hpa.errors import BadInput, installing, shown
 from hpa.tasks import MAXIMUM, Task
 
 RED_FIRST = (b"\x89PNG",)  # of the formats with colours that are not TIFF; others are decoded to blue, green, red
@@ -155,7 +155,7 @@ def _square(sides: Sequence[float | None]) -> float:
 
 def _read_microscope(file: Path) -> Stack:
     """Read a file in the format of a microscope's maker through bioio."""
-    fix = "pip install 'hpa[formats]', or save it as OME-TIFF"
+    fix = f"{installing('formats')}, or save it as OME-TIFF"
     try:
         logging.getLogger("bioio").setLevel(logging.CRITICAL)  # what it logs is raised too
         from bioio import BioImage

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from hpa.data.groups import read_groups
-from hpa.errors import BadInput, refuse
+from hpa.errors import BadInput, installing, refuse
 from hpa.files import file_digest, require_plain, write_csv, written_whole
 from hpa.hardware import jit_compile
 from hpa.inference.images import Images, chosen_samples, read_images
@@ -224,7 +224,7 @@ def require_suffix(path: Path) -> None:
     if path.suffix not in SUFFIXES:
         raise BadInput(f"out {path}: expected a name that ends in {', '.join(SUFFIXES)}", setting="out")
     if path.suffix == ".parquet" and find_spec("pyarrow") is None:
-        raise BadInput(f"out {path}: needs pyarrow; pip install 'hpa[embed]', or write .npz", setting="out")
+        raise BadInput(f"out {path}: needs pyarrow; {installing('embed')}, or write .npz", setting="out")
 
 
 def read_features(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpa.errors import refuse
+from hpa.errors import installing, refuse
 from hpa.files import cores
 
 if TYPE_CHECKING:  # commands import this module for their options
@@ -50,7 +50,7 @@ def require_engine(engine: str) -> None:
 def require_packages(packages: Sequence[str], what: str, extra: str, setting: str) -> None:
     """Raise BadInput, naming the extra of hpa that installs them, if packages are missing that `what` needs."""
     missing = [name for name in packages if find_spec(name) is None]
-    refuse(setting, [f"{what} needs {name}; pip install 'hpa[{extra}]'" for name in missing], setting)
+    refuse(setting, [f"{what} needs {name}; {installing(extra)}" for name in missing], setting)
 
 
 def with_engine(model: "keras.Model", engine: str, size: int) -> Any:

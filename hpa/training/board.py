@@ -5,7 +5,7 @@ from pathlib import Path
 
 import keras
 
-from hpa.errors import refuse
+from hpa.errors import installing, refuse
 from hpa.runs.folder import read_history
 
 LOGS = "tensorboard"  # in the run folder
@@ -13,7 +13,7 @@ LOGS = "tensorboard"  # in the run folder
 
 def require_tensorboard() -> None:
     """Raise BadInput if TensorBoard, or TensorFlow, which writes its files, is not installed."""
-    fixes = {"tensorboard": "pip install 'hpa[tensorboard]'", "tensorflow": "pip install tensorflow"}
+    fixes = {"tensorboard": installing("tensorboard"), "tensorflow": "pip install tensorflow"}
     missing = [f"needs {name}; {fix}" for name, fix in fixes.items() if find_spec(name) is None]
     refuse("tensorboard", missing, "tensorboard")
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # A competition on nodes that Slurm gives: `sbatch --nodes 4 --gpus-per-node 4 --cpus-per-task 32 slurm.sh OPTIONS`, where
 # OPTIONS are those of `python -m hpa.cluster run`, such as --folds 5 --gpus-per-task 1 --cores-per-task 8. Submit it from a
-# folder that all nodes see. When the time is up, submit it again: it goes on. $VENV is the virtual environment with
-# hpa[cluster], .venv in that folder if not given.
+# folder that all nodes see. When the time is up, submit it again: it goes on. $VENV is the virtual environment of
+# hpa and its extra `cluster`, .venv in that folder if not given.
 #SBATCH --job-name=hpa
 #SBATCH --ntasks-per-node=1
 #SBATCH --exclusive

@@ -196,5 +196,5 @@ def test_members_of_other_sizes_and_missing_packages_are_named(tmp_path, monkeyp
     assert f"{second} has images of another size or intensity range than {first}" in capsys.readouterr().err
     monkeypatch.setattr("hpa.inference.engines.find_spec", lambda name: None)
     assert command.main(["--run", str(first), "--format", "onnx", "--out", str(tmp_path / "e.onnx")]) == 2
-    assert "--format: 3 faults\n  onnx needs onnx; pip install 'hpa[export]'" in capsys.readouterr().err
+    assert "--format: 3 faults\n  onnx needs onnx; pip install '.[export]'" in capsys.readouterr().err
     assert not list(tmp_path.glob("e.*nnx")) + list(tmp_path.glob("e.tflite*"))

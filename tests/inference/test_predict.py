@@ -143,7 +143,7 @@ def test_other_engines_give_keras_probabilities(drawn_data, runs, monkeypatch, e
 def test_an_engine_that_is_not_installed(drawn_data, runs, monkeypatch, capsys):
     monkeypatch.setattr("hpa.inference.engines.find_spec", lambda name: None if name == "tf2onnx" else name)
     assert run(drawn_data, runs, "--engine", "onnxruntime") == 2
-    assert "--engine: onnxruntime needs tf2onnx; pip install 'hpa[export]'" in capsys.readouterr().err
+    assert "--engine: onnxruntime needs tf2onnx; pip install '.[export]'" in capsys.readouterr().err
     assert not list(runs.glob("*/base/test.npz"))
 
 

@@ -44,5 +44,5 @@ def test_a_resumed_run_goes_on_in_the_same_folder(drawn_cells, tmp_path, monkeyp
 def test_without_tensorboard_nothing_begins(drawn_cells, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(board, "find_spec", lambda name: None if name == "tensorboard" else name)
     assert run(drawn_cells, tmp_path) == 2
-    assert capsys.readouterr().err.endswith("--tensorboard: needs tensorboard; pip install 'hpa[tensorboard]'\n")
+    assert capsys.readouterr().err.endswith("--tensorboard: needs tensorboard; pip install '.[tensorboard]' in the folder with hpa's source\n")
     assert list(tmp_path.iterdir()) == []
