@@ -44,5 +44,6 @@ def test_a_resumed_run_goes_on_in_the_same_folder(drawn_cells, tmp_path, monkeyp
 def test_without_tensorboard_nothing_begins(drawn_cells, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(board, "find_spec", lambda name: None if name == "tensorboard" else name)
     assert run(drawn_cells, tmp_path) == 2
-    assert capsys.readouterr().err.endswith("--tensorboard: needs tensorboard; pip install '.[tensorboard]' in the folder with hpa's source\n")
+    fix = "pip install '.[tensorboard]' in the folder with hpa's source"
+    assert capsys.readouterr().err.endswith(f"--tensorboard: needs tensorboard; {fix}\n")
     assert list(tmp_path.iterdir()) == []
