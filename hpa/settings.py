@@ -192,8 +192,7 @@ class Settings:
         ),
     ] = None
     folds: Annotated[
-        Count | None,
-        About("number of folds of train/ and validation/ together", DATA, "the data's validation set, or else 5 folds"),
+        Count | None, About("number of folds of the training set", DATA, "the data's validation set, or else 5 folds")
     ] = None
     fold: Annotated[Seed, About("the fold that is held out for validation", MAIN)] = 0
     split_seed: Annotated[Seed, About("seed of the folds; models of different seeds share their validation rows", DATA)] = 0

@@ -1,7 +1,7 @@
 """The train/validation partition: which rows a run learns from, and which validate it.
 
 If the data has a `validation` set, a run learns from all of `train` and is validated on that set. Otherwise, or if folds are
-asked for, one fold of the rows of `train` and `validation` is held out. External rows are never validation rows.
+asked for, one fold of `train` is held out. External rows are never validation rows.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from hpa.data.external import merge, read_external, warn_of_tested
 from hpa.data.groups import copies_of_test, read_groups
 from hpa.data.intensity import Ranges
 from hpa.data.layout import EXTERNAL
-from hpa.data.splits import names_any, read_split, split_text, write_split
+from hpa.data.splits import read_split, split_text, write_split
 from hpa.data.store import ConcatenatedImages, Images, pack_all
 from hpa.data.stratify import stratified_folds
 from hpa.data.tables import SampleTable, read_labelled
@@ -49,20 +49,17 @@ def has_validation_set(data: Path) -> bool:
 def make_partition(settings: Settings, task: Task, data: Path, split: Path | None = None) -> Partition:
     """Return the training and the validation rows of a run.
 
-    Rows of a group (`settings.groups`) stay together: those of `train` and `validation` are in one fold, and a row whose
-    group has a validation row is left out of the training. So are external rows that have a copy in the test set by these
-    groups. With a `split`, a split.csv that `write_partition` wrote for this fold, the partition is read from it.
+    Rows of a group (`settings.groups`) stay together: those of `train` are in one fold, and a row whose group has a
+    validation row is left out of the training. So are external rows that have a copy in the test set by these groups. With
+    a `split`, a split.csv that `write_partition` wrote for this fold, the partition is read from it.
 
     Raises:
         BadInput: if a table, the groups or the split is faulty, an id is in two sets, or no row is left to learn from or to
             validate with.
     """
     sets = {"train": read_labelled(data / "train", task)}
-    if settings.folds is None or has_validation_set(data):
-        validating = read_labelled(data / "validation", task)
-        # Runs of earlier versions with folds left the validation set alone.
-        if settings.folds is None or split is None or names_any(split, validating.ids):
-            sets["validation"] = validating
+    if settings.folds is None:
+        sets["validation"] = read_labelled(data / "validation", task)
     warn_of_tested(data, {name: own.ids for name, own in sets.items()}, task)
     if settings.external_weight:
         sets |= read_external(data, task)
@@ -79,10 +76,10 @@ def make_partition(settings: Settings, task: Task, data: Path, split: Path | Non
     groups = read_groups(settings.groups, table.ids)
     held_out = set_of_row == "validation"
     if settings.folds is not None:
-        own = np.isin(set_of_row, OWN)
-        grouped = None if groups is None else groups[own]
-        fold_of_row = stratified_folds(table.known_targets[own], settings.folds, settings.split_seed, grouped)
-        held_out[own] = fold_of_row == settings.fold
+        train = slice(len(sets["train"]))
+        own = None if groups is None else groups[train]
+        fold_of_row = stratified_folds(table.known_targets[train], settings.folds, settings.split_seed, own)
+        held_out[train] = fold_of_row == settings.fold
     learned = ~held_out if groups is None else ~np.isin(groups, groups[held_out])
     external = ~np.isin(set_of_row, OWN)
     learned[external] &= ~copies_of_test(settings.groups, table.ids[external])

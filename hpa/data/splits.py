@@ -59,11 +59,6 @@ def read_split(path: Path, ids: np.ndarray) -> np.ndarray:
     return frame.set_index("Id")["fold"].loc[ids].astype(np.int64).to_numpy()
 
 
-def names_any(path: Path, ids: np.ndarray) -> bool:
-    """Tell whether what `write_split` wrote has a row for any of some ids."""
-    return bool(np.isin(ids, read_columns(path, ["Id", "fold"])["Id"]).any())
-
-
 def describe_shares(shares: pd.DataFrame, fold_of_row: np.ndarray) -> str:
     """Return the table of `share_table` for people, and below it the classes that a fold leaves without any row."""
     counts = shares.filter(like="fold ")

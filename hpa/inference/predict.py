@@ -85,8 +85,6 @@ def predict(
                 logger.info("%s is up to date", folder / "test.npz")
             if open_folders:
                 _predict_together(open_folders, store, task, tta, part, engine)
-    for left in (runs / "stores").glob(".predictions-*.npy") if not part else ():
-        left.unlink(missing_ok=True)  # of an abandoned pass: one of its models or images has changed
 
 
 def predict_as_validated(folders: Sequence[Path], data: Path) -> None:
@@ -245,36 +243,56 @@ def _predict_together(
     # The digests come before the models are read: if a training replaces one meanwhile, it is predicted again.
     stamps_digest = file_digest(store.folder / "stamps.npy")
     model_digests = [file_digest(folder / "model.keras") for folder in folders]
-    name = hashlib.sha256(repr((tta, stamps_digest, model_digests)).encode()).hexdigest()[:16]
-    name = f".predictions-{name}"  # after all that the result depends on
     own = rows_of(part, len(store.ids), BATCH) if part else range(len(store.ids))
-    partial = store.folder.parent / (f"{name}-{own.start}-{own.stop}.npy" if part else f"{name}.npy")
-    if not partial.exists():
-        with written_whole(partial) as unfinished:
-            np.save(unfinished, np.full((len(folders), len(own), len(task.classes)), np.nan, np.float32))
-    probabilities = np.load(partial, mmap_mode="r+")  # [models, n, classes]; NaN where still to be predicted
-    parts = [] if part else sorted(partial.parent.glob(f"{name}-*.npy"))
-    for file in parts:
-        start, stop = map(int, file.stem.split("-")[-2:])
-        missing = np.isnan(probabilities[:, start:stop])
-        probabilities[:, start:stop][missing] = np.load(file)[missing]
-    rows = np.flatnonzero(np.isnan(probabilities).any(axis=(0, 2)))
-    models = [load_run(folder, engine) for folder in folders] if len(rows) else []
+    found = []  # of each model float32 [n, classes]; NaN where still to be predicted
+    for folder, digest in zip(folders, model_digests, strict=True):
+        made_from = hashlib.sha256(repr((tta, stamps_digest, digest)).encode()).hexdigest()[:16]
+        name = f"{_name_of_passes(folder, store)}{made_from}"
+        found.append(_unfinished(store.folder.parent, name, own, len(task.classes), whole=not part))
+    rows = np.flatnonzero(np.any([np.isnan(each).any(axis=1) for each in found], axis=0))
+    models = {
+        number: load_run(folder, engine) for number, folder in enumerate(folders) if np.isnan(found[number]).any()
+    }  # fmt: skip
     if models:
         announce(read_settings(folders[0]).precision)
-    description = f"predicting with {len(folders)} model{'s' if len(folders) > 1 else ''}"
+    description = f"predicting with {len(models)} model{'s' if len(models) > 1 else ''}"
     with tqdm(total=len(own), initial=len(own) - len(rows), unit="img", desc=description, disable=None) as bar:
         for start in range(0, len(rows), BATCH):
             batch = rows[start : start + BATCH]
             images = store.images[own.start + batch]
-            probabilities[:, batch] = tta.predict_all(models, images, task.labels, min(BATCH, len(store.ids)))
+            missing = [number for number in models if np.isnan(found[number][batch]).any()]
+            shown = min(BATCH, len(store.ids))
+            predicted = tta.predict_all([models[number] for number in missing], images, task.labels, shown)
+            for number, probabilities in zip(missing, predicted, strict=True):
+                found[number][batch] = probabilities
             bar.update(len(batch))
     if part:
         return
-    for folder, predicted, digest in zip(folders, probabilities, model_digests, strict=True):
-        made_from = {"model_sha256": digest, "stamps_sha256": stamps_digest}
-        predictions = Predictions(store.ids, task.classes, predicted, None, task.labels, tta, **made_from)
-        write_predictions(folder / "test.npz", predictions)
+    for folder, probabilities, digest in zip(folders, found, model_digests, strict=True):
+        made = {"model_sha256": digest, "stamps_sha256": stamps_digest}
+        write_predictions(
+            folder / "test.npz", Predictions(store.ids, task.classes, probabilities, None, task.labels, tta, **made)
+        )
         logger.info("%s is written", folder / "test.npz")
-    for file in (partial, *parts):
-        file.unlink()
+        for file in store.folder.parent.glob(f"{_name_of_passes(folder, store)}*.npy"):
+            file.unlink(missing_ok=True)  # of this pass, its parts, and passes of earlier models that were given up
+
+
+def _name_of_passes(folder: Path, store: ImageStore) -> str:
+    """Return how the files of unfinished passes of a run begin, which lie next to the packed images."""
+    place = os.path.relpath(folder.resolve(), store.folder.parent.resolve())
+    return f".predictions-{hashlib.sha256(place.encode()).hexdigest()[:16]}-"
+
+
+def _unfinished(place: Path, name: str, rows: range, classes: int, whole: bool) -> np.ndarray:
+    """Return the file of an unfinished pass, float32 [rows, classes], with what its parts have if it is a whole one."""
+    file = place / (f"{name}.npy" if whole else f"{name}-{rows.start}-{rows.stop}.npy")
+    if not file.exists():
+        with written_whole(file) as unfinished:
+            np.save(unfinished, np.full((len(rows), classes), np.nan, np.float32))
+    probabilities: np.ndarray = np.load(file, mmap_mode="r+")
+    for part in sorted(place.glob(f"{name}-*.npy")) if whole else ():
+        start, stop = map(int, part.stem.split("-")[-2:])
+        missing = np.isnan(probabilities[start:stop])
+        probabilities[start:stop][missing] = np.load(part)[missing]
+    return probabilities

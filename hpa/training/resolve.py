@@ -92,7 +92,7 @@ def resolve(preset: str | None, given: Mapping[str, Any], task: Task, data: Path
         preset: its name, as for `preset_settings`; None for the task's own.
         given: settings that override the preset's.
         task: what is classified.
-        data: folder of the data. Without a validation set train/ is split into folds, with given folds both are.
+        data: folder of the data. Without a validation set, or with given folds, train/ is split into folds.
         runs: the folder of all runs.
 
     Raises:
@@ -152,7 +152,7 @@ def _fitting(settings: Settings, given: Mapping[str, Any], task: Task) -> Settin
         wanted = "expected filters and blocks of the same length, kernel and dropout; give them, or choose preset cells"
         raise BadInput(f"model {settings.model}: {wanted}", setting="model")
     if settings.folds is None and settings.fold:  # a preset's too: without it, the run would learn from another split
-        reason = "the data has a validation set; ask for folds to split train/ and validation/"
+        reason = "the data has a validation set; ask for folds to split train/"
         raise BadInput(f"fold {settings.fold}: {reason}", setting="fold")
     if settings.folds is not None and settings.fold >= settings.folds:
         raise BadInput(f"fold {settings.fold}: there are {settings.folds} folds, counted from 0", setting="fold")

@@ -363,7 +363,7 @@ def test_an_interrupted_pass_goes_on_where_it_stopped(drawn_data, runs, monkeypa
         assert run(drawn_data, runs) == 1
     assert "goes on where it stopped" in capsys.readouterr().err
     assert not list(runs.glob("*/base/test.npz"))
-    assert len(list((runs / "stores").glob(".predictions-*"))) == 1
+    assert len(list((runs / "stores").glob(".predictions-*"))) == 2
 
     sizes.clear()
     monkeypatch.setattr(
@@ -447,10 +447,41 @@ def test_files_that_do_not_name_their_model_are_told_by_their_times(drawn_data, 
     assert read_predictions(file).model_sha256 == file_digest(runs / "2" / "base" / "model.keras")
 
 
-def test_a_pass_that_was_given_up_leaves_nothing(drawn_data, runs):
-    (runs / "stores").mkdir()
-    (runs / "stores" / ".predictions-0123456789abcdef.npy").touch()
+def interrupt(monkeypatch, data, runs, *options):
+    """Interrupt a pass before its second batch."""
+    predict_on_batch, calls = keras.Model.predict_on_batch, []
+
+    def interrupted(self, images):
+        calls.append(len(images))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return predict_on_batch(self, images)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.Model, "predict_on_batch", interrupted)
+        assert run(data, runs, *options) == 1
+
+
+def test_a_pass_that_was_given_up_leaves_nothing(drawn_data, runs, monkeypatch):
+    monkeypatch.setattr(predict, "BATCH", 6)
+    interrupt(monkeypatch, drawn_data, runs, "--variants", "2")
+    make_run(runs / "2" / "base", 2)
     assert run(drawn_data, runs) == 0
+    assert not list((runs / "stores").glob(".predictions*"))
+
+
+@pytest.mark.parametrize("shard", [[], ["--shard", "2/2"]])
+def test_a_pass_of_other_runs_leaves_what_is_unfinished(drawn_data, runs, monkeypatch, shard):
+    monkeypatch.setattr(predict, "BATCH", 6)
+    interrupt(monkeypatch, drawn_data, runs, "--variants", "2", *shard)
+    assert run(drawn_data, runs, "--variants", "3") == 0
+    predict_on_batch, sizes = keras.Model.predict_on_batch, []
+    monkeypatch.setattr(
+        keras.Model, "predict_on_batch", lambda self, images: sizes.append(len(images)) or predict_on_batch(self, images)
+    )
+    make_run(runs / "0" / "base", 0)
+    assert run(drawn_data, runs, "--variants", "2,0") == 0  # in another company it goes on as well
+    assert sum(sizes) == 4 * 6 + 3 * 6  # all four batches of run 0, three of run 2
     assert not list((runs / "stores").glob(".predictions*"))
 
 

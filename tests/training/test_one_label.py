@@ -297,27 +297,9 @@ def test_copies_of_validation_cells_are_left_out(drawn_cells, tmp_path):
     assert len(partition.validation) == len(validation_ids)
 
 
-def test_folds_share_training_and_validation_cells_alike(drawn_cells, tmp_path):
-    own = {name: read_labelled(drawn_cells / name, HEP2).ids for name in ("train", "validation")}
-    both = {name: [] for name in own}
-    groups = tmp_path / "copies.csv"
-    groups.write_text(f"Id,group\n{own['train'][3]},7\n{own['validation'][0]},7\n")
-    for fold in range(3):
-        partition = make_partition(fit.Settings(**fit_settings(folds=3, fold=fold, groups=str(groups))), HEP2, drawn_cells)
-        assert sorted([*partition.training, *partition.validation]) == list(range(sum(map(len, own.values()))))
-        held_out = partition.table.ids[partition.validation]
-        assert (own["train"][3] in held_out) == (own["validation"][0] in held_out)
-        for name, ids in own.items():
-            both[name] += [each for each in held_out if each in set(ids)]
-    assert {name: sorted(held_out) for name, held_out in both.items()} == {name: sorted(ids) for name, ids in own.items()}
-
-
-def test_a_fold_of_an_earlier_version_leaves_the_validation_set_alone(drawn_cells, tmp_path):
-    ids = read_labelled(drawn_cells / "train", HEP2).ids
-    pd.DataFrame({"Id": ids, "fold": np.arange(len(ids)) % 2 + 1}).to_csv(tmp_path / "split.csv", index=False)
-    partition = make_partition(fit.Settings(**fit_settings(folds=3, fold=1)), HEP2, drawn_cells, tmp_path / "split.csv")
-    assert partition.table.ids.tolist() == ids.tolist()
-    assert partition.validation.tolist() == list(range(0, len(ids), 2))
+def test_folds_leave_the_validation_set_alone(drawn_cells):
+    partition = make_partition(fit.Settings(**fit_settings(folds=3)), HEP2, drawn_cells)
+    assert partition.table.ids.tolist() == read_labelled(drawn_cells / "train", HEP2).ids.tolist()
 
 
 def test_a_split_is_read_back_also_where_not_all_rows_are_learned_from(drawn_cells, tmp_path):
