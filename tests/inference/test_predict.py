@@ -479,9 +479,9 @@ def test_a_pass_of_other_runs_leaves_what_is_unfinished(drawn_data, runs, monkey
     monkeypatch.setattr(
         keras.Model, "predict_on_batch", lambda self, images: sizes.append(len(images)) or predict_on_batch(self, images)
     )
-    make_run(runs / "0" / "base", 0)
-    assert run(drawn_data, runs, "--variants", "2,0") == 0  # in another company it goes on as well
-    assert sum(sizes) == 4 * 6 + 3 * 6  # all four batches of run 0, three of run 2
+    make_run(runs / "5" / "base", 3)
+    assert run(drawn_data, runs, "--variants", "2,5") == 0  # in another company it goes on as well
+    assert sum(sizes) == 4 * 6 + 3 * 6  # all four batches of run 5, three of run 2
     assert not list((runs / "stores").glob(".predictions*"))
 
 
