@@ -94,5 +94,9 @@ class Failure(RuntimeError):
     """Work that could not be done although the input was good. Commands print its text and exit with 1."""
 
 
+class Diverged(Failure):
+    """Training came to a loss that is no number."""
+
+
 class Busy(Failure):
     """Another process is at work in the same folder."""

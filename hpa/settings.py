@@ -5,6 +5,7 @@ documentation all come from the class `Settings`.
 """
 
 import dataclasses
+import math
 import re
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -74,11 +75,13 @@ class Varied:
         choices: names or numbers; the start's own is tried too.
         bounds: the lowest and the highest number.
         factor: numbers from a `factor`-th of the start's to `factor` times it, on a logarithmic scale.
+        most: the highest of these.
     """
 
     choices: tuple[object, ...] = ()
     bounds: tuple[float, float] | None = None
     factor: float | None = None
+    most: float = math.inf
 
 
 def _check_loss(value: str) -> str:
@@ -236,7 +239,7 @@ class Settings:
     ] = "constant"
     warm_up: Annotated[Seed, About("epochs over which a constant or cosine schedule rises; 0 for none", LEARNING)] = 0
     patience: Annotated[Seed, About("end after so many epochs without a better score; 0 for never", LEARNING)] = 0
-    weight_decay: Annotated[Share, Varied(factor=10), About("weight decay of the optimizer", LEARNING)] = 0.0
+    weight_decay: Annotated[Share, Varied(factor=10, most=0.99), About("weight decay of the optimizer", LEARNING)] = 0.0
     clip_norm: Annotated[FromZero, About("largest norm of the gradient over all weights; 0 for any", LEARNING)] = 0.0
     ema_momentum: Annotated[
         Share,

@@ -24,7 +24,7 @@ from train_settings import train_settings
 from hpa import search, train
 from hpa.data.store import store_folder
 from hpa.data.tables import read_labelled
-from hpa.errors import BadInput, Failure
+from hpa.errors import BadInput, Busy, Diverged, Failure
 from hpa.files import locked
 from hpa.models.gapnet import VARIANTS
 from hpa.runs.folder import is_finished, open_run, read_history, read_settings, run_config, run_folders, write_history
@@ -59,6 +59,7 @@ class Trainer:
 
     def __init__(self):
         self.asked, self.fail, self.interrupt = [], set(), None
+        self.reason: Failure = Diverged("training has diverged")
 
     def __call__(self, settings, task, data, runs, name):
         folder = runs / name / settings.stage
@@ -71,7 +72,7 @@ class Trainer:
             self.interrupt = None
             raise KeyboardInterrupt
         if number in self.fail:
-            raise Failure("training has diverged")
+            raise self.reason
         score = 0.2 * len(settings.filters) - 0.1 * abs(np.log10(settings.learning_rate) + 2)
         score -= 0.3 * (settings.activation == "mish")
         scores = pd.DataFrame({"epoch": [1, 2], "validation_accuracy": [score, score - 0.1]})
@@ -179,7 +180,8 @@ def test_a_search_from_what_another_one_found(place, trainer):
 @pytest.mark.parametrize(("epochs", "momentum"), [(2, 0.0), (40, 0.75), (4000, 0.995)])
 def test_a_short_trial_averages_over_fewer_steps(place, trainer, epochs, momentum):
     assert run("--trials", 1, "--epochs", epochs) == 0  # of one step each
-    assert trainer.asked[0][1].ema_momentum == momentum
+    assert run("--trials", 1, "--epochs", epochs, "--rows", 2000, "--name", "all") == 0  # there are fewer rows
+    assert [settings.ema_momentum for _, settings in trainer.asked] == [momentum] * 2
 
 
 def test_a_search_goes_on_on_another_processor(place, trainer, monkeypatch):
@@ -318,6 +320,22 @@ def test_a_trial_that_diverges_counts_as_failed(place, trainer, capsys):
     assert "failed: training has diverged" in capsys.readouterr().out
     assert run("--trials", 4) == 0
     assert len(trainer.asked) == 4  # not tried again
+
+
+@pytest.mark.parametrize("reason", [Busy("another process is at work"), Failure("the disk is full")])
+def test_a_trial_that_could_not_be_done_now_is_done_later(place, trainer, capsys, reason):
+    trainer.fail, trainer.reason = {1}, reason
+    assert run("--trials", 3) == 1
+    assert str(reason) in capsys.readouterr().err
+    assert trials_of()["state"].tolist() == ["complete"]
+    trainer.fail = set()
+    assert run("--trials", 3) == 0
+    assert trials_of()["state"].tolist() == ["complete"] * 3
+
+
+def test_weight_decay_stays_below_one(place, trainer):
+    searched = room.space(settings_of("cells", weight_decay=0.3), HEP2)["weight_decay"]
+    assert (searched.low, searched.high) == (pytest.approx(0.03), 0.99)
 
 
 def test_all_trials_fail(place, trainer, capsys):

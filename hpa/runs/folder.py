@@ -231,6 +231,9 @@ def require_finished(folder: Path, predicted: bool = False) -> None:
     epochs = read_settings(folder).epochs  # raises if there is no run
     if not is_finished(folder):
         raise BadInput(f"{folder}: has not all of its {epochs} epochs; run its command again first")
+    if unsettled(folder):
+        fault = "was stopped before its best epoch took the place of the one before"
+        raise BadInput(f"{folder}: {fault}; run its command again first")
     writes = f"hpa predict --run {folder} writes it"
     fixes = {"model.keras": "restore it, or delete the folder and train it again", "validation.npz": writes}
     for name, fix in fixes.items():

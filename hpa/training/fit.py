@@ -30,7 +30,7 @@ from hpa.data.feed import Feed, batch_shape, evaluation_batches, training_batche
 from hpa.data.sampling import class_weights, epoch_size, positive_weights, repeat_factors
 from hpa.data.store import Images
 from hpa.data.tables import SampleTable
-from hpa.errors import BadInput, Failure
+from hpa.errors import BadInput, Diverged
 from hpa.files import file_digest, written_whole
 from hpa.hardware import accelerators, announce, jit_compile
 from hpa.models.catalog import load, save
@@ -101,7 +101,7 @@ def fit(
 
     Raises:
         BadInput: if the state that the history names is missing, damaged or another network's.
-        Failure: if the loss is no longer a finite number; the best model so far stays.
+        Diverged: if the loss is no longer a finite number; the best model so far stays.
     """
     keras.utils.set_random_seed(settings.seed)
     done = len(read_history(folder))
@@ -341,7 +341,7 @@ class Epochs(keras.callbacks.Callback):
         if not math.isfinite(loss):
             self.bar.close()
             kept = "the best model so far is kept" if len(read_history(self.folder)) else "no epoch was finished"
-            raise Failure(
+            raise Diverged(
                 f"{self.folder}: the {name} is {loss}, training has diverged; {kept}. "
                 "Delete the folder and train again with a lower learning rate"
             )

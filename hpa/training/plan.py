@@ -105,8 +105,8 @@ def start_of_search(preset: str | None, given: Mapping[str, Any], task: Task, da
     if require_letters(name) in (*PRESETS, *STAGES, preset):
         raise BadInput(f"name {name}: is the name of a preset or a stage already; choose another", setting="name")
     start = resolve(preset, given, task, data, runs)
-    if "ema_momentum" not in given and start.rows:
-        steps = start.epochs * math.ceil(start.rows / start.batch_size)
+    if "ema_momentum" not in given:
+        steps = start.epochs * math.ceil(len(make_partition(start, task, data).training) / start.batch_size)
         # A momentum m averages over about 1 / (1 - m) steps.
         start = replace(start, ema_momentum=min(start.ema_momentum, max(0.0, 1 - 10 / steps)))
     return start
@@ -144,7 +144,9 @@ def plan(settings: Settings, task: Task, data: Path, runs: Path, name: str) -> P
             fix = "restore it, or delete the run folder and train again"
             raise BadInput(f"{folder / 'split.csv'}: {fault}; {fix}")
         settings = with_intensity_range(settings, folder, task, data, runs, partition.sets["train"].ids)
-    settings = replace(settings, augment_on=place_of_augmentation(settings, len(partition.training), len(task.channels)))
+    if not (folder / "config.json").exists():  # a run keeps its place, also where it is only looked at
+        place = place_of_augmentation(settings, len(partition.training), len(task.channels))
+        settings = replace(settings, augment_on=place)
     config = run_config(settings, task, partition.table, start and start / "model.keras")
     config["split_sha256"] = split_digest(settings, partition)
     require_same_run(folder, config)
@@ -162,16 +164,22 @@ def place_of_augmentation(settings: Settings, rows: int, channels: int) -> str:
     """
     if settings.augment_on == "host" or (not settings.augment_on and not (nvidia_gpus() and accelerators())):
         return "host"
-    reason, needed, free = None, rows * settings.size**2 * channels, free_device_memory()
-    if not is_movable(settings.augmentation):
-        reason = f"augmentation {settings.augmentation} is done by the host alone"
-    elif settings.progressive_resizing:
-        reason = "progressive resizing is done by the host alone"
-    elif free is not None and needed > SHARE_OF_MEMORY * free:
-        room = f"at most {SHARE_OF_MEMORY:.0%} of the {in_gibibytes(free)} that are free"
-        reason = f"the {rows:,} training images need {in_gibibytes(needed)} of the device's memory, and may have {room}"
+    reason = reason_against_device(settings, rows, channels)
     if reason and settings.augment_on:
         raise BadInput(f"augment_on device: {reason}; choose host", setting="augment_on")
     if reason:
         logger.info("images are augmented on the host: %s", reason)
     return "host" if reason else "device"
+
+
+def reason_against_device(settings: Settings, rows: int, channels: int) -> str | None:
+    """Return why a run that learns from so many rows cannot augment its images on the device; None if it can."""
+    needed, free = rows * settings.size**2 * channels, free_device_memory()
+    if not is_movable(settings.augmentation):
+        return f"augmentation {settings.augmentation} is done by the host alone"
+    if settings.progressive_resizing:
+        return "progressive resizing is done by the host alone"
+    if free is not None and needed > SHARE_OF_MEMORY * free:
+        room = f"at most {SHARE_OF_MEMORY:.0%} of the {in_gibibytes(free)} that are free"
+        return f"the {rows:,} training images need {in_gibibytes(needed)} of the device's memory, and may have {room}"
+    return None

@@ -27,7 +27,7 @@ from sqlalchemy import URL
 
 from hpa.data.parallel import Inline
 from hpa.data.partition import make_partition
-from hpa.errors import BadInput, Failure
+from hpa.errors import BadInput, Diverged, Failure
 from hpa.files import locked, require_plain, write_csv, write_json
 from hpa.models.catalog import load
 from hpa.registry import NETWORKS, require_network
@@ -72,7 +72,7 @@ def space(start: Settings, task: Task) -> Space:
         if own is None or (varied.factor and not own):
             continue
         if varied.factor:
-            searched[name] = FloatDistribution(own / varied.factor, own * varied.factor, log=True)
+            searched[name] = FloatDistribution(own / varied.factor, min(own * varied.factor, varied.most), log=True)
         elif varied.bounds:
             searched[name] = FloatDistribution(*varied.bounds)
         else:
@@ -260,7 +260,7 @@ def _outcome(settings: Settings, task: Task, data: Path, runs: Path, name: str) 
     try:
         if not deleted:  # by `_report`, before the study was lost
             train(settings, task, data, runs, name)
-    except Failure as error:
+    except Diverged as error:  # not a folder that is in use, or a full disk: the trial then goes on later
         logger.info(f"failed: {error}")
         return {"state": TrialState.FAIL, "user_attrs": {"seconds": None, "parameters": None}}
     seconds = None if begun else round(time.perf_counter() - start, 1)

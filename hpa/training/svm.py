@@ -28,7 +28,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from tqdm import tqdm
 
-from hpa.data.partition import pack_sets, split_digest, write_partition
+from hpa.data.partition import Partition, pack_sets, split_digest, write_partition
 from hpa.data.splits import make_folds
 from hpa.data.tables import has_test_set, read_ids
 from hpa.errors import BadInput, refuse
@@ -55,6 +55,7 @@ from hpa.runs.folder import (
 )
 from hpa.runs.split import read_partition
 from hpa.scoring.predictions import Predictions, read_predictions, write_predictions
+from hpa.settings import Settings
 from hpa.stages import SVM_KERNELS, fold_name
 from hpa.tta import NO_TTA
 
@@ -150,7 +151,8 @@ def replace_head(source: Path, data: Path, runs: Path, kernel: str) -> Path:
     with locked(folder / ".lock", wait=False), opened_run(folder, config, data):
         write_partition(folder / "split.csv", settings, partition)
         features = [predict_rows(extractor, images, rows, "features") for rows in both]
-        head = fit_head(features[0], targets[0], task.labels, fold_of_row, kernel, (features[1], targets[1]))
+        held_out, weights = (features[1], targets[1]), _weights(partition, settings)
+        head = fit_head(features[0], targets[0], task.labels, fold_of_row, kernel, held_out, weights)
         save(with_head(extractor, head, task.labels, f"{network.name}_svm"), folder / "model.keras")
         logits = [head.logits(each) for each in features]
         probabilities = [task.kind.from_logits(each) for each in logits]
@@ -207,7 +209,8 @@ def features_member(sources: Sequence[Path], data: Path, file: Path, kernel: str
         settings, targets = read_settings(source), training.known_targets
         fold_of_row = make_folds(training, FOLDS, settings.split_seed, settings.groups)
         refuse(data, _class_faults(targets, fold_of_row, task.classes))
-        head = fit_head(learned, targets, task.labels, fold_of_row, kernel, (held_out, validation.known_targets))
+        validating, weights = (held_out, validation.known_targets), _weights(partition, settings)
+        head = fit_head(learned, targets, task.labels, fold_of_row, kernel, validating, weights)
         heads.append(head)
         rows.append(partition.validation)
         validated.append(task.kind.from_logits(head.logits(held_out)))
@@ -251,7 +254,13 @@ def with_head(extractor: keras.Model, head: Head, labels: str, name: str) -> ker
 
 
 def fit_head(
-    features: np.ndarray, targets: np.ndarray, labels: str, fold_of_row: np.ndarray, kernel: str, validation: Pair
+    features: np.ndarray,
+    targets: np.ndarray,
+    labels: str,
+    fold_of_row: np.ndarray,
+    kernel: str,
+    validation: Pair,
+    weights: np.ndarray | None = None,
 ) -> Head:
     """Fit an SVM for each class against the rest, with the C of the least log loss on the validation rows.
 
@@ -262,6 +271,8 @@ def fit_head(
         fold_of_row: int array [n], the folds of the cross-validation that the calibration learns from.
         kernel: `"linear"` or `"rbf"`.
         validation: features and targets of the validation rows.
+        weights: float array [n], how much each row counts in the SVMs, see `_weights`; None for all alike. The calibration
+            takes all rows alike.
     """
     # Features that differ by rounding alone become constant: standardisation would magnify them for the SVM to learn.
     highest = np.abs(features).max(axis=0)
@@ -273,21 +284,28 @@ def fit_head(
         decisions = np.empty(targets.shape)  # of rows that the SVM has not learned from
         for fold in np.unique(fold_of_row):
             own = fold_of_row == fold
-            decisions[own] = _fit(features[~own], targets[~own], kernel, regularisation).logits(features[own])
+            weight = None if weights is None else weights[~own]
+            decisions[own] = _fit(features[~own], targets[~own], kernel, regularisation, weight).logits(features[own])
         scale, offset = kind.calibrate(decisions, targets)
         loss = kind.log_loss(decisions * scale + offset, targets)
-        svm = _fit(features, targets, kernel, regularisation)
+        svm = _fit(features, targets, kernel, regularisation, weights)
         heads.append(replace(svm, scale=scale, offset=offset, regularisation=regularisation, loss=loss))
     return min(heads, key=lambda head: kind.log_loss(head.logits(validation[0]), validation[1]))
 
 
-def _fit(features: np.ndarray, targets: np.ndarray, kernel: str, regularisation: float) -> Head:
+def _weights(partition: Partition, settings: Settings) -> np.ndarray | None:
+    """Return how much each training row counts, float64 [n]: external ones as the settings say; None without such."""
+    external = partition.external[partition.training]
+    return np.where(external, settings.external_weight, 1.0) if external.any() else None
+
+
+def _fit(features: np.ndarray, targets: np.ndarray, kernel: str, regularisation: float, weights: np.ndarray | None) -> Head:
     """Return an SVM that is not calibrated."""
     scaler = StandardScaler().fit(features)
     scaled = scaler.transform(features)
     # Not OneVsRestClassifier: in threads its `Parallel` damages the process's list of warning filters.
     with ThreadPoolExecutor(cores()) as pool:
-        classifiers = list(pool.map(lambda own: CLASSIFIERS[kernel](regularisation).fit(scaled, own), targets.T))
+        classifiers = list(pool.map(lambda own: CLASSIFIERS[kernel](regularisation).fit(scaled, own, weights), targets.T))
     return Head(scaler, classifiers, np.ones(len(classifiers)), np.zeros(len(classifiers)))
 
 

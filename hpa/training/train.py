@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from hpa.data.partition import pack_sets, write_partition
+from hpa.errors import BadInput
 from hpa.files import locked
 from hpa.models.catalog import build, load, to_train
 from hpa.registry import NETWORKS
@@ -27,7 +28,7 @@ from hpa.training.board import Board, require_tensorboard
 from hpa.training.curves import write_curves
 from hpa.training.distribution import count_devices, distributed
 from hpa.training.fit import Rows, fit, settle
-from hpa.training.plan import plan
+from hpa.training.plan import plan, reason_against_device
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +87,10 @@ def train(
         if is_settled(folder):
             logger.info("%s is finished already: %s", folder, describe_best(folder))
             return folder
+    begun_on_device = settings.augment_on == "device" and (folder / "config.json").exists()
+    if begun_on_device and (reason := reason_against_device(settings, len(partition.training), len(task.channels))):
+        fix = "go on where a device has more memory, or delete the folder and train it again with augment_on host"
+        raise BadInput(f"{folder}: was begun with augment_on device, and {reason}; {fix}")
     if (made.start or settings.weights) and not (folder / "config.json").exists():
         new_model()  # raises for a faulty model or weights before anything is written
     images = pack_sets(partition, data, runs, task, settings.size, settings.intensity_range)

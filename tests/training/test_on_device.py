@@ -153,6 +153,20 @@ def test_another_place_in_the_same_folder_is_refused_and_a_stage_chooses_its_own
     assert read_settings(tmp_path / "runs/cells/cnn").augment_on == "host"
 
 
+def test_a_run_of_a_larger_device_is_looked_at_and_used_on_a_smaller_one(runs, drawn_cells, tmp_path, monkeypatch, capsys):
+    shutil.copytree(runs["device"], tmp_path / "runs")
+    monkeypatch.setattr(plan, "free_device_memory", lambda: 1000)
+    assert run(train, drawn_cells, tmp_path / "runs", *OPTIONS) == 0
+    assert "is finished already" in capsys.readouterr().out
+    (tmp_path / "runs/cells/base/history.csv").unlink()
+    assert run(train, drawn_cells, tmp_path / "runs", *OPTIONS, "--check-only") == 0
+    assert run(train, drawn_cells, tmp_path / "runs", *OPTIONS) == 2
+    told = capsys.readouterr().err
+    assert "cells/base: was begun with augment_on device, and the " in told
+    assert " training images need " in told
+    assert "go on where a device has more memory" in told
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

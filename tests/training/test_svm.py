@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -473,6 +474,8 @@ def test_bad_input_is_refused_and_nothing_is_written(network, tmp_path, capsys):
     (source / "config.json").unlink()
     make_run(source, network, "one", tmp_path / "data")
     assert "data: class dotted: 1 of the 21 rows to learn from have it" in refused()
+    (source / "model-1.keras").touch()
+    assert "was stopped before its best epoch took the place of the one before; run its command again" in refused()
     (source / "history.csv").unlink()
     assert "has not all of its 1 epochs; run its command again first" in refused()
 
@@ -491,3 +494,38 @@ def test_another_network_under_the_same_name_is_refused(places, capsys):
     finally:
         source.write_bytes(saved)
     assert "made with other settings (start_sha256" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_external_rows_count_as_much_as_is_said(kernel):
+    random = np.random.default_rng(0)
+    number = np.arange(120) % 3
+    features = np.eye(3, 8)[number] * 3 + random.normal(size=(120, 8))
+    targets, wrong = (np.eye(3, dtype=np.uint8)[each] for each in (number, (number + 1) % 3))
+    both, told = np.concatenate([features] * 2), np.concatenate([targets, wrong])  # the same rows again, with other labels
+    folds = np.concatenate([np.arange(120) // 24] * 2)
+
+    def decided(weight):
+        weights = None if weight is None else np.repeat([1, weight], 120)
+        head = svm.fit_head(both, told, "one", folds, kernel, (features, targets), weights)
+        return head.logits(features).argmax(axis=1)
+
+    alone = svm.fit_head(features, targets, "one", folds[:120], kernel, (features, targets))
+    expected = alone.logits(features).argmax(axis=1)
+    assert (decided(1e-6) == expected).mean() > 0.97  # another regularisation may be chosen
+    assert (decided(None) == decided(1.0)).all()
+    assert (decided(None) == expected).mean() < 0.9
+
+
+def test_external_rows_of_a_run_have_its_weight(tmp_path):
+    write_data(tmp_path, "many", 12)
+    shutil.copytree(tmp_path / "train", tmp_path / "external")
+    table = pd.read_csv(tmp_path / "train.csv", dtype=str)
+    for identifier in table["Id"]:
+        (tmp_path / "external" / f"{identifier}.png").rename(tmp_path / "external" / f"9{identifier}.png")
+    table.assign(Id="9" + table["Id"]).to_csv(tmp_path / "external.csv", index=False)
+    settings = replace(SETTINGS["many"], external_weight=0.25)
+    partition = make_partition(settings, TASKS["many"], tmp_path)
+    weights = svm._weights(partition, settings)
+    assert weights.tolist() == np.where(partition.training < 12, 1, 0.25).tolist()
+    assert svm._weights(make_partition(SETTINGS["many"], TASKS["many"], tmp_path), settings) is None
