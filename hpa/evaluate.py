@@ -5,8 +5,9 @@
 Several runs are blended with equal weights. Writes the scores, the scores of every class, the predictions with their
 probabilities, the confusion matrix (for multi-label samples the F1 of every class) and pictures of the worst mistakes.
 
-With `--groups` scores have intervals over groups, such as specimens, and groups vote. With `--coverage` each image gets the
-set of classes that it may have, and a class is in it with at least that probability; the runs' validation rows calibrate it.
+With `--groups` scores have intervals over groups, such as specimens, and groups of single-label samples vote. With
+`--coverage` each image gets the set of classes that it may have, and a class is in it with at least that probability; the
+runs' validation rows calibrate it. With both, `--groups` names the groups of these rows; the images may have none.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from pathlib import Path
 from hpa import command
 from hpa.backend import quiet_import
 from hpa.errors import BadInput
-from hpa.files import read_json, write_csv
+from hpa.files import read_json
 from hpa.kinds import Share
 from hpa.options import add_settings
 
@@ -54,24 +55,22 @@ def work(options: argparse.Namespace) -> None:
     with quiet_import():
         from hpa.inference.evaluate import evaluate_runs
 
-    found = evaluate_runs(folders, options.data, options.table, command.tta(options))
-    sets = found.label_sets(folders, options.coverage, options.groups) if options.coverage else None
+    tta = command.tta(options)
+    found = evaluate_runs(folders, options.data, options.table, tta, options.groups, options.coverage)
     found.write(out)
     print(describe(found.evaluations))
     print(
         "\naccuracy of the surest part:",
         ", ".join(f"{each.accuracy:.4f} of {each.share:.0%}" for each in found.selective.itertuples()),
     )
-    if options.groups:
-        intervals, votes = found.by_group(options.groups)
-        print(f"\n{intervals.to_string(float_format='{:.4f}'.format)}\nlow to high: 95 % interval over groups")
-        if len(votes):
+    if found.calibration is not None:
+        quality = ", ".join(f"{name} {value:.4f}" for name, value in found.quality_of_sets.items())
+        print(f"\nlabel sets for {options.coverage:.0%}: {quality}")
+    if found.groups is not None:
+        print(f"\n{found.intervals.to_string(float_format='{:.4f}'.format)}")
+        print(f"low to high: 95 % interval over {len(set(found.groups.tolist()))} groups")
+        if len(votes := found.votes):
             print(f"votes of groups with one label: {(votes['vote'] == votes['class']).sum()} of {len(votes)} right")
-    if sets:
-        write_csv(out / "sets.csv", sets[0])
-        print(
-            f"\nlabel sets for {options.coverage:.0%}: {', '.join(f'{name} {value:.4f}' for name, value in sets[1].items())}"
-        )
     print(f"\n{len(found.files)} images; wrote {out}")
 
 

@@ -16,7 +16,6 @@ from hpa.runs.folder import read_task_of
 from hpa.scoring.predictions import Predictions, write_predictions
 from hpa.settings import Settings
 from hpa.tasks import HEP2, HPA
-from hpa.tta import TTA
 
 ROOT = Path(__file__).resolve().parents[1]
 TRUTH = [0, 0, 1, 2, 3, 3, 4, 5]  # classes of the cells 00..07; every cell is as bright as 30 times its number
@@ -108,14 +107,14 @@ def test_scores_of_another_folder_of_the_same_name_are_not_replaced(place, netwo
     assert json.loads(scores.read_text())["data"] == str(place / "cells")
 
 
-def write_validation(views=1):
+def write_validation():
     """Let run a validate each class with a probability of 0.55, 0.65, ..., 0.95."""
     truth = np.repeat(np.arange(6), 5)
     probabilities = np.full((30, 6), 0.01, np.float32)
     probabilities[np.arange(30), truth] = np.tile(np.linspace(0.55, 0.95, 5), 6)
     ids = np.array([f"v{number}" for number in range(30)])
     targets = np.eye(6, dtype=np.uint8)[truth]
-    own = Predictions(ids, HEP2.classes, probabilities, targets, "one", TTA(views))
+    own = Predictions(ids, HEP2.classes, probabilities, targets, "one")
     write_predictions(Path("runs/a/base/validation.npz"), own)
 
 
@@ -126,7 +125,7 @@ def test_label_sets_intervals_over_groups_and_votes(place, networks, capsys):
     assert evaluate.main([*run, "--groups", "groups.csv"]) == 0
     out = capsys.readouterr().out
     assert "accuracy of the surest part: 0.8750 of 100%" in out
-    assert "low to high: 95 % interval over groups" in out
+    assert "low to high: 95 % interval over 6 groups" in out
     assert "votes of groups with one label: 6 of 6 right" in out  # cell 0 is outvoted by cell 1, its class is Centromere
     # Of five validation cells of a class one may lie below the level: it is 0.55; cell 0 has 0.6 and, of class 1, 0.7.
     table = pd.read_csv("runs/a/base/evaluation-cells/sets.csv", dtype=str)
@@ -135,13 +134,69 @@ def test_label_sets_intervals_over_groups_and_votes(place, networks, capsys):
     assert "also calibrated 0.0000" in out
 
 
-def test_label_sets_need_validation_rows_of_the_same_kind(place, networks, capsys):
-    write_validation(views=4)
-    assert evaluate.main(["--run", "runs/a/base", "--data", "cells", "--coverage", "0.8"]) == 2
-    assert "which gives no label sets for" in capsys.readouterr().err
-    assert not Path("runs/a/base/evaluation-cells").exists()
-    assert evaluate.main(["--run", "runs/b/base", "--data", "cells", "--coverage", "0.8"]) == 2
-    assert "no validation.npz" in capsys.readouterr().err
+def test_label_sets_for_new_groups_of_images_without_groups(place, networks, capsys):
+    write_validation()
+    pd.DataFrame({"Id": [f"v{number}" for number in range(30)], "group": 0}).to_csv("specimens.csv", index=False)
+    options = ["--run", "runs/a/base", "--data", "cells", "--coverage", "0.8", "--groups", "specimens.csv"]
+    assert evaluate.main(options) == 0
+    out, err = capsys.readouterr()
+    assert err == (
+        "cells: its images have no groups (groups specimens.csv: names none of the ids, the first of which is 00), "
+        "so there are no intervals over groups\n"
+    )
+    assert "interval over" not in out
+    assert "votes" not in out
+    table = pd.read_csv("runs/a/base/evaluation-cells/sets.csv", dtype=str)
+    assert set(table["Set"]) == {" | ".join(HEP2.classes)}  # one group promises nothing of a new one
+
+
+def test_label_sets_of_an_earlier_evaluation_are_gone(place, networks):
+    write_validation()
+    run = ["--run", "runs/a/base", "--data", "cells"]
+    assert evaluate.main([*run, "--coverage", "0.8"]) == 0
+    assert Path("runs/a/base/evaluation-cells/sets.csv").exists()
+    assert evaluate.main(run) == 0
+    assert Path("runs/a/base/evaluation-cells/scores.json").exists()
+    assert not Path("runs/a/base/evaluation-cells/sets.csv").exists()
+
+
+def test_scores_and_label_sets_are_written_before_intervals_are_computed(place, networks, monkeypatch):
+    write_validation()
+    monkeypatch.setattr("hpa.inference.evaluate.group_intervals", lambda *_: pytest.fail("the evaluation ends here"))
+    pd.DataFrame({"Id": ["00", "01", "v0"], "group": [0, 0, 1]}).to_csv("groups.csv", index=False)
+    options = ["--run", "runs/a/base", "--data", "cells", "--coverage", "0.8", "--groups", "groups.csv"]
+    with pytest.raises(pytest.fail.Exception, match="ends here"):
+        evaluate.main(options)
+    written = {path.name for path in Path("runs/a/base/evaluation-cells").iterdir()}
+    assert {"scores.json", "predictions.csv", "sets.csv"} <= written
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--run", "runs/a/base", "--coverage", "0.8", "--tta", "4"], "which gives no label sets for"),
+        (["--run", "runs/b/base", "--coverage", "0.8"], "no validation.npz"),
+        (["--run", "runs/a/base", "--groups", "none.csv"], "none.csv: cannot be read"),
+        (["--run", "runs/a/base", "--groups", "of_others.csv"], "--groups of_others.csv: names none of the ids"),
+        (["--run", "runs/a/base", "--groups", "neighbours-x", "--coverage", "0.8"], "--groups neighbours-x: "),
+        (["--run", "runs/a/base", "--groups", "none.csv", "--coverage", "0.8"], "none.csv: cannot be read"),
+        (["--run", "runs/a/base", "--groups", "of_cells.csv", "--coverage", "0.8"], "--groups of_cells.csv: names none"),
+    ],
+)
+def test_what_intervals_and_label_sets_need_is_checked_before_anything_is_predicted(
+    place, networks, capsys, options, message
+):
+    write_validation()
+    for name, identifier in {"of_cells": "00", "of_others": "w0"}.items():
+        pd.DataFrame({"Id": [identifier], "group": [0]}).to_csv(f"{name}.csv", index=False)
+    before = set(place.rglob("*"))
+    assert evaluate.main([*options, "--data", "cells"]) == 2
+    assert message in capsys.readouterr().err
+    assert networks == []
+    assert set(place.rglob("*")) == before
+
+
+def test_the_coverage_is_a_share():
     with pytest.raises(SystemExit):
         evaluate.main(["--run", "runs/a/base", "--data", "cells", "--coverage", "1.5"])
 
@@ -263,6 +318,14 @@ def fields(place, monkeypatch, write_samples):
 
 EVALUATE = ["--run", "runs/other/base", "--data", "fields"]
 SCORES = "runs/other/base/evaluation-fields/scores.json"
+
+
+def test_groups_of_multi_label_samples_do_not_vote(fields, capsys):
+    pd.DataFrame({"Id": fields, "group": [0, 1, 2, 3, 4, 4]}).to_csv("groups.csv", index=False)
+    assert evaluate.main([*EVALUATE, "--groups", "groups.csv"]) == 0
+    out = capsys.readouterr().out
+    assert "95 % interval over 5 groups" in out
+    assert "votes" not in out
 
 
 def test_rows_that_the_thresholds_were_found_on_are_told(fields, capsys, monkeypatch):

@@ -1,5 +1,6 @@
 """Trained models on labelled images: predicted, blended and scored."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -13,6 +14,7 @@ from hpa.data.layout import find_files, say_once
 from hpa.data.pictures import pictures_of
 from hpa.data.tables import read_labelled
 from hpa.errors import BadInput, first_of, shown
+from hpa.files import write_csv
 from hpa.inference.images import SHOWN_SIDE
 from hpa.inference.predict import common_task, predict_files
 from hpa.runs.split import learned_ids
@@ -26,6 +28,21 @@ from hpa.scoring.weights import blend
 from hpa.tasks import Task
 from hpa.tta import NO_TTA, TTA
 
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What label sets are made by.
+
+    Attributes:
+        levels: float64 array [classes], from which probability on a class is in the set, see `class_levels`.
+        ids: str array [m], the validation rows that gave the levels.
+    """
+
+    levels: np.ndarray
+    ids: np.ndarray
+
 
 @dataclass(frozen=True)
 class Evaluated:
@@ -36,10 +53,20 @@ class Evaluated:
     table: Path | None  # of their classes, if one was named
     files: list[list[Path]]  # of each image's channels
     task: Task
+    groups: np.ndarray | None = None  # of the images, int64 [n], if they have groups
+    calibration: Calibration | None = None  # of label sets, if they were asked for
 
     def write(self, folder: Path) -> None:
-        """Write scores, tables and pictures into a folder, see `write_evaluation`."""
+        """Write scores, tables and pictures into a folder, see `write_evaluation`, and label sets into sets.csv.
+
+        Its columns are `Id` and `Set`, class names separated by ` | `. That of an earlier evaluation is deleted.
+        """
+        (folder / "sets.csv").unlink(missing_ok=True)
         write_evaluation(folder, self.evaluations, self._pictures, self.data, self.table)
+        if self.calibration is not None:
+            own = self.last.predictions
+            names = [" | ".join(compress(own.classes, row)) for row in self.sets.tolist()]
+            write_csv(folder / "sets.csv", pd.DataFrame({"Id": own.ids, "Set": names}))
 
     @property
     def last(self) -> Evaluation:
@@ -50,51 +77,67 @@ class Evaluated:
     @property
     def selective(self) -> pd.DataFrame:
         """How right the surest predictions of the last evaluation are, see `selective_accuracy`."""
-        own = self.last.predictions
-        return selective_accuracy(own.known_targets, self.last.predicted, confidence(own.probabilities, own.kind.exclusive))
+        own, predicted = self.last.predictions, self.last.predicted
+        sure = confidence(own.probabilities, predicted, None if own.kind.exclusive else self.last.thresholds)
+        return selective_accuracy(own.known_targets, predicted, sure)
 
-    def by_group(self, groups: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Return intervals over groups (see `read_groups`) and the groups' votes, of the last evaluation."""
-        own = self.last.predictions
-        numbers = read_groups(groups, own.ids)
-        assert numbers is not None
-        return group_intervals(own, self.last.predicted, numbers), votes(own, numbers)
+    @property
+    def intervals(self) -> pd.DataFrame:
+        """The scores of the last evaluation with intervals over groups, which the images have, see `group_intervals`."""
+        assert self.groups is not None
+        return group_intervals(self.last.predictions, self.last.predicted, self.groups)
 
-    def label_sets(
-        self, folders: Sequence[Path], coverage: float, groups: str | None = None
-    ) -> tuple[pd.DataFrame, dict[str, float]]:
-        """Return the label sets of the last evaluation, and how good they are: `describe_sets`, and `also calibrated`.
+    @property
+    def votes(self) -> pd.DataFrame:
+        """What the groups, which the images have, say in the last evaluation, see `votes`."""
+        assert self.groups is not None
+        return votes(self.last.predictions, self.groups)
 
-        The runs' own validation rows, in `groups` if there are some, give the level of each class. The frame has the columns
-        `Id` and `Set`, class names separated by ` | `. Images of which a share has also calibrated make this too good.
+    @property
+    def sets(self) -> np.ndarray:
+        """The label sets of the last evaluation, which were asked for, bool [n, classes]."""
+        assert self.calibration is not None
+        return label_sets(self.last.predictions.probabilities, self.calibration.levels)
 
-        Raises:
-            BadInput: if a `validation.npz` cannot be used or was made with another test-time augmentation.
+    @property
+    def quality_of_sets(self) -> dict[str, float]:
+        """How good the label sets are: `describe_sets`, and `also calibrated`.
+
+        The latter is the share of the images that are themselves validation rows of the runs, which makes the rest too good.
         """
-        members, own = read_members(folders, None), self.last.predictions
-        if members.tta != own.tta:
-            fix = f"predict the runs' own data with {own.tta} first, or use that of the file"
-            raise BadInput(
-                f"{folders[0] / 'validation.npz'}: made with {members.tta}, which gives no label sets for {own.tta}; {fix}"
-            )
-        assert members.ids is not None
-        levels = class_levels(members.targets, blend(members.validation), coverage, read_groups(groups, members.ids))
-        sets = label_sets(own.probabilities, levels)
-        names = [" | ".join(compress(own.classes, row)) for row in sets.tolist()]
-        quality = describe_sets(own.known_targets, sets) | {"also calibrated": float(np.isin(own.ids, members.ids).mean())}
-        return pd.DataFrame({"Id": own.ids, "Set": names}), quality
+        assert self.calibration is not None
+        own = self.last.predictions
+        both = np.isin(own.ids, self.calibration.ids)
+        return describe_sets(own.known_targets, self.sets) | {"also calibrated": float(both.mean())}
 
     def _pictures(self, rows: np.ndarray) -> np.ndarray:
         return pictures_of([self.files[row] for row in rows], self.task, SHOWN_SIDE)
 
 
-def evaluate_runs(folders: Sequence[Path], data: Path, table: Path | None = None, tta: TTA = NO_TTA) -> Evaluated:
+def evaluate_runs(
+    folders: Sequence[Path],
+    data: Path,
+    table: Path | None = None,
+    tta: TTA = NO_TTA,
+    groups: str | None = None,
+    coverage: float | None = None,
+) -> Evaluated:
     """Predict labelled images with every run's model, blend the predictions and score all of them.
 
-    The images of `data` are in class folders, or their classes in `table`; None stands for the one next to `data`.
+    All else is checked before anything is predicted.
+
+    Args:
+        folders: the run folders.
+        data: the images, in class folders or with a table.
+        table: the CSV of their classes; None for the one next to `data`, or the class folders.
+        tta: test-time augmentation.
+        groups: the groups of the images, and of the runs' validation rows for label sets, see `read_groups`. With label
+            sets the images may have none; a warning says so.
+        coverage: the probability with which the label set of an image has its class; None for no label sets.
 
     Raises:
-        BadInput: if the runs are of several tasks or without thresholds, or an image or label cannot be used.
+        BadInput: if the runs are of several tasks or without thresholds, an image, a label or the groups cannot be used, or
+            for label sets a `validation.npz` cannot be used or was made with another test-time augmentation.
     """
     task = common_task(folders)
     samples = read_labelled(data, task, table)
@@ -102,6 +145,8 @@ def evaluate_runs(folders: Sequence[Path], data: Path, table: Path | None = None
     members = {str(folder): [folder] for folder in folders}
     if len(folders) > 1:
         members[f"blend of {len(folders)}"] = list(folders)
+    cuts = [thresholds_and_rows(own, task.labels, len(task.classes), tta) for own in members.values()]
+    calibration = None if coverage is None else _calibrate(folders, tta, coverage, groups)
     for folder in folders:
         both = samples.ids[np.isin(samples.ids, learned_ids(folder))]
         if len(both):
@@ -109,7 +154,7 @@ def evaluate_runs(folders: Sequence[Path], data: Path, table: Path | None = None
                 f"{data}: {folder} learned from {len(both)} of these {len(samples)} ids "
                 f"({first_of([shown(each) for each in both])}); if they are the same images, its scores are too good"
             )
-    cuts = [thresholds_and_rows(own, task.labels, len(task.classes), tta) for own in members.values()]
+    group_of_image = _groups_of_images(groups, samples.ids, data, needed=coverage is None)
     probabilities = list(predict_files(folders, files, tta))
     if len(folders) > 1:
         probabilities.append(blend(probabilities))
@@ -117,4 +162,28 @@ def evaluate_runs(folders: Sequence[Path], data: Path, table: Path | None = None
         name: evaluate(Predictions(samples.ids, task.classes, own, samples.targets, task.labels, tta), *found)
         for name, own, found in zip(members, probabilities, cuts, strict=True)
     }
-    return Evaluated(evaluations, data, table, files, task)
+    return Evaluated(evaluations, data, table, files, task, group_of_image, calibration)
+
+
+def _calibrate(folders: Sequence[Path], tta: TTA, coverage: float, groups: str | None) -> Calibration:
+    """Find the levels of label sets on the runs' own validation rows, in their groups if there are some."""
+    members = read_members(folders, None)
+    if members.tta != tta:
+        file, fix = folders[0] / "validation.npz", f"predict the runs' own data with {tta} first, or use that of the file"
+        raise BadInput(f"{file}: made with {members.tta}, which gives no label sets for {tta}; {fix}")
+    assert members.ids is not None
+    own = read_groups(groups, members.ids)
+    return Calibration(class_levels(members.targets, blend(members.validation), coverage, own), members.ids)
+
+
+def _groups_of_images(groups: str | None, ids: np.ndarray, data: Path, needed: bool) -> np.ndarray | None:
+    """Return the groups of the images with some ids, int64 [n]; None without groups, or if they have none and need none."""
+    try:
+        return read_groups(groups, ids)
+    except BadInput as error:
+        if needed:
+            raise
+        # The groups themselves are sound: those of the validation rows were read.
+        why = str(error).splitlines()[0]
+        logger.warning("%s: its images have no groups (%s), so there are no intervals over groups", data, why)
+        return None

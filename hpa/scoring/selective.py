@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit, logit
 
 from hpa.scoring.comparison import basic_interval
 from hpa.scoring.predictions import Predictions
+from hpa.tta import EPSILON
 
 RESAMPLES = 2000
 SHARES = (1.0, 0.9, 0.8, 0.7, 0.5)
@@ -42,11 +44,11 @@ def votes(predictions: Predictions, groups: np.ndarray) -> pd.DataFrame:
     """Return what the samples of each group say together, if a group has one label: the class of the highest mean logit.
 
     The frame has a row for each group, and the columns `class`, `rows`, `accuracy` (the share of its rows that are right)
-    and `vote`, a class too. Groups of several labels are left out.
+    and `vote`, a class too. Groups of several labels are left out. Multi-label samples do not vote: there are no rows.
     """
-    logs = np.log(np.maximum(predictions.probabilities, 1e-7))
+    logs = np.log(np.maximum(predictions.probabilities, EPSILON))
     truth, lines = predictions.known_targets.argmax(axis=1), []
-    for group in np.unique(groups):
+    for group in np.unique(groups) if predictions.kind.exclusive else ():
         rows = groups == group
         if len(set(truth[rows].tolist())) == 1:
             right = (logs[rows].argmax(axis=1) == truth[rows]).mean()
@@ -68,9 +70,21 @@ def selective_accuracy(
     return pd.DataFrame({"share": shares, "accuracy": [float(right[:count].mean()) for count in counts]})
 
 
-def confidence(probabilities: np.ndarray, exclusive: bool) -> np.ndarray:
-    """Return how sure the probabilities, [n, classes], are of what they predict, float [n].
+def confidence(probabilities: np.ndarray, predicted: np.ndarray, thresholds: np.ndarray | None = None) -> np.ndarray:
+    """Return how sure predictions are, float [n] in [0, 1].
 
-    That is the highest one of single-label samples; of multi-label ones the one that is nearest to a half, as its distance.
+    That is the probability that a prediction is right. For single-label samples it is the highest probability. For
+    multi-label samples it is the product over all classes, as if a probability at the threshold meant even odds: the odds
+    of a class are divided by those of its threshold. So only its distance from the threshold counts, in logits, and classes
+    with thresholds near 0 or 1 count like any other. Where no class is above its threshold, the predicted one is below it,
+    which makes the sample less sure.
+
+    Args:
+        probabilities: float array [n, classes].
+        predicted: bool array [n, classes].
+        thresholds: float array [classes] of multi-label samples; None for single-label ones.
     """
-    return probabilities.max(axis=1) if exclusive else np.abs(probabilities - 0.5).min(axis=1)
+    if thresholds is None:
+        return probabilities.max(axis=1)
+    logits, cuts = (logit(np.clip(each, EPSILON, 1 - EPSILON, dtype=np.float64)) for each in (probabilities, thresholds))
+    return expit(np.where(predicted, logits - cuts, cuts - logits)).prod(axis=1)

@@ -8,6 +8,7 @@ from numpy.random import default_rng
 
 from hpa.scoring.predictions import Predictions
 from hpa.scoring.selective import confidence, group_intervals, selective_accuracy, votes
+from hpa.scoring.thresholds import predict_classes
 
 GROUPS = np.repeat(np.arange(20), 10)
 TRUTH = GROUPS % 2
@@ -46,11 +47,42 @@ def test_a_group_votes_by_its_mean_logit():
     assert votes(predictions(probabilities), np.zeros(200, int)).empty  # of two classes
 
 
+def test_groups_of_multi_label_samples_do_not_vote():
+    targets = np.array([[1, 0, 1], [1, 0, 1], [1, 0, 0]], np.uint8)  # the first class of all rows is the same
+    own = Predictions(np.array(["x_1", "x_2", "x_3"]), ("a", "b", "c"), np.full((3, 3), 0.4, np.float32), targets, "many")
+    table = votes(own, np.zeros(3, int))
+    assert table.columns.tolist() == ["class", "rows", "accuracy", "vote"]
+    assert table.empty
+
+
 def test_the_surest_answers_come_first():
     targets = np.eye(2)[[0, 0, 0, 1]]
     probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.8, 0.2], [0.3, 0.7]])
-    sure = confidence(probabilities, exclusive=True)
+    sure = confidence(probabilities, probabilities > 0.5)
     assert sure.tolist() == [0.9, 0.6, 0.8, 0.7]
     table = selective_accuracy(targets, probabilities > 0.5, sure, (1.0, 0.75, 0.5, 0.01))
     assert table.to_numpy().tolist() == [[1.0, 0.75], [0.75, 1.0], [0.5, 1.0], [0.01, 1.0]]
-    assert confidence(np.array([[0.9, 0.55]]), exclusive=False) == pytest.approx([0.05])
+
+
+def test_multi_label_samples_are_as_sure_as_their_classes_are_far_from_the_thresholds():
+    thresholds = np.array([0.1, 0.5])
+    probabilities = np.array([[0.0, 0.9], [0.01, 0.9], [0.09, 0.9], [0.1, 0.9], [0.5, 0.9], [0.5, 0.5], [0.05, 0.4]])
+    predicted, fallbacks = predict_classes(probabilities, thresholds)
+    assert fallbacks == 1
+    # 0.01 and 0.5 have odds 11 times below and 9 times above those of the threshold 0.1.
+    expected = np.array([0.9, 0.9 * 11 / 12, 0.9 * 0.5291, 0.9 / 2, 0.9 * 9 / 10, 0.9 / 2, 0.6786 * 0.4])
+    np.testing.assert_allclose(confidence(probabilities, predicted, thresholds), expected, atol=1e-4)
+    certain = confidence(np.array([[0.0, 1.0]], np.float32), np.array([[False, True]]), np.array([1.0, 0.5]))
+    assert certain == pytest.approx([1])
+
+
+@pytest.mark.parametrize("shift", [-3, 0, 3])
+def test_the_surest_multi_label_samples_are_right_more_often_wherever_the_thresholds_lie(shift):
+    generator = default_rng(0)
+    logits = generator.normal(0, 4, (4000, 5))
+    targets = generator.random(logits.shape) < 1 / (1 + np.exp(-logits))
+    thresholds = np.full(5, 1 / (1 + np.exp(-shift)))
+    probabilities = 1 / (1 + np.exp(-logits - shift))  # as of a loss that prefers few or many classes
+    predicted, _ = predict_classes(probabilities, thresholds)
+    table = selective_accuracy(targets, predicted, confidence(probabilities, predicted, thresholds))
+    assert (table["accuracy"].diff()[1:] > 0.02).all()
