@@ -26,6 +26,7 @@ from hpa.data.tables import has_test_set
 from hpa.errors import BadInput
 from hpa.runs.entry import make_entry
 from hpa.runs.folder import best_score, data_of, read_history, read_settings, read_task_of
+from hpa.scoring.rules import require_rules
 from hpa.settings import Settings
 from hpa.stages import STAGES
 from hpa.tasks import HPA, Task
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from hpa.inference.images import Images
     from hpa.runs.entry import Entry
     from hpa.scoring.evaluation import Evaluation
-    from hpa.scoring.thresholds import Rule
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ def blend(
     *,
     shift: float = 0.34,
     weights: str = "shifted",
-    threshold: Rule | None = None,
+    threshold: str | float | None = None,
     data: str | Path | None = None,
     sample_submission: str | Path | None = None,
 ) -> Entry:
@@ -257,8 +257,10 @@ def blend(
         sample_submission: the CSV that names the test rows; None for the one in `data`.
 
     Raises:
-        BadInput: if the members do not fit each other or the test set, or no member's F1 is above the shift.
+        BadInput: if a rule is unknown, the members do not fit each other or the test set, or no member's F1 is above the
+            shift.
     """
+    threshold = require_rules(weights, threshold)
     folders = [each.folder if isinstance(each, Run) else Path(each) for each in members]
     if not folders:
         raise BadInput("members: there are none; name at least one run or folder", setting="members")

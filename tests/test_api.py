@@ -154,6 +154,22 @@ def test_an_entry_is_a_csv(run):
         hpa.blend([])
 
 
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ({"weights": "optimal"}, "weights optimal: expected one of shifted, equal, greedy, optimum"),
+        ({"weights": None}, "weights None: expected one of"),
+        ({"threshold": "best"}, "threshold best: expected per-class, global, class-share or a number between 0 and 1"),
+        *(({"threshold": value}, f"threshold {value}: expected") for value in (1.5, 1, 0, -0.5, float("nan"), "1.5", True)),
+        ({"threshold": np.array([0.2, 0.3])}, r"threshold \[0.2 0.3\]: expected"),
+    ],
+)
+def test_rules_of_a_blend_are_checked_before_anything_is_read(rule, message):
+    with pytest.raises(BadInput, match=message) as caught:
+        hpa.blend(["nowhere"], **rule)
+    assert [caught.value.setting] == list(rule)
+
+
 def test_nothing_global_is_changed(drawn_data, tmp_path):
     keras.config.set_dtype_policy("mixed_bfloat16")
     keras.config.set_epsilon(1e-5)

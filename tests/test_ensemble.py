@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score
 
+import hpa
 from hpa import ensemble, thresholds
 from hpa.scoring.predictions import Predictions, read_predictions, write_predictions
 from hpa.scoring.thresholds import find_thresholds
@@ -138,6 +139,14 @@ def test_threshold_rules(place, rule):
     np.testing.assert_allclose(list(about["thresholds"].values()), find_thresholds(rule, TARGETS, mean), rtol=1e-6)
     assert about["shift"] is None
     np.testing.assert_allclose([each["weight"] for each in about["members"]], 1 / 3)
+
+
+@pytest.mark.parametrize("threshold", [0.2, "0.2", np.float32(0.2)])
+def test_a_threshold_may_be_any_kind_of_number(place, threshold):
+    entry = hpa.blend(["runs/0/cnn", "runs/1/base"], threshold=threshold, shift=0, data="data")
+    assert entry.rule_of_thresholds == pytest.approx(0.2)
+    assert isinstance(entry.rule_of_thresholds, float)
+    assert set(entry.thresholds.values()) == {entry.rule_of_thresholds}
 
 
 @pytest.mark.parametrize("rule", ["greedy", "optimum"])
