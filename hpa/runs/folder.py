@@ -39,14 +39,14 @@ BEST = ("model.keras", "validation.npz")  # of the best epoch
 TIMES = ("seconds", "images_per_second")
 
 
-def run_folders(runs: Path, names: list[str] | None = None, stage: str = "last", all_folds: bool = True) -> list[Path]:
+def run_folders(runs: Path, names: list[str] | None = None, stage: str = "last") -> list[Path]:
     """Return the chosen run folders, in a fixed order; BadInput if a name or the stage is not there, or nothing is.
 
     Args:
         runs: the folder of all runs.
-        names: the runs to take, such as `["0", "4"]`; all that are there if None.
+        names: the runs to take, such as `["0", "4"]`; all that are there if None. `"0"` names the runs `0-fold1`, `0-fold2`
+            and so on too, if their config.json say that they are its folds.
         stage: a name in `STAGES`, `"last"` for the last stage that a run has, or `"all"`.
-        all_folds: whether `"0"` names the runs `0-fold1`, `0-fold2` and so on too, if their config.json say that they are.
     """
     present = {folder.name: _stages(folder) for folder in runs.glob("*") if _stages(folder)}
     if not present:
@@ -56,7 +56,7 @@ def run_folders(runs: Path, names: list[str] | None = None, stage: str = "last",
     for name in chosen:
         if name not in present:
             raise BadInput(f"{runs}: no run named {name}; present are {', '.join(ordered)}")
-    if names and all_folds:
+    if names:
         pairs = itertools.product(names, ordered)
         own = (each for name, each in pairs if each == name or _is_fold_of(name, runs / each / present[each][0]))
         chosen = list(dict.fromkeys(own))

@@ -3,9 +3,8 @@
 A set holds every class whose probability reaches the class's level. Levels come from labelled samples that the network has
 not learned from: the level of a class is such that of its samples at least the stated share reach it. So a new sample's
 class is in its set with at least the stated probability, whatever the network is worth, if the new sample comes from where
-those samples came from (Vovk, "Conditional validity of inductive conformal predictors", 2013, section 3; one level for all
-classes: Sadinle, Lei and Wasserman, "Least ambiguous set-valued classifiers with bounded error levels", 2019). This also
-holds for each class of multi-label samples.
+those samples came from (Vovk, "Conditional validity of inductive conformal predictors", 2013, section 3). This also holds
+for each class of multi-label samples.
 
 Samples of one specimen are no independent samples. With groups the guarantee is for a sample of a new group: each group
 counts as much as any other, and the new one counts as one more of which nothing is known (Lee, Barber and Willett,
@@ -18,24 +17,21 @@ ROUNDING = 1e-9
 
 
 def class_levels(
-    targets: np.ndarray, probabilities: np.ndarray, coverage: float, groups: np.ndarray | None = None, by_class: bool = True
+    targets: np.ndarray, probabilities: np.ndarray, coverage: float, groups: np.ndarray | None = None
 ) -> np.ndarray:
     """Return the level of each class, float64 [classes].
 
     Args:
         targets: array [n, classes] of 0 and 1.
         probabilities: float array [n, classes], of samples that the network has not learned from.
-        coverage: the probability from 0 to 1 with which a true class shall be in the set.
+        coverage: the probability from 0 to 1 with which a true class shall be in the set, for every class.
         groups: integer array [n], the group of each sample, for a guarantee on new groups; None if each is its own.
-        by_class: whether the coverage holds for every class; otherwise all classes have one level, and it holds for
-            single-label samples on average.
     """
     rows, classes = np.nonzero(targets)
     true = probabilities[rows, classes].astype(np.float64)
     of_row = np.arange(len(targets)) if groups is None else groups
-    parts = [classes == number for number in range(targets.shape[1])] if by_class else [np.ones(len(rows), bool)]
-    levels = [_level(true[part], of_row[rows[part]], 1 - coverage) for part in parts]
-    return np.array(levels) if by_class else np.repeat(levels, targets.shape[1])
+    parts = [classes == number for number in range(targets.shape[1])]
+    return np.array([_level(true[part], of_row[rows[part]], 1 - coverage) for part in parts])
 
 
 def _level(true: np.ndarray, groups: np.ndarray, error: float) -> float:

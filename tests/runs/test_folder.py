@@ -68,19 +68,18 @@ def test_a_choice_of_what_is_not_there(runs, names, stage, message):
 
 
 @pytest.mark.parametrize(
-    ("names", "all_folds", "expected"),
+    ("names", "expected"),
     [
-        (None, True, ["2/dnn", "2-fold1/base", "2-fold10/base", "10/base", "gapnet-fcn-0/cnn", "gapnet-fcn-0-fold3/base"]),
-        (["10", "2"], True, ["10/base", "2/dnn", "2-fold1/base", "2-fold10/base"]),
-        (["2-fold1", "2"], True, ["2-fold1/base", "2/dnn", "2-fold10/base"]),
-        (["2-fold10"], True, ["2-fold10/base"]),
-        (["2", "gapnet-fcn-0"], False, ["2/dnn", "gapnet-fcn-0/cnn"]),
+        (None, ["2/dnn", "2-fold1/base", "2-fold10/base", "10/base", "gapnet-fcn-0/cnn", "gapnet-fcn-0-fold3/base"]),
+        (["10", "2"], ["10/base", "2/dnn", "2-fold1/base", "2-fold10/base"]),
+        (["2-fold1", "2"], ["2-fold1/base", "2/dnn", "2-fold10/base"]),
+        (["2-fold10"], ["2-fold10/base"]),
     ],
 )
-def test_a_run_is_named_with_all_its_folds(runs, names, all_folds, expected):
+def test_a_run_is_named_with_all_its_folds(runs, names, expected):
     for name, fold in {"2-fold10": 10, "2-fold1": 1, "gapnet-fcn-0-fold3": 3}.items():
         make_run(runs / name / "base", replace(SETTINGS, folds=11, fold=fold))
-    folders = run_folders(runs, names, all_folds=all_folds)
+    folders = run_folders(runs, names)
     assert [str(folder.relative_to(runs)) for folder in folders] == expected
 
 
