@@ -25,7 +25,7 @@ from hpa.backend import borrowed_keras
 from hpa.data.tables import has_test_set
 from hpa.errors import BadInput
 from hpa.runs.entry import make_entry
-from hpa.runs.folder import best_score, data_of, read_history, read_settings, read_task_of
+from hpa.runs.folder import best_score, data_of, read_history, read_settings, read_task_of, with_its_name
 from hpa.scoring.rules import require_rules
 from hpa.settings import Settings
 from hpa.stages import STAGES
@@ -94,7 +94,7 @@ class Run:
     @classmethod
     def load(cls, folder: str | Path) -> Run:
         """Open a run folder, such as `"runs/4/dnn2"`; BadInput if there is no run, or its config.json is damaged."""
-        run = cls(Path(folder))
+        run = cls(with_its_name(Path(folder)))
         _ = run.task, run.settings
         return run
 

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import os
 import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -68,6 +69,11 @@ def run_folders(runs: Path, names: list[str] | None = None, stage: str = "last")
             raise BadInput(f"{runs / name}: no stage {stage}; present are {', '.join(stages)}")
         folders += [runs / name / each for each in wanted]
     return folders
+
+
+def with_its_name(folder: Path) -> Path:
+    """Return the path of a run folder with the names of run and stage in it, which `.` and `base` in the run do not have."""
+    return Path(os.path.abspath(folder)) if {folder.name, folder.parent.name} & {"", ".."} else folder
 
 
 def folds_of(folder: Path) -> list[Path]:

@@ -1,5 +1,6 @@
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ from hpa import finetune
 from hpa.data.tables import SampleTable
 from hpa.errors import BadInput
 from hpa.runs.folder import (
+    (
     describe_best,
     is_finished,
     open_run,
@@ -18,6 +20,7 @@ from hpa.runs.folder import (
     require_same_run,
     run_config,
     run_folders,
+    with_its_name,
     write_history,
 )
 from hpa.settings import Settings
@@ -215,3 +218,14 @@ def test_the_reports_schedule():
         ("dnn", "cnn", "dense", 4, 1e-4),
         ("dnn2", "dnn", "dense", 2, 1e-4),
     ]
+
+
+def test_a_run_folder_has_its_name_also_from_inside(tmp_path, monkeypatch):
+    inside = tmp_path / "runs" / "cells" / "base"
+    inside.mkdir(parents=True)
+    for place, path in ((inside, "."), (inside.parent, "base"), (inside.parent / "cnn", "../base")):
+        place.mkdir(exist_ok=True)
+        monkeypatch.chdir(place)
+        assert with_its_name(Path(path)) == inside
+    for path in ("cells/base", "runs/cells/base", "../runs/cells/base", "/runs/cells/base"):
+        assert with_its_name(Path(path)) == Path(path)
