@@ -217,7 +217,7 @@ def _on_ray(options: argparse.Namespace, tasks: Sequence[Task], done: set[int]) 
         try:
             with screen.live:
                 for last in walk(tasks, executor, work, places, done, beat=1):
-                    screen.show(last, cluster.read_messages(), max(1, places() // 2))
+                    screen.show(last, cluster.read_messages(), cluster.at_once(heaviest))
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
     return last

@@ -15,11 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from hpa.cluster.plan import Task, Walk, makespan
+from hpa.labels import LABELS
 
 Message = tuple[str, str, str]  # task, node, text
-EPOCH = re.compile(
-    r"epoch (?P<epoch>\d+/\d+) .* (?P<score>[\d.]+)(?: at the best threshold)?(?: \*)?  (?P<rate>\d+ images/s)"
-)
+# What training says of an epoch; of its scores that by which the best epoch is kept.
+BEST = "|".join(kind.monitor.validation[kind.monitor.best] for kind in LABELS.values())
+EPOCH = re.compile(rf"epoch (?P<epoch>\d+/\d+) .* (?P<score>[\d.]+) (?:{BEST})\b.*  (?P<rate>\d+ images/s)")
 
 
 class Screen:

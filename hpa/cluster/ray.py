@@ -2,7 +2,8 @@
 
 Ray decides where a task runs. What is done here: to see that every node is fit before it gets work, to begin a task again
 whose worker or node is lost, and to bring its messages to the screen. A task is given out as bytes and is unpacked on a node
-that was found fit, so that one without hpa can say so.
+that was found fit, so that one without hpa can say so. The node is told the backend of Keras: its workers have the
+environment of the shell in which it was started, not that of the command.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hpa import hardware
+from hpa.backend import backend
 from hpa.cluster.plan import Task
 from hpa.cluster.share import TaskError
 from hpa.errors import BadInput, Failure, installing, refuse
@@ -66,7 +68,7 @@ class Cluster:
             if time.time() - file.stat().st_mtime > DAY:  # of a process that was killed
                 file.unlink(missing_ok=True)
         write_json(_probe_file(folders["runs"], self._probe["token"]), versions)
-        self._fixed = self._probe, versions, os.getcwd()
+        self._fixed = self._probe, versions, os.getcwd(), backend()
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._board = ray.remote(num_cpus=0, scheduling_strategy=here)(_Board).remote()
         self._attempt = ray.remote(_attempt())
@@ -92,10 +94,15 @@ class Cluster:
                     f"{setting}_per_task",
                 )
 
+    def at_once(self, task: Task) -> int:
+        """Return how many tasks like this one are at work at once when the cluster is busy."""
+        room = sum(_room(node["Resources"], task) for node in _nodes())
+        return min(self.workers or room, room) or 1
+
     def places(self, task: Task) -> int:
         """Return how many tasks like this one the cluster may be given: twice as many as there is room for."""
-        room = sum(_room(node["Resources"], task) for node in _nodes())
-        return min(self.workers or 2 * room, 2 * room) or 1
+        twice = 2 * self.at_once(task)
+        return min(self.workers or twice, twice)
 
     def read_messages(self) -> list[tuple[str, str, str]]:
         """Return what tasks have said since the last time, as (task, node, text)."""
@@ -238,9 +245,10 @@ def _check() -> Callable[..., str | None]:
     """Return the function that says what is wrong with the node that it runs on. Ray sends its text: hpa may be absent."""
     allowed = CLOCK
 
-    def check(probe: dict[str, str], versions: dict[str, str], folder: str) -> str | None:
+    def check(probe: dict[str, str], versions: dict[str, str], folder: str, keras_backend: str) -> str | None:
         import contextlib
         import importlib.metadata
+        import importlib.util
         import os
         import platform
         import time
@@ -253,6 +261,9 @@ def _check() -> Callable[..., str | None]:
         try:
             import hpa
 
+            if importlib.util.find_spec(keras_backend) is None:
+                fix = f"install version {versions[keras_backend]}, or set KERAS_BACKEND to another"
+                return f"{name}: {keras_backend}, the backend of Keras here, is not installed there; {fix}"
             found = {"hpa": hpa.__version__, "python": platform.python_version()}
             found |= {package: importlib.metadata.version(package) for package in versions if package not in found}
         except ImportError as error:
@@ -287,7 +298,13 @@ def _attempt() -> Callable[..., tuple[str, str, str, Any]]:
     check = _check()
 
     def attempt(
-        payload: bytes, task: str, probe: dict[str, str], versions: dict[str, str], folder: str, board: Any
+        payload: bytes,
+        task: str,
+        probe: dict[str, str],
+        versions: dict[str, str],
+        folder: str,
+        keras_backend: str,
+        board: Any,
     ) -> tuple[str, str, str, Any]:
         import logging
         import os
@@ -298,9 +315,9 @@ def _attempt() -> Callable[..., tuple[str, str, str, Any]]:
 
         node, host = ray.get_runtime_context().get_node_id(), platform.node()
         if os.environ.get("HPA_CHECKED") != probe["token"]:
-            if fault := check(probe, versions, folder):
+            if fault := check(probe, versions, folder, keras_backend):
                 return "unfit", node, host, fault
-            os.environ["HPA_CHECKED"] = probe["token"]
+            os.environ |= {"HPA_CHECKED": probe["token"], "KERAS_BACKEND": keras_backend}
         from hpa.errors import BadInput, Failure
 
         class Teller(logging.Handler):

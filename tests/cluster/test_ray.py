@@ -7,12 +7,16 @@ import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 from hpa import cluster as command
 from hpa import search
+from hpa.backend import backend
 from hpa.cluster import ray as on_ray
 from hpa.cluster.live import Screen
 from hpa.cluster.plan import Task, Walk
@@ -38,9 +42,9 @@ def cluster(three_nodes, runs):
 
 
 def test_work_is_done_on_the_nodes_with_its_share(cluster):
-    names = ["HPA_CORES", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"]
+    names = ["HPA_CORES", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "KERAS_BACKEND"]
     code = f"__import__('hpa.cluster.share').cluster.share.limit(1), [__import__('os').environ[each] for each in {names}]"
-    assert cluster.call(TASK, eval, code)[1] == ["1", "1", "1"]
+    assert cluster.call(TASK, eval, code)[1] == ["1", "1", "1", backend()]
     with ThreadPoolExecutor() as executor:
         sleeping = "__import__('time').sleep(1), __import__('ray').get_runtime_context().get_node_id()"
         nodes = {node for _, node in executor.map(lambda _: cluster.call(TASK, eval, sleeping), range(3))}
@@ -100,10 +104,10 @@ def test_a_task_that_no_node_has_room_for_is_told(cluster, task, text):
         cluster.require_room([TASK, task])
 
 
-def test_twice_as_many_tasks_as_there_is_room_for_are_given_out(cluster, monkeypatch):
-    assert cluster.places(TASK) == 6
-    monkeypatch.setattr(cluster, "workers", 2)
-    assert cluster.places(TASK) == 2
+@pytest.mark.parametrize(("workers", "given_out", "at_work"), [(None, 6, 3), (2, 2, 2), (4, 4, 3), (9, 6, 3)])
+def test_twice_as_many_tasks_as_there_is_room_for_are_given_out(cluster, monkeypatch, workers, given_out, at_work):
+    monkeypatch.setattr(cluster, "workers", workers)
+    assert (cluster.places(TASK), cluster.at_once(TASK)) == (given_out, at_work)
 
 
 def test_a_node_that_is_not_fit_gets_no_tasks(cluster, monkeypatch):
@@ -114,9 +118,12 @@ def test_a_node_that_is_not_fit_gets_no_tasks(cluster, monkeypatch):
 
 
 def test_what_makes_a_node_unfit(cluster, runs, tmp_path, monkeypatch):
-    probe, versions, folder = cluster._fixed
-    check = _check()
+    probe, versions, folder, keras_backend = cluster._fixed
+    check = partial(_check(), keras_backend=keras_backend)
     assert check(probe, versions, folder) is None
+    text = check(probe, versions | {"theano": "1.0.5"}, folder, keras_backend="theano")
+    fix = "install version 1.0.5, or set KERAS_BACKEND to another"
+    assert text.endswith(f": theano, the backend of Keras here, is not installed there; {fix}")
     assert "has other versions (keras " in check(probe, versions | {"keras": "0"}, folder)
     assert "0 here)" in check(probe, versions | {"hpa": "0"}, folder)
     text = check(probe | {"data": str(tmp_path / "data")}, versions, folder)
@@ -164,14 +171,21 @@ def test_an_address_that_does_not_answer(address, text, tmp_path, monkeypatch):
 def test_without_ray(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "hpa.cluster.ray")
-    with pytest.raises(BadInput, match=r"^address: Ray is not installed; pip install 'hpa\[cluster\]', or --address none"):
+    with pytest.raises(BadInput, match=r"^address: Ray is not installed; pip install '\.\[cluster\]' .*, or --address none"):
         importlib.import_module("hpa.cluster.ray")
 
 
-def test_what_the_screen_shows():
+@pytest.mark.parametrize(
+    "scores",  # as training prints them; the best epoch is kept by 0.1087
+    [
+        "macro F1 0.1000  validation: loss 0.7000  macro F1 0.0500 at 0.5, 0.1087 at the best threshold *",
+        "accuracy 0.1000  validation: loss 0.7000  accuracy 0.1087 all samples alike, 0.0500 mean of the classes *",
+        "accuracy 0.1000  validation: loss 0.7000  accuracy 0.1087 all samples alike, 0.0500 mean of the classes",
+    ],
+)
+def test_what_the_screen_shows(scores):
     tasks = [Task("pack", "pack"), Task("train 0", "train", after=(0,)), Task("train 1", "train", after=(0,))]
-    scores = "macro F1 0.1  validation: loss 0.7  macro F1 0.05 at 0.5, 0.1087 at the best threshold *"
-    message = f"epoch 3/10  loss 0.8  {scores}  37 images/s"
+    message = f"epoch 3/10  loss 0.8000  {scores}  37 images/s"
     for terminal in (True, False):
         stream = io.StringIO()
         screen = Screen(tasks, Console(file=stream, force_terminal=terminal, width=120))
@@ -190,7 +204,7 @@ def test_what_the_screen_shows():
 def test_the_command_says_what_failed_on_the_cluster(three_nodes, cluster, tmp_path, monkeypatch, capsys):
     """A plan of one task, since networks take minutes: the folder of runs that it names is absent on every node."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(on_ray, "connected", lambda *_: _as_it_is(cluster))
+    monkeypatch.setattr(on_ray, "connected", lambda *_: nullcontext(cluster))
     options = command.build_parser().parse_args(["run", "--address=auto", f"--runs={tmp_path / 'runs'}"])
     tasks = [Task("thresholds", "thresholds", ("--runs", "nowhere")), Task("ensemble", "ensemble", after=(0,))]
     with pytest.raises(Failure, match=r"^1 of 2 tasks failed, 1 that come after them were left out; fix what is said above"):
@@ -200,15 +214,20 @@ def test_the_command_says_what_failed_on_the_cluster(three_nodes, cluster, tmp_p
     assert "[thresholds] failed; 0 of 2 done, 0 given out, 1 waiting, 1 failed" in captured.out
 
 
+def test_the_time_left_is_that_of_the_tasks_at_work_at_once(tmp_path, monkeypatch):
+    found = SimpleNamespace(
+        require_room=lambda _: None, call=lambda *_: None, read_messages=list, places=lambda _: 2, at_once=lambda _: 2
+    )
+    shown = []
+    monkeypatch.setattr(on_ray, "connected", lambda *_: nullcontext(found))
+    monkeypatch.setattr(Screen, "show", lambda self, walked, messages, places: shown.append(places))
+    command._on_ray(command.build_parser().parse_args(["run", f"--runs={tmp_path}"]), [TASK], set())
+    assert set(shown) == {2}
+
+
 def test_calls_of_other_commands(cluster, monkeypatch, runs):
-    monkeypatch.setattr(on_ray, "connected", lambda *_: _as_it_is(cluster))
+    monkeypatch.setattr(on_ray, "connected", lambda *_: nullcontext(cluster))
     options = search.build_parser().parse_args(["--address=auto", f"--runs={runs}", "--cores-per-task=1", "--workers=2"])
     with command.calls(options, "search") as submit:
         found = [submit(eval, f"{number} + 1") for number in range(3)]
         assert [future.result(120) for future in found] == [1, 2, 3]
-
-
-def _as_it_is(cluster):
-    from contextlib import nullcontext
-
-    return nullcontext(cluster)
