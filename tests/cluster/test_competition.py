@@ -7,14 +7,16 @@ from pathlib import Path
 import pytest
 
 from hpa import cluster
+from hpa.cluster import competition as plans
 from hpa.cluster.competition import competition
 from hpa.cluster.plan import Task
 from hpa.cluster.share import TaskError, do, patiently
 from hpa.drawn.fields import write_dataset
-from hpa.errors import Busy, Failure
+from hpa.errors import BadInput, Busy, Failure
 from hpa.files import cores
 from hpa.options import as_text, read
 from hpa.settings import Settings
+from hpa.training import distribution
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--size=48", "--batch-size=16", "--epochs=1", "--cores-per-task=1"]
@@ -109,6 +111,21 @@ def test_seeds_and_other_networks_have_names(place):
         (["--model=mobilenet-v2", "--variants=0"], "--variants 0: mobilenet-v2 has none; leave them out"),
         (["--variants=2", "--data=nowhere"], "nowhere"),
         (["--variants=2", "--warm-up=1", "--schedule=plateau"], "warm_up"),
+        (["--stage=cnn"], "--stage cnn: the runs have only base; add it to --stages, or choose last"),
+        (
+            ["--stages=base,cnn", "--stage=cnn", "--svm=rbf"],
+            "--stage cnn: SVM heads have only the stage base; choose last, or leave out --svm",
+        ),
+        (["--gpus-per-task=3"], "--batch-size 16: 3 devices cannot share it equally; choose 15 or 18"),
+        (["--gpus-per-task=2", "--augment-on=device"], "--augment-on device: is for one device; choose host"),
+        (
+            ["--variants=2", "--gpus-per-task=2", "--stages=base,cnn", "--finetune-options=--batch-size=9"],
+            "--finetune-options for cnn: batch_size 9: 2 devices cannot share it equally; choose 8 or 10",
+        ),
+        (
+            ["--variants=2", "--stages=base,cnn", "--finetune-options=--loss=categorical-crossentropy"],
+            "--finetune-options for cnn: loss categorical-crossentropy is not for multi-label tasks",
+        ),
     ],
 )
 def test_faults_are_told_before_anything_is_done(place, capsys, options, text):
@@ -116,7 +133,45 @@ def test_faults_are_told_before_anything_is_done(place, capsys, options, text):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert text in captured.err.replace("warm-up", "warm_up")
+    assert len(captured.err.splitlines()) == 1
     assert not (place / "runs").exists()
+
+
+def test_thresholds_of_a_single_label_task_are_refused_before_anything_is_done(place, capsys, drawn_cells):
+    assert cluster.main(["run", "--task=hep2", f"--data={drawn_cells}", "--size=32", "--rule=best"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    told = "--rule: single-label tasks have no thresholds, the most probable class is predicted; leave it out"
+    assert captured.err == f"hpa.cluster: {told}\n"
+    assert not (place / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("gpus", "keras_backend", "settings", "refused"),
+    [
+        (3, "tensorflow", {"batch_size": 16}, True),
+        (2, "tensorflow", {"augment_on": "device"}, True),
+        (2, "tensorflow", {"clip_norm": 1.0}, True),
+        (2, "jax", {"clip_norm": 1.0}, False),
+        (2, "torch", {}, True),
+        (2, "tensorflow", {}, False),
+        (0.5, "torch", {"augment_on": "device", "clip_norm": 1.0}, False),
+    ],
+)
+def test_a_plan_refuses_the_gpus_that_training_would_refuse(monkeypatch, gpus, keras_backend, settings, refused):
+    for module in (distribution, plans):
+        monkeypatch.setattr(module, "backend", lambda: keras_backend)
+    monkeypatch.setattr(distribution, "_names", lambda: ["gpu:0", "gpu:1", "gpu:2"])
+    monkeypatch.setattr(distribution, "accelerators", lambda: 3)
+    told = []
+    for check, count in ((distribution.count_devices, max(1, int(gpus))), (plans.require_devices, gpus)):
+        try:
+            check(count, Settings(**settings))
+            told.append("")
+        except BadInput as error:
+            told.append(str(error).partition(": ")[2])
+    assert told[0] == told[1]
+    assert bool(told[0]) == refused
 
 
 @pytest.mark.parametrize(
