@@ -11,7 +11,6 @@ from hpa import finetune
 from hpa.data.tables import SampleTable
 from hpa.errors import BadInput
 from hpa.runs.folder import (
-    (
     describe_best,
     is_finished,
     open_run,
