@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -189,16 +190,31 @@ def runs_of(folder: Path) -> Path:
 
 def train(options: argparse.Namespace, settings: "Settings", task: Task, name: str, preset: str | None = None) -> None:
     """Train a run, or only check it if the option `--check-only` is given; see `hpa.training.train.train`."""
-    run = settings, task, options.data, options.runs, name
     if options.check_only:
         from hpa.training.plan import plan
 
-        print(f"{plan(*run).folder}: settings and tables fit")
+        if options.tensorboard or options.devices != 1:  # the default is always there
+            settings = _with_devices(options, settings)
+        print(f"{plan(settings, task, options.data, options.runs, name).folder}: settings and tables fit")
         return
     with quiet_import():
         from hpa.training.train import train
 
-    train(*run, preset, options.tensorboard, options.devices)
+    train(settings, task, options.data, options.runs, name, preset, options.tensorboard, options.devices)
+
+
+def _with_devices(options: argparse.Namespace, settings: "Settings") -> "Settings":
+    """Check TensorBoard and the devices as `hpa.training.train.train` does; return the settings for so many devices.
+
+    This loads Keras.
+    """
+    with quiet_import():
+        from hpa.training.board import require_tensorboard
+        from hpa.training.distribution import count_devices
+    if options.tensorboard:
+        require_tensorboard()
+    several = count_devices(options.devices, settings) > 1
+    return replace(settings, augment_on="host") if several and not settings.augment_on else settings
 
 
 def require_output(options: argparse.Namespace, path: Path, data: Sequence[Path] = (), option: str = "--out") -> None:

@@ -46,14 +46,13 @@ def work(options: argparse.Namespace) -> None:
     """Search, and print the command that trains the best setting."""
     from hpa.training.plan import start_of_search
 
+    _require_place(options)
     task, data, runs, name = options.task, options.data, options.runs, options.name
     start = start_of_search(options.preset, given_settings(options), task, data, runs, name)
     with command.quiet_import():
         from hpa.training.search import search
 
     asked = (start, options.preset or task.kind.preset, task, data, runs, name, options.trials)
-    if options.workers > 1 and options.address == "none":
-        raise BadInput(f"workers {options.workers}: needs a Ray cluster; give --address local, or another one", "workers")
     with nullcontext() if options.address == "none" else calls(options, "search") as submit:
         best = search(*asked, *((options.workers, submit) if submit else ()))
     parser, given = build_parser(), {"task": command.TEXT_OF_TASK[task], "data": data, "runs": runs}
@@ -62,6 +61,18 @@ def work(options: argparse.Namespace) -> None:
     again = ["python", "-m", "hpa.train", *(part for option, value in named.items() for part in (f"--{option}", value))]
     print(f"trial {best.number} is the best, with {best.value:.4f}: {preset_file(runs, name)}")
     print(f"train it at full length: {shlex.join(again)}")
+
+
+def _require_place(options: argparse.Namespace) -> None:
+    """Raise BadInput for what no trial would heed: more than one GPU, and a share of a cluster where none is named."""
+    if options.gpus_per_task > 1:
+        fault = f"gpus_per_task {options.gpus_per_task:g}: a trial trains on one GPU; ask for at most 1"
+        raise BadInput(fault, "gpus_per_task")
+    parser = build_parser()
+    for name in ("workers", "cores_per_task", "gpus_per_task", "memory_per_task"):
+        value = getattr(options, name)
+        if options.address == "none" and value != parser.get_default(name):
+            raise BadInput(f"{name} {value:g}: needs a Ray cluster; give --address local, or another one", name)
 
 
 main = command.main(__name__, build_parser, work)

@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from hpa import command
+from hpa import command, train
 from hpa.__main__ import COMMANDS
 from hpa.errors import BadInput, Failure
 from hpa.tasks import HEP2, HPA
@@ -261,6 +262,46 @@ def test_a_crash_while_tensorflow_is_loaded_is_told():
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGILL
     assert "Fatal Python error: Illegal instruction" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        ("--devices=3", r"--devices: 3 asked for, and \w+ finds 1 \(cpu:0\)"),
+        ("--tensorboard", r"--tensorboard: needs tensorboard; pip install .*"),
+    ],
+)
+def test_check_only_checks_what_training_checks(drawn_cells, tmp_path, monkeypatch, capsys, option, text):
+    from hpa.training import board, distribution
+
+    monkeypatch.setattr(board, "find_spec", lambda name: None if name == "tensorboard" else name)
+    monkeypatch.setattr(distribution, "_names", lambda: ["cpu:0"])
+    options = ["--task=hep2", f"--data={drawn_cells}", f"--runs={tmp_path}", "--size=16", option]
+    for check in (["--check-only"], []):
+        assert train.main([*options, *check]) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert re.fullmatch(f"hpa.train: {text}\n", captured.err)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_check_only_of_several_devices_augments_on_the_host_as_training_does(drawn_cells, tmp_path, monkeypatch, capsys):
+    from hpa.training import distribution, plan
+
+    monkeypatch.setattr(distribution, "_names", lambda: ["gpu:0", "gpu:1"])
+    planned = []
+    monkeypatch.setattr(plan, "plan", lambda settings, *rest: planned.append(settings) or SimpleNamespace(folder="cells"))
+    options = ["--task=hep2", f"--data={drawn_cells}", f"--runs={tmp_path}", "--size=16", "--check-only"]
+    assert train.main([*options, "--devices=2"]) == train.main(options) == 0
+    assert [settings.augment_on for settings in planned] == ["host", None]
+
+
+def test_check_only_loads_no_network_library(drawn_cells, tmp_path):
+    options = ["--task=hep2", f"--data={drawn_cells}", f"--runs={tmp_path}", "--size=16", "--check-only"]
+    code = f"import sys\nfrom hpa import train\nassert train.main({options}) == 0\nassert 'keras' not in sys.modules"
+    no_gpu = os.environ | {"PATH": ""}  # nor nvidia-smi, which lists them
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=no_gpu, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_bad_option_is_one_line(capsys):

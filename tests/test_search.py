@@ -273,9 +273,19 @@ def test_several_trials_at_once(place, trainer, interrupt, monkeypatch):
     assert set(trials_of()["state"]) == {"complete"}
 
 
-def test_several_trials_at_once_need_a_cluster(place, trainer, capsys):
-    assert run("--trials", 2, "--workers", 2) == 2
-    assert "--workers 2: needs a Ray cluster; give --address local, or another one" in capsys.readouterr().err
+@pytest.mark.parametrize("option", ["--workers 2", "--cores-per-task 2", "--gpus-per-task 0.5", "--memory-per-task 4"])
+def test_what_only_a_cluster_heeds_is_refused_without_one(place, trainer, capsys, option):
+    assert run("--trials", 2, *option.split()) == 2
+    told = capsys.readouterr().err
+    assert told == f"hpa.search: {option}: needs a Ray cluster; give --address local, or another one\n"
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("address", ["none", "local"])
+def test_a_trial_takes_one_gpu_at_most(place, trainer, capsys, address):
+    assert run("--trials", 2, "--address", address, "--gpus-per-task", 2) == 2
+    assert capsys.readouterr().err == "hpa.search: --gpus-per-task 2: a trial trains on one GPU; ask for at most 1\n"
+    assert not Path("runs").exists()
 
 
 def test_more_trials_can_be_asked_for_and_fewer_are_there_already(place, trainer, capsys):

@@ -46,7 +46,10 @@ def add_place(parser: argparse.ArgumentParser) -> None:
     )
     add("--address", default="none", metavar="none|local|auto|HOST:PORT", help=help)
     add("--cores-per-task", type=command.positive_integer, metavar="N", help="if not given, all cores of this machine")
-    help = "GPUs of a task that trains, such as 1, 0.25, or 2 that share every batch; one that predicts takes at most 1"
+    help = (
+        "GPUs of a task that trains, such as 1, 0.25, or 2 that share every batch; one that predicts, and a trial of a "
+        "search, takes at most 1"
+    )
     add("--gpus-per-task", type=_gpus, default=0, metavar="N", help=help)
     help = "memory of a task; if not given, none is reserved"
     add("--memory-per-task", type=command.positive_number, metavar="GIB", help=help)
