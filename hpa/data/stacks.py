@@ -45,6 +45,9 @@ MICROMETRES = {
     "um": 1.0, "µm": 1.0, "μm": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4,
     "m": 1e6, "inch": 25400.0,
 }  # fmt: skip
+# Micrometres. No microscope has larger pixels: such a size comes from a resolution that nobody set, as one dot per inch, or
+# from a wrong unit.
+LARGEST_SIZE = 2000.0
 SAME_SIZE = 0.01  # the width and the height of a pixel may differ by this share
 
 
@@ -148,9 +151,9 @@ def _metadata(tiff: tifffile.TiffFile) -> tuple[tuple[str, ...], float]:
 
 
 def _square(sides: Sequence[float | None]) -> float:
-    """Return the side of a pixel, or 0 if it is unknown or the two sides differ."""
+    """Return the side of a pixel, or 0 if it is unknown, above `LARGEST_SIZE`, or the two sides differ."""
     x, y = [float(each or 0) for each in sides] if len(sides) == 2 else (0.0, 0.0)
-    return x if 0 < x < math.inf and abs(x - y) <= SAME_SIZE * x else 0.0
+    return x if 0 < x <= LARGEST_SIZE and abs(x - y) <= SAME_SIZE * x else 0.0
 
 
 def _read_microscope(file: Path) -> Stack:

@@ -250,6 +250,11 @@ def test_two_stains_in_one_colour_image_are_no_artefact(tmp_path):
         ({"imagej": True, "metadata": {"axes": "CYX", "unit": "\\u00B5m"}, "resolution": (4, 4)}, 0.25),
         ({"imagej": True, "metadata": {"axes": "CYX"}, "resolution": (72, 72)}, 0),
         ({"metadata": {"axes": "CYX"}, "resolution": (300, 300), "resolutionunit": "INCH"}, 0),
+        ({"ome": True, "metadata": {"axes": "CYX", "PhysicalSizeX": 1.9, "PhysicalSizeXUnit": "mm",
+                                    "PhysicalSizeY": 1.9, "PhysicalSizeYUnit": "mm"}}, 1900),
+        ({"ome": True, "metadata": {"axes": "CYX", "PhysicalSizeX": 0.3, "PhysicalSizeXUnit": "m",
+                                    "PhysicalSizeY": 0.3, "PhysicalSizeYUnit": "m"}}, 0),
+        ({"imagej": True, "metadata": {"axes": "CYX", "unit": "inch"}, "resolution": (1, 1)}, 0),
     ],
 )  # fmt: skip
 def test_the_size_of_a_pixel_is_known_where_the_file_tells_it(tmp_path, options, size):
@@ -415,6 +420,13 @@ def test_pixels_of_several_sizes_are_told(source, tmp_path, capsys):
     pack(tmp_path / "store", source, np.array(list_ids(source, TWO)), TWO, 8, ((0, 4095), (0, 300)))
     said = f"{source}: the pixels are not of one size, 0.25 to 0.5 micrometres; state pixel_size = ... in the task file\n"
     assert capsys.readouterr().err == said
+
+
+def test_a_scan_of_one_dot_per_inch_is_packed(source, tmp_path):
+    pixels = np.full((3, 24, 24), 4000, np.uint16)
+    tiff(source / "s9.tif", pixels, imagej=True, metadata={"axes": "CYX", "unit": "inch"}, resolution=(1, 1))
+    pack(tmp_path / "store", source, np.array(["s9"]), TASK, 8, ((0, 4095),) * 3)
+    assert np.load(tmp_path / "store" / "facts.npy").tolist() == [[24, 24, 4000, 4000, 4000, 0]]
 
 
 def test_a_czi_through_bioio(tmp_path):
