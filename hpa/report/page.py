@@ -16,6 +16,7 @@ from jinja2 import Environment
 
 from hpa import __version__
 from hpa.backend import quiet_import
+from hpa.data.layout import stamp
 from hpa.data.pictures import colours
 from hpa.data.tables import SampleTable
 from hpa.errors import BadInput, Failure
@@ -255,6 +256,7 @@ def _images(subject: Subject, folder: Path, task: Task, rows: np.ndarray) -> tup
         from hpa.inference.images import read_images
         from hpa.inference.predict import form_of
 
-    form = form_of(folder)
-    _, batches = read_images([subject.files[row] for row in rows], task, [form])
-    return Images(ids, np.concatenate([batch[form] for batch in batches]), form[1]), np.arange(len(rows))
+    form, files = form_of(folder), [subject.files[row] for row in rows]
+    stamps = np.array([stamp(own, own) for own in files], np.uint64)
+    _, batches = read_images(files, task, [form])
+    return Images(ids, np.concatenate([batch[form] for batch in batches]), stamps, form[1]), np.arange(len(rows))

@@ -1,6 +1,7 @@
 """The pictures of the report page: tiles of images, heat maps, similar images, and the map of all images.
 
-What takes a network is kept in the run folder, `report.npz`, until the model or the images that are shown change.
+What takes a network is kept in the run folder, `report.npz`, until the model, the images that are shown, or the training
+images that they are compared with change.
 """
 
 import base64
@@ -51,11 +52,13 @@ class Images:
     Attributes:
         ids: str array [n].
         pixels: uint8 [n, S, S, C], as the network takes them.
+        stamps: uint64 [n], numbers that change with the files that the images are made of.
         ranges: the intensity range of the run, if its files have 16 bits.
     """
 
     ids: np.ndarray
     pixels: np.ndarray | ConcatenatedImages
+    stamps: np.ndarray
     ranges: Ranges | None = None
 
     def at(self, rows: np.ndarray) -> np.ndarray:
@@ -70,7 +73,9 @@ class Images:
         if None in self.ranges:
             raise BadInput("some channels have 8 bits, others 16")
         low, high = np.array(self.ranges, np.float64).T
-        return [np.ceil(low + image * (high - low) / 255).astype(np.uint16) for image in images]
+        # `in_8_bits` makes the same levels of the nearest numbers. A range of fewer than 256 numbers has no number for the
+        # levels in between.
+        return [np.rint(low + image * (high - low) / 255).astype(np.uint16) for image in images]
 
 
 def stored_images(folder: Path) -> Images:
@@ -83,7 +88,8 @@ def stored_images(folder: Path) -> Images:
         raise Failure(f"{places[0]}: no packed images; run hpa pack, or hpa report where the run was trained")
     ids = np.concatenate([read_json(place / "store.json")["ids"] for place in found])
     pixels = ConcatenatedImages([np.load(place / "images.npy", mmap_mode="r") for place in found])
-    return Images(ids, pixels, settings.intensity_range)
+    stamps = np.concatenate([np.load(place / "stamps.npy") for place in found])
+    return Images(ids, pixels, stamps, settings.intensity_range)
 
 
 def tiles(images: Images, rows: np.ndarray, largest: int = SIDES[0]) -> tuple[int, list[str]]:
@@ -120,9 +126,11 @@ def insight(folder: Path, images: Images, rows: np.ndarray, classes: Sequence[Se
         `single_cells` returns, of the first rows; `xy`, float [m, 2], within 0 to 1, and `map`, its method; `similar`: for
         each row, ids and cosines; `copies`: for each row, ids; `compared`: how many training images these are of.
     """
-    task, shown = read_task_of(folder), images.ids[rows]
+    shown = images.ids[rows]
+    learned, place, names = _compared(folder, images, shown)
     model = file_digest(folder / "model.keras")
-    key = hashlib.sha256(repr((2, model, shown.tolist(), classes, HEAT, _reducer())).encode()).hexdigest()
+    stamped = [each.tolist() for each in (shown, images.stamps[rows], learned.ids[place], learned.stamps[place], names)]
+    key = hashlib.sha256(repr((3, model, stamped, classes, HEAT, _reducer())).encode()).hexdigest()
     kept = folder / "report.npz"
     if kept.exists():
         with np.load(kept, allow_pickle=False) as file:
@@ -132,24 +140,12 @@ def insight(folder: Path, images: Images, rows: np.ndarray, classes: Sequence[Se
         from hpa.inference.embeddings import embed, nearest
         from hpa.inference.explain import explain
 
-    pixels, place = images.arrays(rows), np.empty(0, np.int64)
-    try:
-        learned = stored_images(folder)
-        partition = read_partition(folder, read_settings(folder), task, data_of(folder))
-        table = partition.table.at(partition.training)
-        place = np.flatnonzero(np.isin(learned.ids, table.ids) & ~np.isin(learned.ids, shown))
-        most = max(COMPARED * 256**2 // learned.pixels.shape[1] ** 2, COMPARED)
-        place = np.sort(np.random.default_rng(0).permutation(place)[:most])
-    except (BadInput, Failure) as error:
-        logger.warning("%s: no similar training images: %s", folder, error)
+    pixels = images.arrays(rows)
     own, others = np.split(embed(folder, pixels + (learned.arrays(place) if len(place) else [])).features, [len(rows)])
     arrays: dict[str, Any] = {"key": key, "xy": spread(own), "map": _reducer(), "compared": len(place)}
-    every, names, seen = shown, np.full(len(rows), ""), [(images, row) for row in rows]
+    every, names = np.concatenate([shown, learned.ids[place]]), np.concatenate([np.full(len(rows), ""), names])
+    seen = [(images, row) for row in rows] + [(learned, row) for row in place]
     if len(place):
-        targets = table.known_targets[pd.Index(table.ids).get_indexer(learned.ids[place])]
-        every = np.concatenate([shown, learned.ids[place]])
-        names = np.concatenate([names, np.array([" | ".join(compress(task.classes, row)) for row in targets], str)])
-        seen += [(learned, row) for row in place]
         found, cosines = nearest(own, others, SIMILAR)
         found += len(rows)
         arrays |= {"similar": every[found], "cosines": cosines.round(3), "names": names[found]}
@@ -168,6 +164,26 @@ def insight(folder: Path, images: Images, rows: np.ndarray, classes: Sequence[Se
     with written_whole(kept) as temporary:
         np.savez(temporary, allow_pickle=False, **{name: np.asarray(value) for name, value in arrays.items()})
     return _told(arrays)
+
+
+def _compared(folder: Path, images: Images, shown: np.ndarray) -> tuple[Images, np.ndarray, np.ndarray]:
+    """Return training images, the places of some that are not shown, int64 [m], and the classes of these, str [m].
+
+    Without packed training images or their split a warning is logged, and there are no places.
+    """
+    task = read_task_of(folder)
+    try:
+        learned = stored_images(folder)
+        partition = read_partition(folder, read_settings(folder), task, data_of(folder))
+    except (BadInput, Failure) as error:
+        logger.warning("%s: no similar training images: %s", folder, error)
+        return images, np.empty(0, np.int64), np.empty(0, str)
+    table = partition.table.at(partition.training)
+    place = np.flatnonzero(np.isin(learned.ids, table.ids) & ~np.isin(learned.ids, shown))
+    most = max(COMPARED * 256**2 // learned.pixels.shape[1] ** 2, COMPARED)
+    place = np.sort(np.random.default_rng(0).permutation(place)[:most])
+    targets = table.known_targets[pd.Index(table.ids).get_indexer(learned.ids[place])]
+    return learned, place, np.array([" | ".join(compress(task.classes, row)) for row in targets], str)
 
 
 def _copies(seen: Sequence[tuple[Images, int]], count: int) -> list[list[int]]:
@@ -217,15 +233,16 @@ def single_cells(folder: Path, pixels: np.ndarray) -> list[list[dict[str, Any]]]
 def spread(features: np.ndarray) -> np.ndarray:
     """Return features [n, d] as points on a map, float64 [n, 2] within 0 to 1: by UMAP where it is installed, else t-SNE.
 
-    Fewer than 20 rows are spread by their first two principal components.
+    Fewer than 20 rows are spread by their first two principal components. Rows that are all the same are one point.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
     from sklearn.preprocessing import StandardScaler
 
-    n, scaled = len(features), StandardScaler().fit_transform(features)
-    if n < 3:
+    n = len(features)
+    if n < 3 or (features == features[0]).all():  # t-SNE would divide by their deviation, 0, and crash
         return np.full((n, 2), 0.5)
+    scaled = StandardScaler().fit_transform(features)
     scaled = PCA(min(30, *scaled.shape), random_state=0).fit_transform(scaled)
     if n >= 20:
         if _reducer() == "UMAP":

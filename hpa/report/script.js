@@ -269,17 +269,17 @@ function showGallery() {
   if ($("order").value === "id") matching.sort((a, b) => page.ids[a[0]].localeCompare(page.ids[b[0]], undefined, { numeric: true }));
   $("count").textContent = `${matching.length} images`;
   $("more").hidden = matching.length <= limit;
-  $("gallery").replaceChildren(...matching.slice(0, limit).map(([row, place], at) => {
+  $("gallery").replaceChildren(...matching.slice(0, limit).map(([row, place]) => {
     const canvas = el("canvas", { width: 1, height: 1, "aria-hidden": "true" });
     paint(canvas, page.tiles[place], $("heat").checked && heatOf(place, own ?? worstClass(row, place)));
     const stack = el("div", { class: "stack" }, canvas, ...($("cells")?.checked ? [outlines(place)] : []));
-    return el("button", { type: "button", class: "tile", onclick: () => open(at) }, stack, el("span", {}, page.ids[row]), ...describe(row));
+    return el("button", { type: "button", class: "tile", onclick: () => openRow(row) }, stack, el("span", {}, page.ids[row]), ...describe(row));
   }));
 }
-let at = 0;
+let walked = [], at = 0;  // the images that previous and next go through, and which of them is shown
 function open(place) {
-  at = (place + matching.length) % matching.length;
-  const [row, tile] = matching[at];
+  at = (place + walked.length) % walked.length;
+  const [row, tile] = walked[at];
   $("title").textContent = page.ids[row];
   const heats = Object.keys(page.heat?.[tile] ?? {});
   $("heatclass").replaceChildren(el("option", { value: "" }, heats.length ? "none" : "none for this image"), ...heats.map((own) => el("option", { value: own }, classes[own].class)));
@@ -312,15 +312,15 @@ function open(place) {
   if (!$("dialog").open) $("dialog").showModal();
 }
 function showLarge() {
-  const tile = matching[at][1];
+  const tile = walked[at][1];
   paint($("large"), page.tiles[tile], $("heatclass").value === "" ? null : heatOf(tile, $("heatclass").value));
   $("large").parentElement.replaceChildren($("large"), ...($("largecells")?.checked ? [outlines(tile, true)] : []));
 }
 function openRow(row) {
   if (!shownPlace.has(row)) return;
-  const place = matching.findIndex(([each]) => each === row);
-  if (place < 0) matching = page.rows.map((each, tile) => [each, tile]);
-  open(place < 0 ? shownPlace.get(row) : place);
+  const isMatching = matching.some(([each]) => each === row);
+  walked = isMatching ? matching : page.rows.map((each, tile) => [each, tile]);
+  open(walked.findIndex(([each]) => each === row));
 }
 for (const id of ["heatclass", "largecells"]) $(id)?.addEventListener("change", showLarge);
 $("close").addEventListener("click", () => $("dialog").close());

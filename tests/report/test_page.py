@@ -14,8 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hpa.data.images import in_8_bits, write_image
 from hpa.data.pictures import colours
+from hpa.data.store import pack
 from hpa.drawn.fields import write_dataset
+from hpa.files import read_json
 from hpa.report import pictures
 from hpa.report.pictures import Images, spread, tiles
 from hpa.scoring.predictions import read_predictions
@@ -157,6 +160,53 @@ def test_what_takes_a_network_is_kept(fields, page, tmp_path, monkeypatch):
     assert data_of(tmp_path / "again.html") == before
 
 
+def test_similar_images_are_shown_once_the_training_images_are_packed(drawn_cells, hep2, tmp_path, capsys):
+    runs = tmp_path / "runs"
+    shutil.copytree(hep2.parents[1], runs, ignore=shutil.ignore_patterns("stores", "report.npz"))
+    page = tmp_path / "page.html"
+    options = ["--run", runs / "one" / "base", "--data", drawn_cells / "test", "--heat-maps", 0, "--out", page]
+    for _ in range(2):  # what is kept does not hide that something is missing
+        capsys.readouterr()
+        run("report", *options)
+        assert data_of(page)["compared"] == 0
+        assert "no similar training images" in capsys.readouterr().err
+    run("pack", "--task", "hep2", "--data", drawn_cells, "--runs", runs, "--size", 32)
+    run("report", *options)
+    found = data_of(page)
+    assert found["compared"] == 60
+    assert all(len(each) == 3 for each in found["similar"])
+
+
+def test_images_that_were_packed_anew_are_looked_at_anew(hep2, tmp_path):
+    shutil.copytree(hep2.parents[1], tmp_path / "runs", ignore=shutil.ignore_patterns("report.npz"))
+    options = ["--run", tmp_path / "runs" / "one" / "base", "--heat-maps", 2, "--out", tmp_path / "page.html"]
+    run("report", *options)
+    before = data_of(tmp_path / "page.html")
+    [store] = (tmp_path / "runs" / "stores").glob("validation-*")
+    ids = read_json(store / "store.json")["ids"]
+    (tmp_path / "changed").mkdir()
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32), np.uint8)
+    for identifier in ids:
+        write_image(tmp_path / "changed" / f"{identifier}.png", picture)
+    pack(store, tmp_path / "changed", ids, HEP2, 32)
+    run("report", *options)
+    after = data_of(tmp_path / "page.html")
+    assert after["ids"] == before["ids"]
+    assert after["heat"] != before["heat"]
+    assert all(len(each) == len(ids) - 1 for each in after["copies"])  # one picture under all names
+
+
+def test_files_that_changed_are_looked_at_anew(drawn_cells, hep2, tmp_path):
+    shown = tmp_path / "data" / "shown" / "Centromere"
+    shown.mkdir(parents=True)
+    learned = next((drawn_cells / "train" / "Centromere").iterdir())
+    other = next((drawn_cells / "test" / "Centromere").iterdir())
+    for file, copies in ((other, []), (learned, [{"id": learned.stem, "classes": "Centromere"}])):
+        shutil.copy(file, shown / "one.png")
+        run("report", "--run", hep2, "--data", shown.parent, "--heat-maps", 0, "--out", tmp_path / "page.html")
+        assert data_of(tmp_path / "page.html")["copies"] == [copies]
+
+
 def test_the_page_of_all_runs_shows_the_best(fields, tmp_path):
     run("report", "--runs", fields / "runs", "--heat-maps", 0, "--out", tmp_path / "page.html")
     found = data_of(tmp_path / "page.html")
@@ -223,9 +273,13 @@ def test_colours():
     assert len(set(colours(task(tuple("abcdef"))))) == 6
 
 
+def images_of(pixels, ranges=None):
+    return Images(np.arange(len(pixels)).astype(str), pixels, np.arange(len(pixels), dtype=np.uint64), ranges)
+
+
 def test_tiles_are_as_large_as_the_page_allows(monkeypatch):
     pixels = np.random.default_rng(0).integers(0, 256, (40, 128, 128, 4), np.uint8)
-    images = Images(np.arange(40).astype(str), pixels)
+    images = images_of(pixels)
     assert tiles(images, np.arange(40))[0] == 128
     monkeypatch.setattr(pictures, "LARGEST", 400_000)
     side, encoded = tiles(images, np.arange(40))
@@ -237,19 +291,22 @@ def test_tiles_of_smooth_images_are_small_enough_too(monkeypatch):
     """A pixel of a small tile takes more bytes than one of a large tile."""
     noise = np.random.default_rng(0).normal(128, 40, (40, 16, 16, 4)).clip(0, 255)
     pixels = np.stack([cv2.resize(each, (256, 256), interpolation=cv2.INTER_CUBIC) for each in noise]).clip(0, 255)
-    images = Images(np.arange(40).astype(str), pixels.astype(np.uint8))
+    images = images_of(pixels.astype(np.uint8))
     whole = sum(map(len, tiles(images, np.arange(40))[1])) * 3 / 4
     for share in (0.7, 0.5, 0.3):
         monkeypatch.setattr(pictures, "LARGEST", share * whole)
         assert sum(map(len, tiles(images, np.arange(40))[1])) * 3 / 4 < 1.03 * share * whole
 
 
-def test_16_bits_are_taken_as_they_were_packed():
-    every = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
-    for low, high in ((100, 4095), (0, 255), (7, 65535)):
-        [array] = Images(np.array(["a"]), every, ((low, high),)).arrays(np.array([0]))
-        shares = np.clip((array.astype(float) - low) / (high - low), 0, 1)
-        np.testing.assert_array_equal(np.round(shares * 255), every[0])
+@pytest.mark.parametrize("low", [0, 100, 40_000])
+def test_16_bits_are_taken_as_they_were_packed(low):
+    every = np.arange(2**16, dtype=np.uint16)
+    for width in (*range(1, 600), 1000, 4095, 10_000, 25_535, 65_535 - low):
+        interval = low, low + width
+        levels = np.unique(in_8_bits(Path("a.png"), every, interval))  # fewer than 256 in a narrow range
+        assert len(levels) == min(width + 1, 256)
+        [array] = images_of(levels.reshape(1, -1, 1, 1), (interval,)).arrays(np.array([0]))
+        np.testing.assert_array_equal(in_8_bits(Path("a.png"), array[:, 0, 0], interval), levels, str(interval))
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 40])
@@ -257,6 +314,12 @@ def test_a_map_of_any_number_of_images(n):
     points = spread(np.random.default_rng(0).normal(size=(n, 7)).astype(np.float32))
     assert points.shape == (n, 2)
     assert ((points >= 0) & (points <= 1)).all()
+
+
+@pytest.mark.parametrize("n", [2, 5, 40])
+def test_images_with_the_same_features_are_one_point(n):
+    """As of a network whose features have become constant."""
+    assert (spread(np.full((n, 7), 0.3, np.float32)) == 0.5).all()
 
 
 @pytest.fixture
@@ -401,6 +464,28 @@ def test_an_image_is_opened_from_the_gallery_the_map_and_the_labels(opened, page
     if found["labels"]:
         tab.locator("#doubtful .link").first.click()
         assert tab.text_content("#title") == found["ids"][found["labels"][0]["row"]]
+
+
+def test_tiles_open_their_own_images_after_one_that_the_filter_leaves_out(opened, page):
+    tab, found = opened(), data_of(page)
+    values = np.frombuffer(base64.b64decode(found["probabilities"]), "<f4").reshape(len(found["ids"]), -1)
+    targets = np.array([[number in own for number in range(len(found["classes"]))] for own in found["targets"]])
+    scores = 1 - np.abs(targets - values).max(axis=1)
+    tab.fill("#from", f"{np.median(scores):.6f}")
+    tab.select_option("#order", "id")
+    names = tab.locator("#gallery .tile > span:first-of-type").all_text_contents()
+    assert 4 <= len(names) < len(found["ids"])
+    left_out = next(place for place, row in enumerate(found["rows"]) if found["ids"][row] not in names)
+    tab.locator(f"#points circle[data-place='{left_out}']").dispatch_event("click")
+    assert tab.text_content("#title") == found["ids"][found["rows"][left_out]]
+    tab.click("#close")
+    tab.locator("#gallery .tile").nth(2).click()
+    assert tab.text_content("#title") == names[2]
+    tab.click("#next")  # goes on in the gallery, not in all images
+    assert tab.text_content("#title") == names[3]
+    for _ in range(4):
+        tab.click("#previous")
+    assert tab.text_content("#title") == names[-1]
 
 
 def test_all_is_reached_by_keyboard(opened):
