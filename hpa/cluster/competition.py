@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from hpa import finetune
-from hpa.backend import backend
 from hpa.cluster.plan import Task
 from hpa.errors import BadInput
 from hpa.options import as_text, given_settings, option
 from hpa.registry import NETWORKS
 from hpa.runs.folder import BEST, is_settled, read_history
-from hpa.settings import Settings
 from hpa.stages import STAGES, fold_name, run_name
 from hpa.tasks import Task as Classification
 from hpa.training.plan import base_run, plan, stage_run
-from hpa.training.resolve import resolve, resolve_stage
+from hpa.training.resolve import require_shareable, resolve, resolve_stage
 
 REPORT = ("0", "1", "2", "3", "4", "6")  # the variants that the report blends
 
@@ -88,7 +86,7 @@ def competition(asked: Competition) -> list[Task]:
         fault = f"{asked.task.kind.words} tasks have no thresholds, the most probable class is predicted"
         raise BadInput(f"rule: {fault}; leave it out", setting="rule")
     settings = resolve(asked.preset, asked.settings, asked.task, asked.data, asked.runs)
-    require_devices(asked.share.gpus, settings)
+    require_shareable(int(asked.share.gpus), settings, "gpus_per_task")
     model = settings.model
     varied = "variant" in NETWORKS[model].options
     if strange := [each for each in asked.variants or () if not each.isdecimal()]:
@@ -138,30 +136,6 @@ def is_done(folder: Path) -> bool:
     return all((folder / name).exists() for name in BEST) and is_settled(folder)
 
 
-def require_devices(gpus: float, settings: Settings) -> None:
-    """Raise BadInput if a run with these settings cannot train on so many GPUs.
-
-    Training checks the same with `hpa.training.distribution.count_devices`. That looks for the GPUs, which may be those of
-    another machine.
-    """
-    if gpus <= 1:
-        return
-    count = int(gpus)
-    if backend() == "torch":
-        fault = f"gpus_per_task {count}: several are for jax and tensorflow; set KERAS_BACKEND, or ask for 1"
-        raise BadInput(fault, "gpus_per_task")
-    if settings.batch_size % count:
-        lower = settings.batch_size // count * count
-        near = " or ".join(str(size) for size in (lower, lower + count) if size)
-        fault = f"batch_size {settings.batch_size}: {count} devices cannot share it equally"
-        raise BadInput(f"{fault}; choose {near}", "batch_size")
-    if settings.augment_on == "device":
-        raise BadInput("augment_on device: is for one device; choose host", "augment_on")
-    if settings.clip_norm and backend() == "tensorflow":
-        fault = f"clip_norm {settings.clip_norm}: under TensorFlow each device would clip its own part of the gradient"
-        raise BadInput(f"{fault}; set KERAS_BACKEND=jax, or train on one device", "clip_norm")
-
-
 def _require_stages(asked: Competition) -> None:
     """Raise BadInput if the stages are not in their order, or some run will not have the one that is predicted."""
     for before, stage in zip((None, *asked.stages[:-1]), asked.stages, strict=True):
@@ -209,7 +183,7 @@ def _training(asked: Competition, name: str, own: Mapping[str, Any], first: int,
         given.pop("stage")
         try:
             resolved = resolve_stage(resolved, stage, given, asked.task)
-            require_devices(asked.share.gpus, resolved)
+            require_shareable(int(asked.share.gpus), resolved, "gpus_per_task")
         except BadInput as error:
             raise BadInput(f"finetune_options for {stage}: {error}", "finetune_options") from error
         if is_done(asked.runs / run / str(STAGES[stage].start)) and (asked.runs / run / stage).exists():

@@ -19,6 +19,7 @@ from hpa.data.feed import Batches
 from hpa.errors import BadInput, Failure
 from hpa.hardware import accelerators
 from hpa.settings import Settings
+from hpa.training.resolve import require_shareable
 
 
 def count_devices(asked: int | str, settings: Settings) -> int:
@@ -37,18 +38,7 @@ def count_devices(asked: int | str, settings: Settings) -> int:
     count = len(names) if asked == "all" else int(asked)
     if not 1 <= count <= len(names):
         raise BadInput(f"devices: {count} asked for, and {backend()} finds {len(names)} ({', '.join(names)})", "devices")
-    if count > 1 and backend() == "torch":
-        raise BadInput("devices: several are for jax and tensorflow; set KERAS_BACKEND, or ask for 1", "devices")
-    if settings.batch_size % count:
-        lower = settings.batch_size // count * count
-        near = " or ".join(str(size) for size in (lower, lower + count) if size)
-        fault = f"batch_size {settings.batch_size}: {count} devices cannot share it equally"
-        raise BadInput(f"{fault}; choose {near}", "batch_size")
-    if count > 1 and settings.augment_on == "device":
-        raise BadInput("augment_on device: is for one device; choose host", "augment_on")
-    if count > 1 and settings.clip_norm and backend() == "tensorflow":
-        fault = f"clip_norm {settings.clip_norm}: under TensorFlow each device would clip its own part of the gradient"
-        raise BadInput(f"{fault}; set KERAS_BACKEND=jax, or train on one device", "clip_norm")
+    require_shareable(count, settings)
     return count
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hpa.backend import backend
 from hpa.data.intensity import stated_range
 from hpa.data.partition import has_validation_set
 from hpa.errors import BadInput, refuse
@@ -125,6 +126,24 @@ def resolve_stage(
     values |= {"stage": stage, "schedule": "constant", "warm_up": 0, "progressive_resizing": 0.0, "augment_on": None}
     values |= {"unfreezing": 0} | ({"batch_statistics": "kept"} if start.batch_statistics == "renewed" else {})
     return _fitting(replace(start, **(values | dict(given))), given, task)
+
+
+def require_shareable(count: int, settings: Settings, setting: str = "devices") -> None:
+    """Raise BadInput if so many devices cannot train a run together; the `setting` has their number."""
+    if count <= 1:
+        return
+    if backend() == "torch":
+        raise BadInput(f"{setting}: several are for jax and tensorflow; set KERAS_BACKEND, or ask for 1", setting)
+    if settings.batch_size % count:
+        lower = settings.batch_size // count * count
+        near = " or ".join(str(size) for size in (lower, lower + count) if size)
+        fault = f"batch_size {settings.batch_size}: {count} devices cannot share it equally"
+        raise BadInput(f"{fault}; choose {near}", "batch_size")
+    if settings.augment_on == "device":
+        raise BadInput("augment_on device: is for one device; choose host", "augment_on")
+    if settings.clip_norm and backend() == "tensorflow":
+        fault = f"clip_norm {settings.clip_norm}: under TensorFlow each device would clip its own part of the gradient"
+        raise BadInput(f"{fault}; set KERAS_BACKEND=jax, or train on one device", "clip_norm")
 
 
 def _fitting(settings: Settings, given: Mapping[str, Any], task: Task) -> Settings:

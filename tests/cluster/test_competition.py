@@ -7,16 +7,14 @@ from pathlib import Path
 import pytest
 
 from hpa import cluster
-from hpa.cluster import competition as plans
 from hpa.cluster.competition import competition
 from hpa.cluster.plan import Task
 from hpa.cluster.share import TaskError, do, patiently
 from hpa.drawn.fields import write_dataset
-from hpa.errors import BadInput, Busy, Failure
+from hpa.errors import Busy, Failure
 from hpa.files import cores
 from hpa.options import as_text, read
 from hpa.settings import Settings
-from hpa.training import distribution
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--size=48", "--batch-size=16", "--epochs=1", "--cores-per-task=1"]
@@ -144,34 +142,6 @@ def test_thresholds_of_a_single_label_task_are_refused_before_anything_is_done(p
     told = "--rule: single-label tasks have no thresholds, the most probable class is predicted; leave it out"
     assert captured.err == f"hpa.cluster: {told}\n"
     assert not (place / "runs").exists()
-
-
-@pytest.mark.parametrize(
-    ("gpus", "keras_backend", "settings", "refused"),
-    [
-        (3, "tensorflow", {"batch_size": 16}, True),
-        (2, "tensorflow", {"augment_on": "device"}, True),
-        (2, "tensorflow", {"clip_norm": 1.0}, True),
-        (2, "jax", {"clip_norm": 1.0}, False),
-        (2, "torch", {}, True),
-        (2, "tensorflow", {}, False),
-        (0.5, "torch", {"augment_on": "device", "clip_norm": 1.0}, False),
-    ],
-)
-def test_a_plan_refuses_the_gpus_that_training_would_refuse(monkeypatch, gpus, keras_backend, settings, refused):
-    for module in (distribution, plans):
-        monkeypatch.setattr(module, "backend", lambda: keras_backend)
-    monkeypatch.setattr(distribution, "_names", lambda: ["gpu:0", "gpu:1", "gpu:2"])
-    monkeypatch.setattr(distribution, "accelerators", lambda: 3)
-    told = []
-    for check, count in ((distribution.count_devices, max(1, int(gpus))), (plans.require_devices, gpus)):
-        try:
-            check(count, Settings(**settings))
-            told.append("")
-        except BadInput as error:
-            told.append(str(error).partition(": ")[2])
-    assert told[0] == told[1]
-    assert bool(told[0]) == refused
 
 
 @pytest.mark.parametrize(

@@ -90,9 +90,11 @@ def test_one_device_is_there_and_no_more(monkeypatch):
         count_devices(2, Settings(augment_on="device"))
     with pytest.raises(BadInput, match=r"clip_norm 1\.0: under TensorFlow each device"):
         count_devices(2, Settings(clip_norm=1.0))
-    monkeypatch.setattr("hpa.training.distribution.backend", lambda: "jax")
+    for room in ("distribution", "resolve"):
+        monkeypatch.setattr(f"hpa.training.{room}.backend", lambda: "jax")
     assert count_devices(2, Settings(clip_norm=1.0)) == 2
-    monkeypatch.setattr("hpa.training.distribution.backend", lambda: "torch")
+    for room in ("distribution", "resolve"):
+        monkeypatch.setattr(f"hpa.training.{room}.backend", lambda: "torch")
     monkeypatch.setattr("hpa.training.distribution.accelerators", lambda: 2)
     with pytest.raises(BadInput, match="several are for jax and tensorflow"):
         count_devices("all", settings)
