@@ -173,9 +173,9 @@ def tta(options: argparse.Namespace) -> TTA:
 
 def chosen_folders(options: argparse.Namespace) -> list[Path]:
     """Return the folders that `--run` names, each once, or else those that `--runs`, `--variants` and `--stage` choose."""
-    from hpa.runs.folder import run_folders
+    from hpa.runs.folder import run_folders, with_its_name
 
-    folders: list[Path] = options.run or []
+    folders = [with_its_name(folder) for folder in options.run or []]
     twice = [str(folder) for folder in dict.fromkeys(folders) if folders.count(folder) > 1]
     refuse("--run", [f"{folder} is named twice; once is enough" for folder in twice])
     if folders and (vars(options).get("variants") or vars(options).get("stage", "last") != "last"):
@@ -227,7 +227,7 @@ def require_output(options: argparse.Namespace, path: Path, data: Sequence[Path]
         raise BadInput(f"{option} {path}: is a folder; name a file")
     if path.parent.exists() and not path.parent.is_dir():
         raise BadInput(f"{option} {path.parent}: is a file; name a folder")
-    inputs = ("table", "sample_submission", "shares", "reference", "masks", "ensemble")
+    inputs = ("table", "sample_submission", "shares", "reference", "known", "masks", "ensemble")
     named = [getattr(options, name, None) for name in inputs]
     images = getattr(options, "images", None) or ()
     named += [images] if isinstance(images, Path) else images
@@ -309,9 +309,7 @@ IMAGES = "folders of images, files, each of which stands for its sample, and CSV
 SEVERAL = "run folders; several are averaged"
 INSTEAD = "run folders, instead of those that --runs, --variants and --stage choose"
 AVERAGED = "test-time augmentation: average over an image and its mirror image (2), quarter turns (4), or all of these (8)"
-ENGINE = (
-    "what computes: onnxruntime and openvino, which the extras export and openvino install, are faster on many CPUs"
-)
+ENGINE = "what computes: onnxruntime and openvino, which the extras export and openvino install, are faster on many CPUs"
 RUNS = "the runs, each with all its folds, instead of all that are there"
 DEVICES = "GPUs of this computer that share every batch"
 SHARED: dict[str, dict[str, Any]] = {

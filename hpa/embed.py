@@ -7,11 +7,12 @@ from hpa import command
 from hpa.backend import quiet_import
 from hpa.errors import BadInput
 from hpa.options import add_settings
+from hpa.tta import TTA
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the options."""
-    parser = command.parser("embed", "Features are what a network pools before its last layers.", "tta tta-average")
+    parser = command.parser("embed", "Features are what a network pools before its last layers.", "tta")
     command.add_run(parser, "run folder", several=False)
     command.add_images(parser)
     parser.add_argument(
@@ -55,7 +56,7 @@ def work(options: argparse.Namespace) -> None:
         from hpa.inference.embeddings import embed_samples
 
     where = options.run, options.data, options.images, options.out, options.neighbours, options.reference
-    print(embed_samples(*where, options.known, options.groups, command.tta(options)))
+    print(embed_samples(*where, options.known, options.groups, TTA(options.tta)))
 
 
 main = command.main(__name__, build_parser, work)

@@ -30,8 +30,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def work(options: argparse.Namespace) -> None:
     """Write the model."""
-    file = options.out / "saved_model.pb" if options.format == "saved-model" else options.out
-    command.require_output(options, file, [options.run] if options.run else [])
+    written = [options.out / "saved_model.pb" if options.format == "saved-model" else options.out]
+    if options.format in ("saved-model", "litert"):  # which have their metadata next to them
+        written.append(options.out.parent / f"{options.out.name}.json")
+    for path in written:
+        command.require_output(options, path, [options.run] if options.run else [])
     if options.ensemble and options.tta > 1:
         raise BadInput("--tta is for --run; an ensemble has that of its members")
     with quiet_import():

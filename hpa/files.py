@@ -107,6 +107,20 @@ def require_output(path: Path, inputs: Iterable[Path], option: str = "--out") ->
             raise BadInput(f"{option} {path}: lies in {source}, which this command reads; name another folder")
 
 
+def require_outputs(paths: Iterable[Path], inputs: Iterable[Path], option: str = "--out") -> None:
+    """Do `require_output` for many files and inputs, all of them files: each is looked at once, not once for each other."""
+    sources = {_identity(source): source for source in inputs if source.exists()}
+    for path in paths:
+        if path.exists() and (source := sources.get(_identity(path))):
+            require_output(path, [source], option)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Return two numbers that all names of a file share, those of links too."""
+    stat = os.stat(path)
+    return stat.st_dev, stat.st_ino
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text in UTF-8, whole or not at all."""
     with written_whole(path) as temporary:

@@ -28,12 +28,24 @@ def folder(drawn_data, drawn_cells, tmp_path_factory):
     write_predictions(member / "validation.npz", Predictions(first.ids, HPA.classes, probabilities, first.targets))
     write_predictions(member / "test.npz", Predictions(ids, HPA.classes, random.random((len(ids), 28), np.float32)))
     write_json(member / "config.json", {"fold": 0})
+    write_json(folder / "runs" / "1" / "base" / "config.json", {"task": vars(HEP2)})
     (folder / "groups.csv").write_text("Id,group\n" + "".join(f"{each},0\n" for each in table.ids[:2]))
     (folder / "shares.csv").write_text("class,share\n" + "".join(f"{name},0.1\n" for name in HPA.classes))
     (folder / "task.toml").write_text(
         f'classes = {list(HEP2.classes)}\nchannels = ["grey"]\nsuffixes = [""]\nlabels = "one"\n'
     )
     (folder / "link.csv").symlink_to(folder / "fields" / "train.csv")
+    cell = min((folder / "cells" / "test").rglob("*.png"))
+    shutil.copyfile(cell, folder / "00123.png")
+    (folder / "paths.csv").write_text("path\n00123.png\n")
+    (folder / "linked").mkdir()
+    (folder / "linked" / "00123.png").symlink_to(folder / "00123.png")
+    (folder / "masks").mkdir()
+    shutil.copyfile(cell, folder / "masks" / "00123.png")
+    write_json(folder / "entry.json", {})
+    write_json(folder / "model.tflite.json", {})
+    for name in ("learned", "usual"):
+        np.savez(folder / f"{name}.npz", ids=np.array(["a"]), features=np.ones((1, 2)))
     return folder
 
 
@@ -43,6 +55,9 @@ def contents(folder):
 
 SPLIT = "split --data fields"
 CELLS = "--task hep2 --data cells"
+EXPLAIN = "explain --run runs/1/base"
+SINGLE_CELLS = "cells --run runs/1/base --masks masks"
+EMBED = "embed --run runs/1/base --images cells/test --reference learned.npz --known usual.npz"
 ENSEMBLE = "ensemble --data fields --run runs/0/base --shift 0"
 CASES = [
     f"{SPLIT} --out fields/train.csv",
@@ -66,6 +81,14 @@ CASES = [
     f"augmentations {CELLS} --out cells/validation/Golgi/sheet.png",
     "augmentations --data fields --out fields/train/{image}",
     "train --data fields --show-augmentation fields/train/{image}",
+    f"{EXPLAIN} --images 00123.png --out .",
+    f"{EXPLAIN} --images 00123.png --out linked",
+    f"{EXPLAIN} --images paths.csv --out .",
+    f"{SINGLE_CELLS} --images 00123.png --out cells.csv --overlays .",
+    f"{SINGLE_CELLS} --images paths.csv --out cells.csv --overlays linked",
+    "export --ensemble entry.json --format saved-model --out entry",
+    "export --ensemble model.tflite.json --format litert --out model.tflite",
+    f"{EMBED} --out usual.npz",
 ]
 
 

@@ -10,6 +10,7 @@ import base64
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -22,13 +23,13 @@ from hpa.data.parallel import map_in_threads
 from hpa.data.pictures import colours, for_people
 from hpa.data.segmentation import BODY, NUCLEUS, find_label_images, read_label_image, segment
 from hpa.errors import refuse
-from hpa.files import file_digest, remembered, write_csv
+from hpa.files import file_digest, remembered, require_outputs, write_csv
 from hpa.inference.images import chosen_samples
 from hpa.inference.parts import Parts, Place, cut_run
 from hpa.inference.predict import common_task, form_of, require_models
 from hpa.scoring.blend import thresholds_and_rows
 from hpa.tasks import HPA, Task
-from hpa.tta import NO_TTA, TTA, VIEWS, view
+from hpa.tta import AVERAGES, NO_TTA, TTA, VIEWS, view
 
 
 def cell_probabilities(parts: Parts, image: np.ndarray, labels: np.ndarray, task: Task, tta: TTA = NO_TTA) -> np.ndarray:
@@ -39,7 +40,7 @@ def cell_probabilities(parts: Parts, image: np.ndarray, labels: np.ndarray, task
         image: uint8 [S, S, C], as the network takes it.
         labels: int32 [H, W] of any size, the number of the cell at each pixel, 0 outside of cells.
         task: what is classified.
-        tta: test-time augmentation.
+        tta: test-time augmentation; its mean over the views is taken of each cell and of the field.
     """
     found = []
     assert parts.dense is not None
@@ -49,7 +50,7 @@ def cell_probabilities(parts: Parts, image: np.ndarray, labels: np.ndarray, task
         features = cell_features(parts, parts.maps(seen), own, image.shape[0])
         logits = np.asarray(parts.dense(features.astype(np.float32), training=False), np.float64)
         found.append(task.kind.from_logits(logits))
-    return np.mean(found, axis=0)
+    return np.asarray(AVERAGES[tta.average](np.stack(found), task.labels), np.float64)
 
 
 def cell_features(parts: Parts, maps: list[np.ndarray], labels: np.ndarray, size: int) -> np.ndarray:
@@ -175,20 +176,24 @@ def cells_of_samples(
         tta: test-time augmentation.
 
     Raises:
-        BadInput: if an image or a label image cannot be used, a network flattens its maps, or a channel is not there.
+        BadInput: if an image or a label image cannot be used or would be replaced by a picture, a network flattens its maps,
+            or a channel is not there.
     """
     task = common_task(folders)
     absent = [] if masks else [each for names in channels for each in names if each not in task.channels]
     fix = "give label images, or say which channels show nuclei and bodies"
     refuse("masks", [f"the task {task.name} has no channel {each}; {fix}" for each in absent], "masks")
     samples, files = chosen_samples(task, None, images)
-    label_files = find_label_images(masks, samples.ids.tolist(), task) if masks else None
+    ids = samples.ids.tolist()
+    label_files = find_label_images(masks, ids, task) if masks else None
+    read = [[*own, *label_files[row : row + 1]] for row, own in enumerate(files)] if label_files else files
+    if overlays:
+        require_outputs((overlays / f"{each}.png" for each in ids), chain.from_iterable(read), "--overlays")
     require_models("runs", folders)
     thresholds, _ = thresholds_and_rows(folders, task.labels, len(task.classes), tta)
-    ids, models = samples.ids.tolist(), [file_digest(folder / "model.keras") for folder in folders]
-    version = 2  # of what is kept of a field, see `found` below
+    models = [file_digest(folder / "model.keras") for folder in folders]
+    version = 3  # of what is kept of a field, see `found` below
     made_of = version, models, thresholds.tolist(), channels, tta, str(overlays), bool(submission)
-    read = [[*own, *label_files[row : row + 1]] for row, own in enumerate(files)] if label_files else files
     keys = [stamp(own, (identifier, made_of)) for identifier, own in zip(ids, read, strict=True)]
     with remembered(out.with_name(f".{out.name}.partial")) as (found, add):
         left = [row for row, key in enumerate(keys) if key not in found]

@@ -80,7 +80,7 @@ def embed(
         folder: the run folder.
         images: as for `hpa.api.Run.predict`.
         targets: uint8 array [n, classes], where known.
-        tta: test-time augmentation; the features are the mean over its views.
+        tta: test-time augmentation; the features are the mean over its views, whatever it averages: they have no logits.
         extractor: what `extractor_of` returns for the folder, if it is there already.
 
     Raises:
@@ -90,7 +90,8 @@ def embed(
     extractor = extractor or extractor_of(folder)
     ids, batches = read_images(images, task, [form])
     shown = min(BATCH, len(ids))
-    features = [np.asarray(tta.predict(extractor, batch[form], task.labels, shown), np.float32) for batch in batches]
+    mean = TTA(tta.views)
+    features = [np.asarray(mean.predict(extractor, batch[form], task.labels, shown), np.float32) for batch in batches]
     found = np.concatenate(features) if features else np.empty((0, extractor.output.shape[-1]), np.float32)
     return Embedding(np.array(ids, str), found, task.classes, targets, file_digest(folder / "model.keras"))
 
@@ -124,19 +125,23 @@ def embed_samples(
         tta: test-time augmentation.
 
     Raises:
-        BadInput: if an image or a file of features cannot be used.
+        BadInput: if an image or a file of features cannot be used, or a file that `write_embedding` wrote is of another
+            network.
     """
     require_suffix(out)
-    ids, others = read_features(reference) if reference else (None, None)
-    known_ids, usual = read_features(known) if known else (None, None)
+    ids, others, others_model = _read_features(reference) if reference else (None, None, None)
+    known_ids, usual, usual_model = _read_features(known) if known else (None, None, None)
     group = None if known_ids is None else read_groups(groups, known_ids)
     samples, files = chosen_samples(read_task_of(folder), data, images)
     extractor = extractor_of(folder)
-    width = extractor.output.shape[-1]
-    for path, columns in ((reference, others), (known, usual)):
+    width, own_model = extractor.output.shape[-1], file_digest(folder / "model.keras")
+    for path, columns, model in ((reference, others, others_model), (known, usual, usual_model)):
         if columns is not None and columns.shape[1] != width:
             fix = "name those of this run"
             raise BadInput(f"{path}: has {columns.shape[1]} features, the network of {folder} {width}; {fix}")
+        if model not in (None, own_model):  # of another fold, say: as many features, of other meaning
+            fix = f"write it again with hpa embed --run {folder}"
+            raise BadInput(f"{path}: holds features of another network than {folder / 'model.keras'}; {fix}")
     if neighbours and others is None and len(samples.ids) < 2:
         raise BadInput("neighbours: there is one image, which has none; name more, or a reference", setting="neighbours")
     found = replace(embed(folder, files, samples.targets, tta, extractor), ids=samples.ids)
@@ -236,11 +241,19 @@ def read_features(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         BadInput: if the file is absent or damaged, an id is there twice, or a number is missing or not finite.
     """
+    ids, features, _ = _read_features(path)
+    return ids, features
+
+
+def _read_features(path: Path) -> tuple[np.ndarray, np.ndarray, str | None]:
+    """Do `read_features`, and return the SHA-256 of the `model.keras` that made them, too; None if the file has none."""
     require_plain(path)
+    model = None
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
                 ids, features = np.asarray(file["ids"]).astype(str), np.asarray(file["features"])
+                model = str(file["model_sha256"]) if "model_sha256" in file else None
         else:
             frame = pd.read_csv(path, dtype={"Id": str})
             ids, features = frame.pop("Id").to_numpy(str), frame.to_numpy()
@@ -256,7 +269,7 @@ def read_features(path: Path) -> tuple[np.ndarray, np.ndarray]:
     faults = [f"id {name} is there {count} times" for name, count in zip(names, counts, strict=True) if count > 1]
     refuse(path, faults + [f"id {ids[row]}: a feature is no finite number" for row in
                            np.flatnonzero(~np.isfinite(features).all(axis=1))])  # fmt: skip
-    return ids, features
+    return ids, features, model
 
 
 def _write_anndata(path: Path, found: Embedding, names: Sequence[str]) -> None:

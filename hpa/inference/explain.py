@@ -9,6 +9,7 @@ Other networks (Mish among the dense layers, SVM heads with radial basis functio
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -18,12 +19,13 @@ import pandas as pd
 from hpa.data.layout import stamp
 from hpa.data.pictures import captioned, colours, for_people, write_sheet
 from hpa.errors import BadInput, refuse
-from hpa.files import file_digest, remembered, write_csv, written_whole
+from hpa.files import file_digest, remembered, require_outputs, write_csv, written_whole
 from hpa.inference.images import Images, chosen_samples, read_images
 from hpa.inference.parts import Parts, cut_run, gradients, onto_image
 from hpa.inference.predict import common_task, form_of, require_models
 from hpa.scoring.blend import thresholds_and_rows
-from hpa.tta import NO_TTA, TTA, VIEWS, view
+from hpa.scoring.weights import blend
+from hpa.tta import AVERAGES, NO_TTA, TTA, VIEWS, view
 
 EXACT, GRAD_CAM = "exact", "grad-cam"
 METHODS = ("auto", EXACT, GRAD_CAM)
@@ -40,6 +42,8 @@ class Explanation:
         classes: names of all classes.
         maps: float32 [classes, S, S], what each pixel speaks for the class (above 0) or against it (below 0).
         logits: float64 [classes], the mean over networks and views.
+        probabilities: float32 [classes], as `hpa predict` has them: of each network the mean that the test-time augmentation
+            takes, then the mean over networks. Of several networks or views they are not those of the mean logits.
         constants: float64 [classes], what of a logit is of no place. Exact maps add up to logits minus constants.
         method: `"exact"`, or `"grad-cam"` if any of the networks has no exact maps.
         colours: what each channel is shown in, `#rrggbb`.
@@ -50,6 +54,7 @@ class Explanation:
     classes: tuple[str, ...]
     maps: np.ndarray
     logits: np.ndarray
+    probabilities: np.ndarray
     constants: np.ndarray
     method: str
     colours: tuple[str, ...]
@@ -63,7 +68,7 @@ def explain(folders: Sequence[Path], images: Images, tta: TTA = NO_TTA, method: 
     """Yield an explanation for each image.
 
     Args:
-        folders: run folders of one task; logits, maps and constants are the mean over them.
+        folders: run folders of one task; logits, probabilities, maps and constants are the mean over them.
         images: as for `hpa.api.Run.predict`.
         tta: test-time augmentation; the maps of its views are turned back.
         method: `"exact"`, `"grad-cam"`, or `"auto"` for exact maps where all the networks have them.
@@ -85,14 +90,15 @@ def explain(folders: Sequence[Path], images: Images, tta: TTA = NO_TTA, method: 
     names = iter(ids)
     for batch in batches:
         for row, image in enumerate(batch[largest]):
-            every = [
-                _explained(own, batch[form][row : row + 1], turns, mirrored, found, size)
+            runs = [
+                [_explained(own, batch[form][row : row + 1], *each, found, size) for each in VIEWS[tta.views]]
                 for own, form in zip(parts, forms, strict=True)
-                for turns, mirrored in VIEWS[tta.views]
             ]
-            maps, logits, constants = (np.mean(each, axis=0) for each in zip(*every, strict=True))
+            outputs = [task.kind.from_logits(np.stack([logits for _, logits, _ in own])) for own in runs]  # [views, classes]
+            [probabilities] = blend([AVERAGES[tta.average](own[:, None], task.labels) for own in outputs])
+            maps, logits, constants = (np.mean(each, axis=0) for each in zip(*chain.from_iterable(runs), strict=True))
             maps, own_colours = maps.astype(np.float32), tuple(colours(task))
-            yield Explanation(next(names), image, task.classes, maps, logits, constants, found, own_colours)
+            yield Explanation(next(names), image, task.classes, maps, logits, probabilities, constants, found, own_colours)
 
 
 def explain_samples(
@@ -119,12 +125,14 @@ def explain_samples(
         method: as for `explain`.
 
     Raises:
-        BadInput: if an image cannot be used, or a class is unknown.
+        BadInput: if an image cannot be used, or would be replaced by its picture, or a class is unknown.
     """
     task = common_task(folders)
     unknown = [each for each in classes if each not in task.classes]
     refuse("classes", [f"{each} is none of {', '.join(task.classes)}" for each in unknown], "classes")
     samples, files = chosen_samples(task, data, images)
+    written = (out / f"{identifier}.{ending}" for identifier in samples.ids for ending in ("npz", "png"))
+    require_outputs(written, chain.from_iterable(files))
     require_models("runs", folders)
     thresholds = None if classes else thresholds_and_rows(folders, task.labels, len(task.classes), tta)[0]
     models = [file_digest(folder / "model.keras") for folder in folders]
@@ -133,13 +141,12 @@ def explain_samples(
     with remembered(out / ".explanations.partial") as (rows, add):
         left = [row for row, key in enumerate(keys) if key not in rows]
         for own, row in zip(explain(folders, [files[row] for row in left], tta, method), left, strict=True):
-            probabilities = task.kind.from_logits(own.logits[None])
             chosen = [task.classes.index(each) for each in classes]
             if thresholds is not None:
-                chosen = np.flatnonzero(task.kind.decide(probabilities, thresholds)[0][0]).tolist()
+                chosen = np.flatnonzero(task.kind.decide(own.probabilities[None], thresholds)[0][0]).tolist()
             identifier = str(samples.ids[row])
-            _write(out, identifier, own, chosen, probabilities[0])
-            numbers = np.round([probabilities[0], own.logits, own.constants], 4).T.tolist()
+            _write(out, identifier, own, chosen)
+            numbers = np.round([own.probabilities, own.logits, own.constants], 4).T.tolist()
             rows[keys[row]] = [[identifier, task.classes[number], *numbers[number], own.method] for number in chosen]
             add(keys[row], rows[keys[row]])
         columns = ["Id", "class", "probability", "logit", "constant", "method"]
@@ -160,7 +167,7 @@ def overlay(picture: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.round(grey * (1 - 0.7 * share) + 0.7 * share * colour).astype(np.uint8)
 
 
-def _write(out: Path, identifier: str, found: Explanation, chosen: Sequence[int], probabilities: np.ndarray) -> None:
+def _write(out: Path, identifier: str, found: Explanation, chosen: Sequence[int]) -> None:
     """Write the NPZ and the picture of one sample."""
     with written_whole(out / f"{identifier}.npz") as temporary:
         arrays = {"maps": found.maps[chosen], "logits": found.logits[chosen], "constants": found.constants[chosen]}
@@ -169,7 +176,7 @@ def _write(out: Path, identifier: str, found: Explanation, chosen: Sequence[int]
     picture = for_people(found.image, found.image, found.colours)
     tiles = [captioned(identifier, picture)]
     tiles += [
-        captioned(f"{probabilities[number]:.2f} {found.classes[number]}", overlay(picture, found.maps[number]))
+        captioned(f"{found.probabilities[number]:.2f} {found.classes[number]}", overlay(picture, found.maps[number]))
         for number in chosen
     ]
     columns = min(len(tiles), COLUMNS)

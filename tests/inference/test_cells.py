@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from test_explain import SMALL, network, some_images, write_run
+from test_explain import SMALL, make_views_differ, network, some_images, write_run
 from test_predict import make_run
 
 from hpa import cells as command
@@ -25,7 +25,7 @@ from hpa.inference.cells import SINGLE_CELL_CLASSES, Cells, cell_features, cell_
 from hpa.inference.parts import Place, cut
 from hpa.scoring.predictions import Predictions, write_predictions
 from hpa.tasks import HPA
-from hpa.tta import TTA, view
+from hpa.tta import AVERAGES, TTA, view
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -113,6 +113,18 @@ def test_weights_follow_the_places_of_a_map():
     tiny = np.zeros((64, 64), bool)
     tiny[63, 0] = True  # beyond the outermost position
     assert np.argwhere(weights_of(tiny, Place(12, 8, 5), 64)).tolist() == [[4, 0]]
+
+
+@pytest.mark.parametrize("average", ["probabilities", "logits"])
+def test_views_of_a_cell_are_averaged_as_those_of_a_prediction(tmp_path, average):
+    made = network("cellnet", 32, classes=28, **SMALL)
+    [image] = images = some_images(32, 1)
+    image[8:] //= 16
+    make_views_differ(made, images)
+    expected = {each: TTA(8, each).predict(made, images, HPA.labels)[0] for each in AVERAGES}
+    assert np.abs(expected["logits"] - expected["probabilities"]).max() > 0.01
+    found = cell_probabilities(cut(made, "cellnet", 32, tmp_path), image, np.ones((32, 32), int), HPA, TTA(8, average))
+    np.testing.assert_allclose(found[-1], expected[average], atol=1e-3)
 
 
 def test_views_of_a_field_turn_its_cells_too(tmp_path):

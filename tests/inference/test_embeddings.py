@@ -15,8 +15,9 @@ from hpa.data.layout import find_files, list_ids
 from hpa.data.tables import read_labelled
 from hpa.errors import BadInput
 from hpa.files import file_digest
-from hpa.inference.embeddings import Embedding, nearest, neighbour_table, read_features, write_embedding
+from hpa.inference.embeddings import Embedding, embed, nearest, neighbour_table, read_features, write_embedding
 from hpa.tasks import HPA
+from hpa.tta import TTA, VIEWS, view
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -215,6 +216,52 @@ def test_features_of_another_network_are_refused_before_an_image_is_read(run_fol
     options = [word for pair in files.items() for word in pair]
     assert command.main(["--run", str(run_folder), "--images", "cell_red.png", "--out", "f.npz", *options]) == 2
     assert f"wrong.npz: has 3 features, the network of {run_folder} 224; name those of this run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--reference", "--known"])
+def test_features_that_a_network_of_the_same_width_made_are_refused(run_folder, tmp_path, monkeypatch, capsys, option):
+    monkeypatch.chdir(tmp_path)
+    ids, features = np.array(["a", "b"]), np.eye(2, 224, dtype=np.float32)
+    for name, model in (("own", file_digest(run_folder / "model.keras")), ("other", "ab12")):
+        write_embedding(Path(f"{name}.npz"), Embedding(ids, features, (), None, model))
+    for suffix in HPA.suffixes:
+        write_image(tmp_path / f"cell{suffix}.png", np.zeros((48, 48), np.uint8))
+
+    def embed_with(files):
+        words = [word for pair in files.items() for word in pair]
+        return command.main(["--run", str(run_folder), "--images", "cell_red.png", "--out", "f.npz", *words])
+
+    own = {"--reference": "own.npz", "--known": "own.npz"}
+    assert embed_with(own | {option: "other.npz"}) == 2
+    fault = f"other.npz: holds features of another network than {run_folder / 'model.keras'}; write it again with hpa embed"
+    assert fault in capsys.readouterr().err
+    assert not Path("f.npz").exists()
+    assert embed_with(own) == 0
+
+
+@pytest.mark.parametrize("average", ["probabilities", "logits"])
+def test_features_are_the_plain_mean_over_views(run_folder, average):
+    image = np.random.default_rng(0).integers(0, 256, (48, 48, 4), np.uint8)
+    image[:24] //= 16  # so that views differ
+    views = [np.ascontiguousarray(view(image[None], *each)[0]) for each in VIEWS[4]]
+    found = embed(run_folder, [image], tta=TTA(4, average)).features
+    each = embed(run_folder, views).features
+    assert np.ptp(each, axis=0).max() > 0.01
+    np.testing.assert_allclose(found[0], each.mean(axis=0), rtol=1e-3, atol=1e-5)
+
+
+def test_the_command_has_no_other_average_of_features(capsys):
+    with pytest.raises(SystemExit):
+        command.main(["--run", "r", "--images", "i", "--out", "f.npz", "--tta", "4", "--tta-average", "logits"])
+    assert "unrecognized arguments: --tta-average logits" in capsys.readouterr().err
+
+
+def test_the_command_averages_over_views(drawn_data, run_folder, tmp_path):
+    [files] = find_files(drawn_data / "test", list_ids(drawn_data / "test", HPA)[:1], HPA)
+    arguments = ["--run", str(run_folder), "--images", str(files[0]), "--tta", "4", "--out", str(tmp_path / "f.npz")]
+    assert command.main(arguments) == 0
+    with np.load(tmp_path / "f.npz") as found:
+        np.testing.assert_allclose(found["features"], embed(run_folder, [files], tta=TTA(4)).features, rtol=1e-5)
 
 
 def test_one_image_alone_has_no_neighbours(run_folder, tmp_path, monkeypatch, capsys):

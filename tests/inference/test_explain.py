@@ -11,16 +11,18 @@ from test_predict import make_run
 
 import hpa
 from hpa import explain as command
+from hpa import predict
 from hpa.data.layout import list_ids
 from hpa.errors import BadInput
-from hpa.files import write_json
+from hpa.files import file_digest, write_json
 from hpa.inference import explain as inference
 from hpa.inference.explain import explain, overlay
 from hpa.inference.parts import Place, cut, onto_image
 from hpa.models.catalog import build
+from hpa.scoring.predictions import Predictions, write_predictions
 from hpa.settings import DEFAULTS
-from hpa.tasks import HPA
-from hpa.tta import TTA, view
+from hpa.tasks import HEP2, HPA
+from hpa.tta import AVERAGES, TTA, view
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"filters": (4, 8), "blocks": (1, 1), "kernel": 3, "dropout": 0.1}
@@ -40,6 +42,15 @@ def network(model, size, seed=0, classes=5, channels=4, output="sigmoid", **argu
 
 def some_images(size, count=2):
     return np.random.default_rng(1).integers(0, 256, (count, size, size, 4), np.uint8)
+
+
+def make_views_differ(made, images):
+    """Change the last layer of a network: its logits are large, and their mean over some images is 0."""
+    last = made.layers[-2]
+    kernel, bias = last.get_weights()
+    last.set_weights([32 * kernel, 0 * bias])
+    logits = keras.Model(made.input, last.output).predict(images, verbose=0)
+    last.set_weights([32 * kernel, -logits.mean(axis=0)])
 
 
 def constants_of(dense, features):
@@ -174,6 +185,52 @@ def test_maps_of_turned_images_are_turned_back_and_ensembles_averaged(tmp_path):
     total = both.maps.sum(axis=(1, 2), dtype=np.float64)
     size_of_terms = np.abs(both.maps).sum(axis=(1, 2)) + np.abs(both.logits)
     assert (np.abs(total - (both.logits - both.constants)) <= 1e-4 * size_of_terms).all()
+
+
+@pytest.mark.parametrize("average", ["probabilities", "logits"])
+@pytest.mark.parametrize("task", [HPA, HEP2], ids=lambda task: task.name)
+def test_probabilities_are_those_of_a_prediction(tmp_path, task, average):
+    folders = [tmp_path / name / "base" for name in ("a", "b")]
+    images = np.random.default_rng(1).integers(0, 256, (2, 32, 32, len(task.channels)), np.uint8)
+    images[:, 8:] //= 16
+    networks = [write_run(folder, "cellnet", 32, task, seed, **SMALL) for seed, folder in enumerate(folders)]
+    for folder, each in zip(folders, networks, strict=True):
+        make_views_differ(each, images)
+        each.save(folder / "model.keras")
+    expected = {
+        each: np.mean([TTA(4, each).predict(network, images, task.labels) for network in networks], axis=0)
+        for each in AVERAGES
+    }
+    found = list(explain(folders, list(images), TTA(4, average)))
+    of_mean_logits = task.kind.from_logits(np.stack([each.logits for each in found]))
+    for other in (of_mean_logits, *(expected[each] for each in AVERAGES if each != average)):
+        assert np.abs(expected[average] - other).max() > 0.01
+    np.testing.assert_allclose([each.probabilities for each in found], expected[average], atol=1e-3)
+
+
+def test_the_predicted_classes_are_explained(drawn_data, tmp_path):
+    """By two runs of which one is rather for all classes, and the other one wholly against them."""
+    random = np.random.default_rng(0)
+    probabilities = random.random((40, 28), np.float32)
+    for name, bias in (("a", 1.4), ("b", -8.0)):
+        folder = tmp_path / name / "base"
+        made = write_run(folder, "cellnet", 32, **SMALL)
+        last = made.layers[-2]
+        last.set_weights([0.1 * last.get_weights()[0], np.full(28, bias)])
+        made.save(folder / "model.keras")
+        targets, ids = (probabilities > 0.3).astype(np.uint8), np.arange(40).astype(str)
+        digest = file_digest(folder / "model.keras")
+        predictions = Predictions(ids, HPA.classes, probabilities, targets, model_sha256=digest)
+        write_predictions(folder / "validation.npz", predictions)
+    arguments = ["--run", str(tmp_path / "a" / "base"), str(tmp_path / "b" / "base"), "--images", str(drawn_data / "test")]
+    assert predict.main([*arguments, "--out", str(tmp_path / "table.csv")]) == 0
+    assert command.main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    predicted = pd.read_csv(tmp_path / "table.csv", index_col="Id")
+    found = pd.read_csv(tmp_path / "out" / "explanations.csv")
+    for identifier, own in found.groupby("Id"):
+        assert set(own["class"]) == set(predicted.loc[identifier, "Predicted"].split(" | "))
+        np.testing.assert_allclose(own["probability"], predicted.loc[identifier, own["class"]].astype(float), atol=1e-3)
+    assert sorted(found["Id"].unique()) == sorted(predicted.index)
 
 
 def test_a_picture_shows_what_speaks_for_and_against(tmp_path):
