@@ -73,7 +73,8 @@ def run_folders(runs: Path, names: list[str] | None = None, stage: str = "last")
 
 def with_its_name(folder: Path) -> Path:
     """Return the path of a run folder with the names of run and stage in it, which `.` and `base` in the run do not have."""
-    return Path(os.path.abspath(folder)) if {folder.name, folder.parent.name} & {"", ".."} else folder
+    nameless = {folder.name, folder.parent.name} & {"", ".."} and (folder / "config.json").exists()
+    return Path(os.path.abspath(folder)) if nameless else folder
 
 
 def folds_of(folder: Path) -> list[Path]:

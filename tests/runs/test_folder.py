@@ -222,9 +222,10 @@ def test_the_reports_schedule():
 def test_a_run_folder_has_its_name_also_from_inside(tmp_path, monkeypatch):
     inside = tmp_path / "runs" / "cells" / "base"
     inside.mkdir(parents=True)
+    (inside / "config.json").touch()
     for place, path in ((inside, "."), (inside.parent, "base"), (inside.parent / "cnn", "../base")):
         place.mkdir(exist_ok=True)
         monkeypatch.chdir(place)
         assert with_its_name(Path(path)) == inside
-    for path in ("cells/base", "runs/cells/base", "../runs/cells/base", "/runs/cells/base"):
+    for path in ("member", "cells/base", "runs/cells/base", "../runs/cells/base", "/runs/cells/base"):
         assert with_its_name(Path(path)) == Path(path)
