@@ -136,7 +136,8 @@ def explain_samples(
     require_models("runs", folders)
     thresholds = None if classes else thresholds_and_rows(folders, task.labels, len(task.classes), tta)[0]
     models = [file_digest(folder / "model.keras") for folder in folders]
-    made_of = models, list(classes), tta, method, None if thresholds is None else thresholds.tolist()
+    version = 2  # of what is kept of an image, see `rows` below
+    made_of = version, models, list(classes), tta, method, None if thresholds is None else thresholds.tolist()
     keys = [stamp(own, (identifier, made_of)) for own, identifier in zip(files, samples.ids.tolist(), strict=True)]
     with remembered(out / ".explanations.partial") as (rows, add):
         left = [row for row, key in enumerate(keys) if key not in rows]
