@@ -6,7 +6,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -193,28 +192,16 @@ def train(options: argparse.Namespace, settings: "Settings", task: Task, name: s
     if options.check_only:
         from hpa.training.plan import plan
 
-        if options.tensorboard or options.devices != 1:  # the default is always there
-            settings = _with_devices(options, settings)
+        if options.tensorboard or options.devices != 1:  # the default is always there, and this loads Keras
+            with quiet_import():
+                from hpa.training.train import with_devices
+            settings, _ = with_devices(settings, options.devices, options.tensorboard)
         print(f"{plan(settings, task, options.data, options.runs, name).folder}: settings and tables fit")
         return
     with quiet_import():
         from hpa.training.train import train
 
     train(settings, task, options.data, options.runs, name, preset, options.tensorboard, options.devices)
-
-
-def _with_devices(options: argparse.Namespace, settings: "Settings") -> "Settings":
-    """Check TensorBoard and the devices as `hpa.training.train.train` does; return the settings for so many devices.
-
-    This loads Keras.
-    """
-    with quiet_import():
-        from hpa.training.board import require_tensorboard
-        from hpa.training.distribution import count_devices
-    if options.tensorboard:
-        require_tensorboard()
-    several = count_devices(options.devices, settings) > 1
-    return replace(settings, augment_on="host") if several and not settings.augment_on else settings
 
 
 def require_output(options: argparse.Namespace, path: Path, data: Sequence[Path] = (), option: str = "--out") -> None:

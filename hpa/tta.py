@@ -97,9 +97,11 @@ class TTA:
         """
         import numpy as np
 
-        shown = np.concatenate([images, np.repeat(images[-1:], max(batch - len(images), 0), axis=0)])
-        copies = (np.ascontiguousarray(view(shown, *each)) for each in VIEWS[self.views])
-        outputs = [[model.predict_on_batch(copy)[: len(images)] for model in models] for copy in copies]
+        count, missing = len(images), batch - len(images)
+        if missing > 0:
+            images = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
+        copies = (np.ascontiguousarray(view(images, *each)) for each in VIEWS[self.views])
+        outputs = [[model.predict_on_batch(copy)[:count] for model in models] for copy in copies]
         return np.stack([AVERAGES[self.average](np.stack(own), labels) for own in zip(*outputs, strict=True)])
 
 

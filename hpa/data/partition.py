@@ -40,6 +40,11 @@ class Partition:
         """Which rows belong to external sets, bool [n]."""
         return ~np.isin(self.set_of_row, OWN)
 
+    def weights(self, external_weight: float) -> np.ndarray | None:
+        """Return how much each row counts, float32 [n], external ones as said; None if all count alike."""
+        weights = np.where(self.external, external_weight, 1).astype(np.float32)
+        return None if (weights == 1).all() else weights
+
 
 def has_validation_set(data: Path) -> bool:
     """Tell whether the data has a validation set."""

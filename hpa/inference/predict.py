@@ -250,9 +250,8 @@ def _predict_together(
         name = f"{_name_of_passes(folder, store)}{made_from}"
         found.append(_unfinished(store.folder.parent, name, own, len(task.classes), whole=not part))
     rows = np.flatnonzero(np.any([np.isnan(each).any(axis=1) for each in found], axis=0))
-    models = {
-        number: load_run(folder, engine) for number, folder in enumerate(folders) if np.isnan(found[number]).any()
-    }  # fmt: skip
+    unfinished = [number for number, each in enumerate(found) if np.isnan(each).any()]
+    models = {number: load_run(folders[number], engine) for number in unfinished}
     if models:
         announce(read_settings(folders[0]).precision)
     description = f"predicting with {len(models)} model{'s' if len(models) > 1 else ''}"

@@ -294,9 +294,9 @@ def fit_head(
 
 
 def _weights(partition: Partition, settings: Settings) -> np.ndarray | None:
-    """Return how much each training row counts, float64 [n]: external ones as the settings say; None without such."""
-    external = partition.external[partition.training]
-    return np.where(external, settings.external_weight, 1.0) if external.any() else None
+    """Return how much each training row counts, float32 [n], see `Partition.weights`."""
+    weights = partition.weights(settings.external_weight)
+    return None if weights is None else weights[partition.training]
 
 
 def _fit(features: np.ndarray, targets: np.ndarray, kernel: str, regularisation: float, weights: np.ndarray | None) -> Head:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from hpa.data.partition import pack_sets, write_partition
 from hpa.errors import BadInput
@@ -63,11 +62,7 @@ def train(
             TensorBoard is asked for and not installed.
         Failure: if training diverges.
     """
-    if tensorboard:
-        require_tensorboard()
-    count = count_devices(devices, settings)
-    if count > 1 and not settings.augment_on:
-        settings = replace(settings, augment_on="host")
+    settings, count = with_devices(settings, devices, tensorboard)
     made = plan(settings, task, data, runs, name)
     folder, settings, partition = made.folder, made.settings, made.partition
     shape = model_shape(settings, task)
@@ -102,8 +97,8 @@ def train(
         settle(folder)
         try:
             if not is_finished(folder):
-                weights = np.where(partition.external, settings.external_weight, 1).astype(np.float32)
-                training = Rows(images, partition.table, partition.training, None if (weights == 1).all() else weights)
+                weights = partition.weights(settings.external_weight)
+                training = Rows(images, partition.table, partition.training, weights)
                 validation = Rows(images, partition.table, partition.validation)
                 board = [Board(folder)] if tensorboard else []
                 with distributed(count):
@@ -117,3 +112,14 @@ def train(
                 write_curves(folder / "curves.png", history, f"{name} {settings.stage}", monitor)
     logger.info("%s is done: %s", folder, describe_best(folder))
     return folder
+
+
+def with_devices(settings: Settings, devices: int | str, tensorboard: bool) -> tuple[Settings, int]:
+    """Check TensorBoard, if asked for, and the devices; return the settings for these, and their number.
+
+    BadInput is raised as by `train`.
+    """
+    if tensorboard:
+        require_tensorboard()
+    count = count_devices(devices, settings)
+    return (replace(settings, augment_on="host") if count > 1 and not settings.augment_on else settings), count
