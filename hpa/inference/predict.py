@@ -85,6 +85,8 @@ def predict(
                 logger.info("%s is up to date", folder / "test.npz")
             if open_folders:
                 _predict_together(open_folders, store, task, tta, part, engine)
+            if not part:
+                _remove_unfinished(group, store)
 
 
 def predict_as_validated(folders: Sequence[Path], data: Path) -> None:
@@ -273,14 +275,19 @@ def _predict_together(
             folder / "test.npz", Predictions(store.ids, task.classes, probabilities, None, task.labels, tta, **made)
         )
         logger.info("%s is written", folder / "test.npz")
-        for file in store.folder.parent.glob(f"{_name_of_passes(folder, store)}*.npy"):
-            file.unlink(missing_ok=True)  # of this pass, its parts, and passes of earlier models that were given up
 
 
 def _name_of_passes(folder: Path, store: ImageStore) -> str:
     """Return how the files of unfinished passes of a run begin, which lie next to the packed images."""
     place = os.path.relpath(folder.resolve(), store.folder.parent.resolve())
     return f".predictions-{hashlib.sha256(place.encode()).hexdigest()[:16]}-"
+
+
+def _remove_unfinished(folders: list[Path], store: ImageStore) -> None:
+    """Remove what the passes of runs that have their test.npz left: parts, earlier models, a kill before this line."""
+    for folder in folders:
+        for file in store.folder.parent.glob(f"{_name_of_passes(folder, store)}*.npy"):
+            file.unlink(missing_ok=True)
 
 
 def _unfinished(place: Path, name: str, rows: range, classes: int, whole: bool) -> np.ndarray:

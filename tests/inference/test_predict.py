@@ -399,6 +399,18 @@ def test_a_pass_interrupted_after_its_last_batch_only_has_its_files_to_write(dra
         np.testing.assert_array_equal(read_predictions(file).probabilities, probabilities)
 
 
+def test_what_a_pass_left_goes_even_if_it_is_killed_once_its_files_are_written(drawn_data, runs, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predict, "_remove_unfinished", interrupted)
+        assert run(drawn_data, runs) == 1
+    assert len(list(runs.glob("*/base/test.npz"))) == len(list((runs / "stores").glob(".predictions-*"))) == 2
+    assert run(drawn_data, runs) == 0  # nothing is left to predict
+    assert not list((runs / "stores").glob(".predictions-*"))
+
+
 def test_only_what_is_missing_or_stale_is_predicted(drawn_data, runs, capsys):
     assert run(drawn_data, runs, "--variants", "2") == 0
     assert not (runs / "3" / "base" / "test.npz").exists()
