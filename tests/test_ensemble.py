@@ -353,6 +353,13 @@ def test_one_label_a_sample_knows_no_fallback(cells, capsys, task):
     assert capsys.readouterr().err == ""
 
 
+def test_one_label_a_sample_has_no_threshold(cells, capsys):
+    assert ensemble.main([*BLEND, "--threshold", "0.4"]) == 2
+    told = "hpa.ensemble: --threshold: single-label tasks have no thresholds; leave it out\n"
+    assert capsys.readouterr().err == told
+    assert not Path("submissions").exists()
+
+
 @pytest.mark.parametrize("task", ["hpa", "yeast.toml"])
 @pytest.mark.parametrize("ask", [[], ["--compare-weights"], ["--sweep-shift", "0.1:0.2:0.1"]])
 def test_another_task_than_the_members_is_refused(cells, capsys, task, ask):

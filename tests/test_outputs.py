@@ -81,6 +81,7 @@ CASES = [
     f"augmentations {CELLS} --out cells/validation/Golgi/sheet.png",
     "augmentations --data fields --out fields/train/{image}",
     "train --data fields --show-augmentation fields/train/{image}",
+    "predict --run runs/1/base --images paths.csv --out 00123.csv",  # its picture would be 00123.png
     f"{EXPLAIN} --images 00123.png --out .",
     f"{EXPLAIN} --images 00123.png --out linked",
     f"{EXPLAIN} --images paths.csv --out .",

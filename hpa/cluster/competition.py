@@ -82,9 +82,12 @@ def competition(asked: Competition) -> list[Task]:
             written.
     """
     _require_stages(asked)
-    if asked.task.kind.exclusive and asked.thresholds is not None:
-        fault = f"{asked.task.kind.words} tasks have no thresholds, the most probable class is predicted"
-        raise BadInput(f"rule: {fault}; leave it out", setting="rule")
+    for name, given in (
+        ("rule", asked.thresholds is not None),
+        ("threshold", any(each.startswith("--threshold=") for each in asked.ensemble)),
+    ):
+        if asked.task.kind.exclusive and given:
+            raise BadInput(f"{name}: {asked.task.kind.words} tasks have no thresholds; leave it out", setting=name)
     settings = resolve(asked.preset, asked.settings, asked.task, asked.data, asked.runs)
     require_shareable(int(asked.share.gpus), settings, "gpus_per_task")
     model = settings.model
@@ -145,6 +148,9 @@ def _require_stages(asked: Competition) -> None:
                 "commas",
                 setting="stages",
             )
+    if asked.finetune and len(asked.stages) == 1:
+        fault = f"no stage after {asked.stages[0]} is asked for; leave them out"
+        raise BadInput(f"finetune_options: {fault}", "finetune_options")
     if asked.stage in ("last", "all"):
         return
     if asked.stage not in asked.stages:

@@ -24,6 +24,7 @@ from hpa.tasks import Task
 
 Interval = tuple[int, int]
 FULL: Interval = (0, 65535)
+LARGEST_SQUARE = 16  # times the longer side of an image that its pixel size may ask for; the rest would be padding
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class Sample:
         Without ranges all 16 bits are scaled to 8.
 
         Raises:
-            BadInput: if a file has other bits than the ranges say.
+            BadInput: if a file has other bits than the ranges say, or its pixels are so small that hardly anything would be
+                left of it at the task's pixel size.
         """
         ranges = ranges or [FULL if channel.dtype == np.uint16 else None for channel in self.channels]
         files = [*self.files] * (len(self.channels) // len(self.files))
@@ -65,6 +67,13 @@ class Sample:
         if size is None:
             return np.dstack(channels)
         side = self.seen(size)
+        height, width = self.channels[0].shape
+        if side and self.task.pixel_size and side > LARGEST_SQUARE * max(height, width):
+            raise BadInput(
+                f"{self.files[0].name}: at its pixel size of {self.pixel_size:g} micrometres its {width}x{height} pixels "
+                f"would be a dot in the {side}x{side} that {size} pixels of {self.task.pixel_size:g} micrometres hold; "
+                "correct it, or pixel_size in the task file"
+            )
         return np.dstack([resized(middle(channel, side) if side else channel, size) for channel in channels])
 
 

@@ -13,7 +13,7 @@ from hpa.data.layout import describe_unread, file_names, find_files, id_of, list
 from hpa.data.pictures import pictures_of
 from hpa.data.tables import SampleTable, read_labelled
 from hpa.errors import BadInput, refuse
-from hpa.files import require_plain
+from hpa.files import require_outputs, require_plain
 from hpa.inference import predict
 from hpa.inference.predict import BATCH, Form, common_task, form_of, predict_files, read_batches, require_models
 from hpa.runs.folder import read_task_of
@@ -142,10 +142,12 @@ def predict_samples(
         What was written, in words.
 
     Raises:
-        BadInput: if a run has no model, an image cannot be used, or there are no thresholds for the mean of these runs.
+        BadInput: if a run has no model, an image cannot be used or would be replaced, or there are no thresholds for the
+            mean of these runs.
     """
     task = common_task(folders)
     samples, files = chosen_samples(task, None, images)
+    require_outputs([out, out.with_suffix(".png")], [file for sample in files for file in sample])
     thresholds, _ = thresholds_and_rows(folders, task.labels, len(task.classes), tta)
     mean = blend(list(predict_files(folders, files, tta, engine)))
     write_prediction_table(out, Predictions(samples.ids, task.classes, mean, None, task.labels, tta), thresholds)

@@ -242,6 +242,8 @@ def _read_blend(
         if first != name:
             logger.warning("%s and %s are the same model and count twice; leave one of them out", name, first)
     if members.kind.rule:
+        if threshold is not None:
+            raise BadInput(f"threshold: {members.kind.words} tasks have no thresholds; leave it out", setting="threshold")
         return members, ids, members.kind.rule
     return members, ids, saved_choice(folders, members.classes)[0] if threshold is None else threshold
 

@@ -114,6 +114,7 @@ def test_seeds_and_other_networks_have_names(place):
             ["--stages=base,cnn", "--stage=cnn", "--svm=rbf"],
             "--stage cnn: SVM heads have only the stage base; choose last, or leave out --svm",
         ),
+        (["--finetune-options=--epochs=3"], "--finetune-options: no stage after base is asked for; leave them out"),
         (["--gpus-per-task=3"], "--batch-size 16: 3 devices cannot share it equally; choose 15 or 18"),
         (["--gpus-per-task=2", "--augment-on=device"], "--augment-on device: is for one device; choose host"),
         (
@@ -135,12 +136,13 @@ def test_faults_are_told_before_anything_is_done(place, capsys, options, text):
     assert not (place / "runs").exists()
 
 
-def test_thresholds_of_a_single_label_task_are_refused_before_anything_is_done(place, capsys, drawn_cells):
-    assert cluster.main(["run", "--task=hep2", f"--data={drawn_cells}", "--size=32", "--rule=best"]) == 2
+@pytest.mark.parametrize("option", ["--rule=best", "--threshold=0.4"])
+def test_thresholds_of_a_single_label_task_are_refused_before_anything_is_done(place, capsys, drawn_cells, option):
+    assert cluster.main(["run", "--task=hep2", f"--data={drawn_cells}", "--size=32", option]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    told = "--rule: single-label tasks have no thresholds, the most probable class is predicted; leave it out"
-    assert captured.err == f"hpa.cluster: {told}\n"
+    name, _, _ = option.partition("=")
+    assert captured.err == f"hpa.cluster: {name}: single-label tasks have no thresholds; leave it out\n"
     assert not (place / "runs").exists()
 
 

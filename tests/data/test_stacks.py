@@ -12,7 +12,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from hpa.data.images import middle, read_image, read_sample
+from hpa.data.images import Sample, middle, read_image, read_sample
 from hpa.data.intensity import measure
 from hpa.data.layout import find_files, id_of, list_ids
 from hpa.data.segmentation import find_label_images
@@ -260,6 +260,17 @@ def test_two_stains_in_one_colour_image_are_no_artefact(tmp_path):
 def test_the_size_of_a_pixel_is_known_where_the_file_tells_it(tmp_path, options, size):
     file = tiff(tmp_path / "x.tif", CHANNELS, photometric=None if "imagej" in options else "minisblack", **options)
     assert read_sample([file], TASK).pixel_size == pytest.approx(size, rel=1e-4)
+
+
+def test_pixels_that_leave_a_dot_of_an_image_are_refused(tmp_path):
+    task = replace(TASK, channels=("dapi",), pixel_size=0.5)
+    sample = Sample([tmp_path / "x.tif"], [np.full((20, 30), 255, np.uint8)], task, 1e-6)
+    told = "x.tif: at its pixel size of 1e-06 micrometres its 30x20 pixels would be a dot in the 5000000x5000000 that 10"
+    with pytest.raises(BadInput, match=told):
+        sample.image(10)
+    assert replace(sample, pixel_size=0.0125).image(12).any()  # 480 own pixels, 16 times as many as the image is wide
+    with pytest.raises(BadInput, match="a dot in the 520x520"):
+        replace(sample, pixel_size=0.0125).image(13)
 
 
 def test_a_pixel_size_resamples_and_cuts_out_the_middle(tmp_path):
