@@ -25,6 +25,7 @@ STATISTICS = ("learned", "kept", "renewed")
 ACTIVATIONS = ("relu", "mish")  # inside the networks, by Keras' names
 PRECISIONS = ("float32", "mixed_bfloat16")  # Keras' names
 PLACES = ("host", "device")  # of augmentation
+DEALT = ("train", "both")  # the sets that become folds
 
 # How values look, for messages and the documentation; what numbers and names may be is read from their types.
 LOSS_WORDS = f"one of {', '.join(LOSSES)}, or two of them as A+B or A+B:SHARE, where SHARE is B's, between 0 and 1"
@@ -197,6 +198,9 @@ class Settings:
     folds: Annotated[
         Count | None, About("number of folds of the training set", DATA, "the data's validation set, or else 5 folds")
     ] = None
+    folds_of: Annotated[
+        str, OneOf(DEALT), About("what is dealt into folds: the training set, or both it and the validation set", DATA)
+    ] = "train"
     fold: Annotated[Seed, About("the fold that is held out for validation", MAIN)] = 0
     split_seed: Annotated[Seed, About("seed of the folds; models of different seeds share their validation rows", DATA)] = 0
     groups: Annotated[

@@ -1,21 +1,27 @@
 #!/usr/bin/env bash
-# HEp-2 cells, our way: trains two networks at a time, replaces the head of each by a support vector machine (SVM), blends
-# the two, and scores each and the blend on the validation and test cells.
-# Usage: hep2.sh [DATA [RUNS [PREDICTIONS.csv]]]; $SEEDS replaces the two seeds, $TRAIN_OPTIONS adds options.
+# HEp-2 cells, our way: the cells of train/ and validation/ are dealt into folds, copies of a cell into one. For each fold a
+# network learns from the others, and a support vector machine (SVM) replaces its head. Each cell is scored by the network
+# that has not seen it; their mean predicts the test cells, and is scored there if test/ has class folders.
+# Usage: hep2.sh [DATA [RUNS [PREDICTIONS.csv]]]; $FOLDS replaces four folds, $SEED the seed 0, $TRAIN_OPTIONS adds options.
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 set_up requirements.txt
 data=$(as_path "${1:-data/hep2}") runs=$(as_path "${2:-runs/hep2}") predictions=$(as_path "${3:-submissions/hep2.csv}")
-read -ra seeds <<<"${SEEDS:-0 1}"
+copies=$runs/copies.csv
+[ -e "$copies" ] || hpa duplicates --task hep2 --data "$data" --out "$copies"
 
 # shellcheck disable=SC2206
-training=(--task hep2 --data "$data" --runs "$runs" --progressive-resizing 0.5 ${TRAIN_OPTIONS:-})
+training=(--task hep2 --data "$data" --runs "$runs" --name cells --folds "${FOLDS:=4}" --groups "$copies" --seed "${SEED:-0}"
+    --progressive-resizing 0.5 ${TRAIN_OPTIONS:-})
+! exists "$data/validation" || training+=(--folds-of both)
 planned=()
-for seed in "${seeds[@]}"; do planned+=("--seed $seed --name seed$seed"); done
+for ((fold = 0; fold < FOLDS; fold++)); do planned+=("--fold $fold"); done
 check_runs train "${training[@]}"
 
+name_of() { local fold=-fold$1; echo "cells${fold#-fold0}${2:-}"; }  # as hpa names the folds of a run
+
 make() {
-    hpa train --seed "$1" --name "seed$1" "${training[@]}"
-    hpa svm --data "$data" --run "$runs/seed$1/base"
+    hpa train --fold "$1" "${training[@]}"
+    hpa svm --data "$data" --run "$runs/$(name_of "$1")/base"
 }
 
 labelled() {
@@ -25,19 +31,22 @@ labelled() {
 
 # Networks side by side, a core each, are done sooner than one after the other on all cores. Each has a process group,
 # which ends with this script.
-threads=$(($("$python" -c 'from hpa.files import cores; print(cores())') / ${#seeds[@]}))
-export TF_NUM_INTRAOP_THREADS=$((threads > 1 ? threads : 1)) TF_FORCE_GPU_ALLOW_GROWTH=true
+cores=$("$python" -c 'from hpa.files import cores; print(cores())')
+at_once=$((cores < FOLDS ? cores : FOLDS))
+export TF_NUM_INTRAOP_THREADS=$((cores / at_once)) TF_FORCE_GPU_ALLOW_GROWTH=true
 set -m
 trap 'for group in $(jobs -p); do kill -- "-$group" 2>/dev/null; done' EXIT
 names=() folders=()
-for seed in "${seeds[@]}"; do
-    make "$seed" > >(labelled "seed $seed") 2> >(labelled "seed $seed" >&2) &
-    names+=("seed$seed-svm-rbf") folders+=("$runs/seed$seed-svm-rbf/base")
+for ((fold = 0; fold < FOLDS; fold++)); do
+    [ "$fold" -lt "$at_once" ] || wait -n
+    make "$fold" > >(labelled "fold $fold") 2> >(labelled "fold $fold" >&2) &
+    names+=("$(name_of "$fold" -svm-rbf)") folders+=("$runs/$(name_of "$fold" -svm-rbf)/base")
 done
-for _ in "${seeds[@]}"; do wait -n; done
+for ((fold = 0; fold < at_once; fold++)); do wait -n; done
 unset TF_NUM_INTRAOP_THREADS
 chosen=$(IFS=,; echo "${names[*]}")
 hpa predict --data "$data" --runs "$runs" --variants "$chosen" --tta 8
 hpa ensemble --task hep2 --data "$data" --runs "$runs" --variants "$chosen" --weights equal --out "$predictions"
 hpa report --ensemble "${predictions%.csv}.json" --out "${predictions%.csv}.html"
-evaluate_sets "$data" "$runs" --run "${folders[@]}" --tta 8
+! exists "$data/test.csv" "$data/test"/*/ ||
+    hpa evaluate --data "$data/test" --out "$runs/evaluation-test" --run "${folders[@]}" --tta 8

@@ -23,6 +23,7 @@ from kaggle_server import CREATE, DOWNLOAD, KEY, PUT, START, environment
 from hpa import demo
 from hpa.drawn.fields import write_dataset
 from hpa.models.alexnet import STATE_DICT_LAYERS
+from hpa.scoring.predictions import read_predictions
 from hpa.tasks import HPA
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -126,17 +127,21 @@ def test_the_competition_from_download_to_upload(drawn_data, kaggle, tmp_path):
 def test_hep2_our_way(drawn_cells, tmp_path):
     options = "--size 32 --filters 4,8 --blocks 1,1 --epochs 1 --batch-size 16"
     (tmp_path / "-cells").symlink_to(drawn_cells)  # no name of a folder passes for an option
-    code, out, err = run("hep2.sh", "-cells", "-runs", "-cells.csv", folder=tmp_path, SEEDS="0 1", TRAIN_OPTIONS=options)
+    code, out, err = run("hep2.sh", "-cells", "-runs", "-cells.csv", folder=tmp_path, FOLDS="2", TRAIN_OPTIONS=options)
     assert code == 0, err
     assert len(pd.read_csv(tmp_path / "-cells.csv")) == 24
-    assert "seed 0: epoch 1/1" in out
-    assert "seed 1: epoch 1/1" in out
-    assert out.count("blend of 2") == 2
-    for part in ("validation", "test"):
-        folder = tmp_path / "-runs" / f"evaluation-{part}"
-        assert (folder / "confusion.png").exists()
-        models = json.loads((folder / "scores.json").read_text())["models"]
-        assert list(models) == ["-runs/seed0-svm-rbf/base", "-runs/seed1-svm-rbf/base", "blend of 2"]
+    assert "fold 0: epoch 1/1" in out
+    assert "fold 1: epoch 1/1" in out
+    runs = tmp_path / "-runs"
+    folders = [runs / "cells-svm-rbf" / "base", runs / "cells-fold1-svm-rbf" / "base"]
+    labelled = sorted(path.stem for part in ("train", "validation") for path in drawn_cells.glob(f"{part}/*/*.png"))
+    assert sorted(identifier for each in folders for identifier in read_predictions(each / "validation.npz").ids) == labelled
+    about = json.loads((tmp_path / "-cells.json").read_text())
+    assert [each["folder"] for each in about["members"]] == ["-runs/cells-svm-rbf/base (2 folds)"]
+    assert (runs / "evaluation-test" / "confusion.png").exists()
+    models = json.loads((runs / "evaluation-test" / "scores.json").read_text())["models"]
+    assert list(models) == ["-runs/cells-svm-rbf/base", "-runs/cells-fold1-svm-rbf/base", "blend of 2"]
+    assert (tmp_path / "-cells.html").exists()
 
 
 def processes_at(folder):
@@ -160,12 +165,12 @@ def waited_for(wanted, seconds):
 @needs_venv
 def test_one_network_of_hep2_that_dies_stops_the_others(drawn_cells, tmp_path):
     options = "--size 32 --filters 4,8 --blocks 1,1 --epochs 1000 --batch-size 16"
-    variables = os.environ | {"SEEDS": "7 8", "TRAIN_OPTIONS": options}
+    variables = os.environ | {"FOLDS": "2", "TRAIN_OPTIONS": options}
     command = ["bash", str(ROOT / "pipelines" / "hep2.sh"), str(drawn_cells), "runs"]
     script = subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    assert waited_for((tmp_path / "runs" / "seed8" / "base" / "history.csv").exists, 300)
+    assert waited_for((tmp_path / "runs" / "cells-fold1" / "base" / "history.csv").exists, 300)
     for process in processes_at(tmp_path):
-        if b"seed8" in Path("/proc", process, "cmdline").read_bytes():
+        if b"\0--fold\x001\0" in Path("/proc", process, "cmdline").read_bytes():
             os.kill(int(process), signal.SIGKILL)
     assert script.wait(60) == 128 + signal.SIGKILL
     assert waited_for(lambda: not processes_at(tmp_path), 10)
@@ -173,11 +178,11 @@ def test_one_network_of_hep2_that_dies_stops_the_others(drawn_cells, tmp_path):
 
 @needs_venv
 def test_hep2_checks_its_networks_before_the_first_is_trained(drawn_cells, tmp_path):
-    code, _, err = run("hep2.sh", drawn_cells, "runs", folder=tmp_path, SEEDS="7 x")
+    code, _, err = run("hep2.sh", drawn_cells, "runs", folder=tmp_path, TRAIN_OPTIONS="--epochs x")
     assert code == 2
-    assert err.startswith("hpa.train: error: argument --seed")
+    assert err.startswith("hpa.train: error: argument --epochs")
     assert err.endswith("nothing was trained: fix what is said above and run this again\n")
-    assert not (tmp_path / "runs").exists()
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["copies.csv"]
 
 
 @needs_venv

@@ -1,7 +1,7 @@
 """The train/validation partition: which rows a run learns from, and which validate it.
 
 If the data has a `validation` set, a run learns from all of `train` and is validated on that set. Otherwise, or if folds are
-asked for, one fold of `train` is held out. External rows are never validation rows.
+asked for, one fold of `train` is held out, or of both sets if the settings say so. External rows are never validation rows.
 """
 
 import hashlib
@@ -54,16 +54,16 @@ def has_validation_set(data: Path) -> bool:
 def make_partition(settings: Settings, task: Task, data: Path, split: Path | None = None) -> Partition:
     """Return the training and the validation rows of a run.
 
-    Rows of a group (`settings.groups`) stay together: those of `train` are in one fold, and a row whose group has a
-    validation row is left out of the training. So are external rows that have a copy in the test set by these groups. With
-    a `split`, a split.csv that `write_partition` wrote for this fold, the partition is read from it.
+    Rows of a group (`settings.groups`) stay together: those of the sets that folds are dealt from are in one fold, and a row
+    whose group has a validation row is left out of the training. So are external rows that have a copy in the test set by
+    these groups. With a `split`, a split.csv that `write_partition` wrote for this fold, the partition is read from it.
 
     Raises:
         BadInput: if a table, the groups or the split is faulty, an id is in two sets, or no row is left to learn from or to
             validate with.
     """
     sets = {"train": read_labelled(data / "train", task)}
-    if settings.folds is None:
+    if settings.folds is None or settings.folds_of == "both":
         sets["validation"] = read_labelled(data / "validation", task)
     warn_of_tested(data, {name: own.ids for name, own in sets.items()}, task)
     if settings.external_weight:
@@ -81,10 +81,10 @@ def make_partition(settings: Settings, task: Task, data: Path, split: Path | Non
     groups = read_groups(settings.groups, table.ids)
     held_out = set_of_row == "validation"
     if settings.folds is not None:
-        train = slice(len(sets["train"]))
-        own = None if groups is None else groups[train]
-        fold_of_row = stratified_folds(table.known_targets[train], settings.folds, settings.split_seed, own)
-        held_out[train] = fold_of_row == settings.fold
+        dealt = np.isin(set_of_row, OWN)
+        own = None if groups is None else groups[dealt]
+        fold_of_row = stratified_folds(table.known_targets[dealt], settings.folds, settings.split_seed, own)
+        held_out[dealt] = fold_of_row == settings.fold
     learned = ~held_out if groups is None else ~np.isin(groups, groups[held_out])
     external = ~np.isin(set_of_row, OWN)
     learned[external] &= ~copies_of_test(settings.groups, table.ids[external])

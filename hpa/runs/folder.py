@@ -34,6 +34,7 @@ ADDED = {
     "batch_statistics": "learned",
     "unfreezing": 0,
     "first_layer_rate": 1.0,
+    "folds_of": "train",
 }
 BEST = ("model.keras", "validation.npz")  # of the best epoch
 # Columns of history.csv that differ if an epoch is done again: its time with validation, and the images it learned from.

@@ -72,6 +72,7 @@ RULES = (
         "positive_weights",
         "weigh the positives in {losses}, but the loss is {loss}; leave them out, or choose oversampling",
     ),
+    Rule("folds_of", lambda own, _: own.folds is not None, "is for folds; leave it out, or ask for folds"),
     Rule(
         "class_weights",
         lambda settings, task: task.kind.exclusive,
@@ -93,7 +94,7 @@ def resolve(preset: str | None, given: Mapping[str, Any], task: Task, data: Path
         preset: its name, as for `preset_settings`; None for the task's own.
         given: settings that override the preset's.
         task: what is classified.
-        data: folder of the data. Without a validation set, or with given folds, train/ is split into folds.
+        data: folder of the data. Without a validation set train/ is split into folds.
         runs: the folder of all runs.
 
     Raises:
@@ -102,8 +103,10 @@ def resolve(preset: str | None, given: Mapping[str, Any], task: Task, data: Path
     """
     Settings(**given)  # raises for values that are faulty by themselves
     values = preset_settings(preset or task.kind.preset, runs) | dict(given)
-    if values["folds"] is None and not has_validation_set(data):
-        values["folds"] = FOLDS
+    if not has_validation_set(data):
+        if values["folds_of"] == "both":
+            raise BadInput(f"folds_of both: {data} has no validation set; leave it out", setting="folds_of")
+        values["folds"] = values["folds"] or FOLDS
     if "intensity_range" in given:
         values["intensity_range"] = stated_range(given["intensity_range"], task)
     return _fitting(Settings(**values), given, task)
@@ -171,7 +174,7 @@ def _fitting(settings: Settings, given: Mapping[str, Any], task: Task) -> Settin
         wanted = "expected filters and blocks of the same length, kernel and dropout; give them, or choose preset cells"
         raise BadInput(f"model {settings.model}: {wanted}", setting="model")
     if settings.folds is None and settings.fold:  # a preset's too: without it, the run would learn from another split
-        reason = "the data has a validation set; ask for folds to split train/"
+        reason = "the data has a validation set; ask for folds"
         raise BadInput(f"fold {settings.fold}: {reason}", setting="fold")
     if settings.folds is not None and settings.fold >= settings.folds:
         raise BadInput(f"fold {settings.fold}: there are {settings.folds} folds, counted from 0", setting="fold")

@@ -54,8 +54,8 @@ logger = logging.getLogger(__name__)
 # Settings of the trials that do not become part of the preset that is found: at full length it takes them from the preset
 # that the search started from. An exponential moving average for a short trial would be too short there.
 OF_THE_SEARCH = (
-    "stage", "intensity_range", "folds", "fold", "split_seed", "groups", "rows", "seed", "epochs", "ema_momentum",
-    "precision",
+    "stage", "intensity_range", "folds", "folds_of", "fold", "split_seed", "groups", "rows", "seed", "epochs",
+    "ema_momentum", "precision",
 )  # fmt: skip
 PANEL_COLUMNS = 4
 

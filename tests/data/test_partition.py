@@ -128,6 +128,47 @@ def test_a_run_gets_the_images_and_weights_of_both_sets(data, tmp_path, write_sa
     assert validation.weights is None
 
 
+@pytest.fixture
+def validated(data):
+    """The same with a validation set of ten rows, the first of which shares its antibody with two training rows."""
+    (data / "validation").mkdir()
+    table = pd.DataFrame({"Id": [f"{3 + 57 * bool(row)}_3_C1_{row}" for row in range(10)], "Target": "1 2"})
+    table.to_csv(data / "validation.csv", index=False)
+    return data
+
+
+def test_folds_of_both_sets_hold_out_each_row_once(validated):
+    validation = []
+    for fold in range(4):
+        partition = make_partition(settings(fold=fold, folds_of="both"), HPA, validated)
+        assert partition.set_of_row.tolist() == ["train"] * 40 + ["validation"] * 10 + ["external"] * 3
+        assert sorted([*partition.training, *partition.validation]) == list(range(53))
+        validation += partition.validation.tolist()
+    assert sorted(validation) == list(range(50))
+
+
+def test_folds_of_both_sets_keep_groups_together(validated):
+    for fold in range(4):
+        partition = make_partition(settings(fold=fold, folds_of="both", groups="antibodies"), HPA, validated)
+        antibodies = np.array([each.split("_")[0] for each in partition.table.ids])
+        assert not set(antibodies[partition.training]) & set(antibodies[partition.validation])
+
+
+def test_folds_of_the_training_set_leave_the_validation_set_alone(validated):
+    partition = make_partition(settings(), HPA, validated)
+    assert set(partition.set_of_row) == {"train", "external"}
+
+
+def test_both_sets_can_only_be_dealt_if_folds_are_asked_for_and_both_are_there(data, tmp_path, capsys):
+    options = ["--data", str(data), "--runs", str(tmp_path / "runs"), "--folds-of", "both"]
+    assert main([*options, "--folds", "4"]) == 2
+    assert f"--folds-of both: {data} has no validation set; leave it out" in capsys.readouterr().err
+    (data / "validation").mkdir()
+    assert main(options) == 2
+    assert "--folds-of both: is for folds; leave it out, or ask for folds" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_without_an_external_set(data, tmp_path, capsys):
     (data / "external.csv").unlink()
     (data / "external").rmdir()
