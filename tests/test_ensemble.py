@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import f1_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 import hpa
 from hpa import ensemble, thresholds
@@ -350,7 +350,13 @@ def test_one_label_a_sample_knows_no_fallback(cells, capsys, task):
     assert about["test_rows"] == 2
     assert "test_rows_given_their_strongest_class" not in about
     assert pd.read_csv("submissions/ensemble.csv")["Id"].tolist() == ["s", "t"]
-    assert capsys.readouterr().err == ""
+    told = capsys.readouterr()
+    assert told.err == ""
+    members = [read_predictions(Path(name, "validation.npz")) for name in "ab"]
+    labels = members[0].targets.argmax(axis=1), np.mean([each.probabilities for each in members], axis=0).argmax(axis=1)
+    mean = balanced_accuracy_score(*labels)
+    assert about["validation_mean_class_accuracy"] == pytest.approx(mean)
+    assert f"blend: validation accuracy {accuracy_score(*labels):.4f}, mean class accuracy {mean:.4f}\n" in told.out
 
 
 def test_one_label_a_sample_has_no_threshold(cells, capsys):

@@ -117,6 +117,7 @@ class Entry:
             "thresholds": self.thresholds,
             "validation_f1": self.blend.f1,
             "validation_accuracy": self.blend.accuracy,
+            "validation_mean_class_accuracy": self.blend.mean_class_accuracy,
             "test_rows": len(self.blend.predicted),
             **({"test_rows_given_their_strongest_class": self.blend.fallbacks} if many else {}),
         }
@@ -136,7 +137,8 @@ class Entry:
         ]
         rows, fallbacks = len(self.blend.predicted), self.blend.fallbacks
         if self.members.kind.exclusive:
-            lines.append(f"blend: validation accuracy {self.blend.accuracy:.4f}")
+            both = f"accuracy {self.blend.accuracy:.4f}, mean class accuracy {self.blend.mean_class_accuracy:.4f}"
+            lines.append(f"blend: validation {both}")
             lines += [f"test: {rows} rows"] if rows else []
         elif rows:
             lines.append(

@@ -12,7 +12,7 @@ from hpa.errors import BadInput
 from hpa.files import cores
 from hpa.labels import LABELS
 from hpa.scoring.members import Members, read_members
-from hpa.scoring.metrics import accuracy, macro_f1
+from hpa.scoring.metrics import accuracy, macro_f1, mean_class_accuracy
 from hpa.scoring.saved_thresholds import saved_choice
 from hpa.scoring.thresholds import Rule, find_thresholds, predict_classes
 from hpa.scoring.weights import blend, member_weights, require_above
@@ -29,6 +29,7 @@ class Ensemble:
         f1: that of the blend.
         thresholds: float64 array [classes], from the blend's validation probabilities.
         accuracy: share of the validation rows whose classes are all predicted right.
+        mean_class_accuracy: mean recall of the classes that occur in the validation rows.
         probabilities: float32 array [test rows, classes] of the blend; no rows if there is no test set.
         predicted: bool array [test rows, classes].
         fallbacks: test rows without a class above its threshold, where the most probable one is predicted; 0 for
@@ -40,6 +41,7 @@ class Ensemble:
     f1: float
     thresholds: np.ndarray
     accuracy: float
+    mean_class_accuracy: float
     probabilities: np.ndarray
     predicted: np.ndarray
     fallbacks: int
@@ -59,10 +61,11 @@ def blend_members(members: Members, rule: str, shift: float, threshold: Rule) ->
     weights = member_weights(rule, f1_of_members, shift, members.targets, members.validation, threshold)
     validation = blend(members.validation, weights)
     f1, thresholds = validation_f1(members.targets, validation, threshold)
-    right = accuracy(members.targets, members.kind.decide(validation, thresholds)[0])
+    right = members.targets, members.kind.decide(validation, thresholds)[0]
+    accuracies = accuracy(*right), mean_class_accuracy(*right)
     test = blend(members.test, weights) if members.test else np.empty((0, len(thresholds)), np.float32)
     predicted, fallbacks = members.kind.decide(test, thresholds)
-    return Ensemble(f1_of_members, weights, f1, thresholds, right, test, predicted, fallbacks)
+    return Ensemble(f1_of_members, weights, f1, thresholds, *accuracies, test, predicted, fallbacks)
 
 
 def member_f1(targets: np.ndarray, validation: Sequence[np.ndarray], threshold: Rule) -> np.ndarray:
