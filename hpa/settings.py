@@ -291,6 +291,15 @@ STAGE_SETTINGS = (
     "model", "variant", "fold", "epochs", "batch_size", "learning_rate", "loss", "augment_on"
 )  # that fine-tuning takes  # fmt: skip
 RENAMED = {"averaging": "ema_momentum"}  # settings by their names in files of earlier versions
+# Settings that runs of earlier versions do not name, and what these runs had.
+ADDED: dict[str, Any] = {
+    "intensity_range": None,
+    "augment_on": "host",
+    "batch_statistics": "learned",
+    "unfreezing": 0,
+    "first_layer_rate": 1.0,
+    "folds_of": "train",
+}
 
 
 def require_known(values: Mapping[str, object], known: tuple[str, ...] = ()) -> None:

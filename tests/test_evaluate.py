@@ -2,7 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from PIL import Image
 from hpa import evaluate, predict, thresholds
 from hpa.inference.images import SHOWN_SIDE
 from hpa.runs.folder import read_task_of
-from hpa.scoring.predictions import Predictions, write_predictions
+from hpa.scoring.predictions import Predictions, read_predictions, write_predictions
 from hpa.settings import Settings
 from hpa.tasks import HEP2, HPA
 
@@ -148,6 +148,24 @@ def test_label_sets_for_new_groups_of_images_without_groups(place, networks, cap
     assert "votes" not in out
     table = pd.read_csv("runs/a/base/evaluation-cells/sets.csv", dtype=str)
     assert set(table["Set"]) == {" | ".join(HEP2.classes)}  # one group promises nothing of a new one
+
+
+def test_label_sets_of_folds_are_told_not_to_be_guaranteed(place, networks, monkeypatch, capsys):
+    write_validation()
+    validation = read_predictions(Path("runs/a/base/validation.npz"))
+    for fold, name in enumerate(("a", "a-fold1")):
+        Path("runs", name, "base").mkdir(parents=True, exist_ok=True)
+        config = {"task": asdict(HEP2), "folds": 2, "fold": fold}
+        Path("runs", name, "base", "config.json").write_text(json.dumps(config))
+        halves = {each: getattr(validation, each)[fold::2] for each in ("ids", "probabilities", "targets")}
+        write_predictions(Path("runs", name, "base", "validation.npz"), replace(validation, **halves))
+    even = np.full((2, 8, 6), 1 / 6, np.float32)
+    monkeypatch.setattr("hpa.inference.evaluate.predict_files", lambda folders, files, tta: even[: len(folders)])
+    run = ["--data", "cells", "--coverage", "0.5", "--out", "scores"]
+    assert evaluate.main(["--run", "runs/a/base", "runs/a-fold1/base", *run]) == 0
+    assert "the mean of all folds is predicted, so the coverage is not guaranteed" in capsys.readouterr().err
+    assert evaluate.main(["--run", "runs/a-fold1/base", *run]) == 0
+    assert "not guaranteed" not in capsys.readouterr().err
 
 
 def test_label_sets_of_an_earlier_evaluation_are_gone(place, networks):

@@ -15,7 +15,7 @@ from hpa.training.presets import PRESETS, preset_settings
 VALUES = (
     -1, 0, 1, 2, 7, 8, 0.5, 0.999, 1.0, 1.5, -0.1, 1e9, float("nan"), float("inf"), 2**32 - 1, 2**32, True, None, "1", "0.5",
     "", "none", "relu", "linear", "gapnet", "adam", "focal", "focal+soft-f1:0.3", "focal+focal", "float32", "all", "report",
-    "square-root", "mix-up", "constant", "base", "host", "kept", [], [1], [0], ["1"], [1, 2.5], {}, "\0",
+    "square-root", "mix-up", "constant", "base", "host", "kept", "both", [], [1], [0], ["1"], [1, 2.5], {}, "\0",
 )  # fmt: skip
 UNBOUNDED = ("groups", "weights", "stage")  # texts that are looked at where they are used, and what is no option
 

@@ -24,7 +24,7 @@ def read_groups(groups: str | None, ids: np.ndarray) -> np.ndarray | None:
 
     Raises:
         BadInput: if no id has an antibody, ids are not numbers where ranges are asked for, or the file cannot be read,
-            names an id twice, or names rows but none of these (of other sets than train and validation it may).
+            names an id twice, or names rows but none of these (of other sets than train it may).
     """
     if groups is None:
         return None
@@ -65,8 +65,8 @@ def _read_grouping(grouping: str, ids: np.ndarray) -> np.ndarray:
     frame = _read_table(grouping)
     if "set" in frame:
         frame = frame[frame["set"] != "test"]  # an id may mean another sample there
-    expected = frame[frame["set"].isin(("train", "validation"))] if "set" in frame else frame
-    if (len(expected) or "set" not in frame) and not np.isin(ids, frame["Id"]).any():
+    expected = "set" not in frame or (frame["set"] == "train").any()  # a run may leave all other sets alone
+    if expected and not np.isin(ids, frame["Id"]).any():
         raise BadInput(f"groups {grouping}: names none of the ids, the first of which is {shown(ids[0])}", "groups")
     refuse(grouping, repeated_faults(frame["Id"]))
     group_of_row = pd.factorize(frame.set_index("Id")["group"].reindex(ids))[0].astype(np.int64)  # -1 for an id without

@@ -25,6 +25,11 @@ from hpa.tasks import Task
 OWN = ("train", "validation")
 
 
+def own_sets(settings: Settings) -> tuple[str, ...]:
+    """Return the names of the sets, external ones apart, that a run with some settings learns from or is validated with."""
+    return OWN if settings.folds is None or settings.folds_of == "both" else OWN[:1]
+
+
 @dataclass(frozen=True)
 class Partition:
     """Which rows of some labelled sets are for training and which for validation; rows are counted on from set to set."""
@@ -62,9 +67,7 @@ def make_partition(settings: Settings, task: Task, data: Path, split: Path | Non
         BadInput: if a table, the groups or the split is faulty, an id is in two sets, or no row is left to learn from or to
             validate with.
     """
-    sets = {"train": read_labelled(data / "train", task)}
-    if settings.folds is None or settings.folds_of == "both":
-        sets["validation"] = read_labelled(data / "validation", task)
+    sets = {name: read_labelled(data / name, task) for name in own_sets(settings)}
     warn_of_tested(data, {name: own.ids for name, own in sets.items()}, task)
     if settings.external_weight:
         sets |= read_external(data, task)

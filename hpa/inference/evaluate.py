@@ -21,6 +21,7 @@ from hpa.runs.split import learned_ids
 from hpa.scoring.blend import thresholds_and_rows
 from hpa.scoring.conformal import class_levels, describe_sets, label_sets
 from hpa.scoring.evaluation import Evaluation, evaluate, write_evaluation
+from hpa.scoring.folds import join_folds
 from hpa.scoring.members import read_members
 from hpa.scoring.predictions import Predictions
 from hpa.scoring.selective import confidence, group_intervals, selective_accuracy, votes
@@ -172,6 +173,11 @@ def _calibrate(folders: Sequence[Path], tta: TTA, coverage: float, groups: str |
         file, fix = folders[0] / "validation.npz", f"predict the runs' own data with {tta} first, or use that of the file"
         raise BadInput(f"{file}: made with {members.tta}, which gives no label sets for {tta}; {fix}")
     assert members.ids is not None
+    if any(len(each) > 1 for each in join_folds(folders).values()):
+        logger.warning(
+            "label sets: calibrated by the network of one fold for each validation row, but of these images the mean of all "
+            "folds is predicted, so the coverage is not guaranteed; name one fold for that"
+        )
     own = read_groups(groups, members.ids)
     return Calibration(class_levels(members.targets, blend(members.validation), coverage, own), members.ids)
 

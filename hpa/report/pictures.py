@@ -24,6 +24,7 @@ from hpa.backend import quiet_import
 from hpa.data.duplicates import digest, find_copies, thumbnail
 from hpa.data.images import resized
 from hpa.data.intensity import Ranges
+from hpa.data.partition import own_sets
 from hpa.data.pictures import NUCLEI, stretched
 from hpa.data.segmentation import BODY, segment
 from hpa.data.store import ConcatenatedImages, store_folder
@@ -82,7 +83,7 @@ def stored_images(folder: Path) -> Images:
     """Return the packed images that the run in a folder learned from and was validated with; Failure if there are none."""
     task, settings, data, runs = read_task_of(folder), read_settings(folder), data_of(folder), folder.parents[1]
     form = task, settings.size, settings.intensity_range
-    places = [store_folder(runs, data / name, *form) for name in ("train", "validation")]
+    places = [store_folder(runs, data / name, *form) for name in own_sets(settings)]
     found = [place for place in places if (place / "images.npy").exists()]
     if not found:
         raise Failure(f"{places[0]}: no packed images; run hpa pack, or hpa report where the run was trained")

@@ -23,20 +23,12 @@ from hpa.registry import AUGMENTATIONS
 from hpa.runs.monitor import has_stalled
 from hpa.scoring.folds import run_of
 from hpa.scoring.predictions import model_fault, read_predictions
-from hpa.settings import NAMES, Settings, faults, today
+from hpa.settings import ADDED, NAMES, Settings, faults, today
 from hpa.stages import STAGES, require_name
 from hpa.tasks import OPTIONAL, Task, make_task
 
-# Settings that runs of earlier versions do not name, and what these runs had.
-ADDED = {
-    "intensity_range": None,
-    "augment_on": "host",
-    "batch_statistics": "learned",
-    "unfreezing": 0,
-    "first_layer_rate": 1.0,
-    "folds_of": "train",
-}
 BEST = ("model.keras", "validation.npz")  # of the best epoch
+UNSETTLED = "was stopped before its best epoch took the place of the one before; run its command again first"
 # Columns of history.csv that differ if an epoch is done again: its time with validation, and the images it learned from.
 TIMES = ("seconds", "images_per_second")
 
@@ -240,8 +232,7 @@ def require_finished(folder: Path, predicted: bool = False) -> None:
     if not is_finished(folder):
         raise BadInput(f"{folder}: has not all of its {epochs} epochs; run its command again first")
     if unsettled(folder):
-        fault = "was stopped before its best epoch took the place of the one before"
-        raise BadInput(f"{folder}: {fault}; run its command again first")
+        raise BadInput(f"{folder}: {UNSETTLED}")
     writes = f"hpa predict --run {folder} writes it"
     fixes = {"model.keras": "restore it, or delete the folder and train it again", "validation.npz": writes}
     for name, fix in fixes.items():
@@ -251,11 +242,13 @@ def require_finished(folder: Path, predicted: bool = False) -> None:
 
 
 def model_faults(folder: Path) -> list[str]:
-    """Return what is wrong with a run's model.keras: that it is missing, or that validation.npz was made by another one."""
+    """Return what is wrong with a run's model.keras: it is missing, or validation.npz was made by another one."""
     if not (folder / "model.keras").exists():
         return ["no model.keras; train it first"]
     file = folder / "validation.npz"
     fault = file.exists() and model_fault(file, read_predictions(file))
+    if fault and unsettled(folder):
+        return [UNSETTLED]
     return [f"{file.name}: {fault}"] if fault else []
 
 

@@ -11,10 +11,11 @@ from typing import Any
 
 from hpa.errors import refuse
 from hpa.files import read_json
+from hpa.settings import ADDED, today
 from hpa.stages import fold_name, name_fault
 
 # What may differ between the config.json of the folds of a run.
-OWN = {"fold", "split_sha256", "start_sha256", "svm", "data", "versions", "precision"}
+OWN = {"fold", "split_sha256", "start_sha256", "svm", "data", "versions", "precision", "augment_on"}
 
 
 def run_of(folder: Path) -> str:
@@ -58,7 +59,7 @@ def join_folds(folders: Sequence[Path]) -> dict[str, list[Path]]:
 def _config_of_fold(folder: Path) -> dict[str, Any] | None:
     """Return the config.json of a run on one of several folds, None for a folder of any other origin."""
     file = folder / "config.json"
-    config = read_json(file) if file.exists() else {}
+    config = ADDED | today(read_json(file)) if file.exists() else {}
     return config if all(isinstance(config.get(name), int) for name in ("fold", "folds")) else None
 
 

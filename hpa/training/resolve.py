@@ -104,9 +104,9 @@ def resolve(preset: str | None, given: Mapping[str, Any], task: Task, data: Path
     Settings(**given)  # raises for values that are faulty by themselves
     values = preset_settings(preset or task.kind.preset, runs) | dict(given)
     if not has_validation_set(data):
-        if values["folds_of"] == "both":
+        if given.get("folds_of") == "both":
             raise BadInput(f"folds_of both: {data} has no validation set; leave it out", setting="folds_of")
-        values["folds"] = values["folds"] or FOLDS
+        values |= {"folds": values["folds"] or FOLDS, "folds_of": "train"}
     if "intensity_range" in given:
         values["intensity_range"] = stated_range(given["intensity_range"], task)
     return _fitting(Settings(**values), given, task)

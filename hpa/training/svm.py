@@ -28,8 +28,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from tqdm import tqdm
 
+from hpa.data.groups import read_groups
 from hpa.data.partition import Partition, pack_sets, split_digest, write_partition
-from hpa.data.splits import make_folds
+from hpa.data.stratify import stratified_folds
 from hpa.data.tables import has_test_set, read_ids
 from hpa.errors import BadInput, refuse
 from hpa.files import cores, file_digest, locked, write_json
@@ -54,6 +55,7 @@ from hpa.runs.folder import (
     write_history,
 )
 from hpa.runs.split import read_partition
+from hpa.scoring.folds import join_folds
 from hpa.scoring.predictions import Predictions, read_predictions, write_predictions
 from hpa.settings import Settings
 from hpa.stages import SVM_KERNELS, fold_name
@@ -143,7 +145,7 @@ def replace_head(source: Path, data: Path, runs: Path, kernel: str) -> Path:
     both = partition.training, partition.validation
     training, validation = (partition.table.at(rows) for rows in both)
     targets = training.known_targets, validation.known_targets
-    fold_of_row = make_folds(training, FOLDS, settings.split_seed, settings.groups)
+    fold_of_row = calibration_folds(partition, settings)
     refuse(data, _class_faults(targets[0], fold_of_row, task.classes))
     network = load(source / "model.keras", shape=model_shape(settings, task))
     extractor = feature_extractor(network, own.model, source / "model.keras")
@@ -194,6 +196,8 @@ def features_member(sources: Sequence[Path], data: Path, file: Path, kernel: str
     if (out / "config.json").exists():
         raise BadInput(f"out {out}: holds a run; name another folder", setting="out")
     task = common_task(sources)
+    if len(join_folds(sources)) > 1 or len(set(sources)) < len(sources):
+        raise BadInput(f"run: names {len(sources)} folders that are not the folds of one run; name one run", setting="run")
     partitions = [read_partition(source, read_settings(source), task, data) for source in sources]
     for source, partition in zip(sources, partitions, strict=True):
         require_table(source, partition.table)
@@ -207,7 +211,7 @@ def features_member(sources: Sequence[Path], data: Path, file: Path, kernel: str
         training, validation = (partition.table.at(each) for each in (partition.training, partition.validation))
         learned, held_out, tests = (features[row_of.get_indexer(each)] for each in (training.ids, validation.ids, test))
         settings, targets = read_settings(source), training.known_targets
-        fold_of_row = make_folds(training, FOLDS, settings.split_seed, settings.groups)
+        fold_of_row = calibration_folds(partition, settings)
         refuse(data, _class_faults(targets, fold_of_row, task.classes))
         validating, weights = (held_out, validation.known_targets), _weights(partition, settings)
         head = fit_head(learned, targets, task.labels, fold_of_row, kernel, validating, weights)
@@ -291,6 +295,15 @@ def fit_head(
         svm = _fit(features, targets, kernel, regularisation, weights)
         heads.append(replace(svm, scale=scale, offset=offset, regularisation=regularisation, loss=loss))
     return min(heads, key=lambda head: kind.log_loss(head.logits(validation[0]), validation[1]))
+
+
+def calibration_folds(partition: Partition, settings: Settings) -> np.ndarray:
+    """Return the fold of each training row of a run in the cross-validation of its SVM head, int64 [n]."""
+    # A table of groups names those of all rows of the run; the training rows may have none of them.
+    groups = read_groups(settings.groups, partition.table.ids)
+    own = None if groups is None else groups[partition.training]
+    targets = partition.table.known_targets[partition.training]
+    return stratified_folds(targets, FOLDS, settings.split_seed, own)
 
 
 def _weights(partition: Partition, settings: Settings) -> np.ndarray | None:

@@ -159,6 +159,15 @@ def test_folds_of_the_training_set_leave_the_validation_set_alone(validated):
     assert set(partition.set_of_row) == {"train", "external"}
 
 
+def test_copies_in_sets_that_are_left_alone_are_no_fault(validated, tmp_path):
+    copies = tmp_path / "copies.csv"
+    copies.write_text("Id,group,set\n60_3_C1_1,0,validation\n60_3_C1_2,0,validation\n")
+    assert len(make_partition(settings(groups=str(copies)), HPA, validated).validation) == 10
+    copies.write_text("Id,group,set\nx,0,train\ny,0,train\n")
+    with pytest.raises(BadInput, match="names none of the ids"):
+        make_partition(settings(groups=str(copies)), HPA, validated)
+
+
 def test_both_sets_can_only_be_dealt_if_folds_are_asked_for_and_both_are_there(data, tmp_path, capsys):
     options = ["--data", str(data), "--runs", str(tmp_path / "runs"), "--folds-of", "both"]
     assert main([*options, "--folds", "4"]) == 2

@@ -237,6 +237,14 @@ def test_folds_that_do_not_make_a_member(place, capsys, damage, options, faults)
     assert not Path("submissions").exists()
 
 
+def test_folds_of_an_earlier_version_and_of_another_machine_are_of_the_same_run(place):
+    change("runs/0-fold1/base", folds_of="train", unfreezing=0, augment_on="device", ema_momentum=0.5)
+    for name in ("0", "0-fold2"):
+        change(f"runs/{name}/base", averaging=0.5)
+    folders = [Path(f"runs/{name}/base") for name in ("0", "0-fold1", "0-fold2")]
+    assert join_folds(folders) == {"runs/0/base (3 folds)": folders}
+
+
 def test_folds_of_other_rows_than_another_member(place):
     for fold in range(FOLDS):
         file = Path("runs", fold_name("1", fold), "base", "validation.npz")

@@ -338,7 +338,7 @@ def test_a_member_from_a_file_of_features_is_that_of_the_network(
     assert run(place, *own) == 0  # again
 
 
-def test_a_member_of_several_folds_predicts_all_rows_and_the_test_set(network, tmp_path):
+def test_a_member_of_several_folds_predicts_all_rows_and_the_test_set(network, tmp_path, capsys):
     write_data(tmp_path / "data", "many", 300)
     random = np.random.default_rng(0)
     table = pd.read_csv(tmp_path / "data" / "train.csv", dtype=str)
@@ -357,6 +357,11 @@ def test_a_member_of_several_folds_predicts_all_rows_and_the_test_set(network, t
         write_partition(folder / "split.csv", settings, split)
         write_history(folder, pd.DataFrame([{"epoch": 1, "validation_f1_best": 0.25}]))
     options = ["--kernel", "linear", "--features", str(tmp_path / "features.npz"), "--out", str(tmp_path / "member")]
+    shutil.copytree(tmp_path / "runs" / "cells", tmp_path / "runs" / "other")
+    pair = [str(tmp_path / "runs" / name / "base") for name in ("cells", "other")]
+    assert run(tmp_path, "--run", *pair, *options) == 2
+    assert "--run: names 2 folders that are not the folds of one run; name one run\n" in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "runs" / "other")
     assert run(tmp_path, "--run", *map(str, sorted((tmp_path / "runs").glob("*/base"))), *options) == 0
     validation, test = (read_predictions(tmp_path / "member" / f"{name}.npz") for name in ("validation", "test"))
     assert sorted(validation.ids.tolist()) == table["Id"].tolist()
@@ -365,6 +370,20 @@ def test_a_member_of_several_folds_predicts_all_rows_and_the_test_set(network, t
     assert (validation.targets == targets[place]).all()
     assert ((validation.probabilities > 0.5) == targets[place]).mean() > 0.97  # classes that features tell apart
     assert ((test.probabilities > 0.5) == truth[300:]).mean() > 0.97
+
+
+def test_the_training_rows_may_have_none_of_the_copies(tmp_path):
+    write_data(tmp_path / "data", "many", 60)
+    ids = pd.read_csv(tmp_path / "data" / "train.csv", dtype=str)["Id"]
+    copies = tmp_path / "copies.csv"
+    pd.DataFrame({"Id": ids[:2], "group": 0, "set": "train"}).to_csv(copies, index=False)
+    for fold in range(3):
+        settings = replace(SETTINGS["many"], fold=fold, groups=str(copies))
+        partition = make_partition(settings, TASKS["many"], tmp_path / "data")
+        fold_of_row = svm.calibration_folds(partition, settings)
+        assert np.unique(fold_of_row).tolist() == list(range(svm.FOLDS))
+        learned = np.isin(partition.table.ids[partition.training], ids[:2])
+        assert len(set(fold_of_row[learned])) == learned.any()
 
 
 def test_ids_without_features_are_all_named(places, partition, tmp_path, capsys):
