@@ -17,7 +17,7 @@ from hpa.inference.engines import ENGINES
 from hpa.kinds import Count, Positive, Seed, expected, is_within, kind
 from hpa.stages import STAGES
 from hpa.tasks import HPA, TASKS, Task, read_task
-from hpa.tta import AVERAGES, TTA, VIEWS
+from hpa.tta import AVERAGES, NO_TTA, TTA, VIEWS
 
 if TYPE_CHECKING:
     from hpa.settings import Settings
@@ -166,7 +166,9 @@ def add_images(parser: argparse.ArgumentParser, data: bool = True) -> None:
 
 
 def tta(options: argparse.Namespace) -> TTA:
-    """Return the test-time augmentation that the options ask for."""
+    """Return the test-time augmentation that the options ask for; BadInput if they say how the mean of one view is made."""
+    if options.tta == 1 and options.tta_average != NO_TTA.average:
+        raise BadInput(f"--tta-average {options.tta_average}: is for --tta 2 or more; leave it out, or give --tta")
     return TTA(options.tta, options.tta_average)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from hpa import command
 from hpa.backend import quiet_import
 from hpa.errors import BadInput
+from hpa.tta import NO_TTA
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -35,7 +36,7 @@ def work(options: argparse.Namespace) -> None:
         written.append(options.out.parent / f"{options.out.name}.json")
     for path in written:
         command.require_output(options, path, [options.run] if options.run else [])
-    if options.ensemble and options.tta > 1:
+    if options.ensemble and command.tta(options) != NO_TTA:
         raise BadInput("--tta is for --run; an ensemble has that of its members")
     with quiet_import():
         from hpa.inference.export import chosen_ensemble, chosen_run, export, require_format

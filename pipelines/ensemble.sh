@@ -6,8 +6,9 @@
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 set_up requirements.txt
 data=$(as_path "${1:-data}") runs=$(as_path "${2:-runs}") submission=$(as_path "${3:-submissions/ensemble.csv}")
-variants=${VARIANTS:-0 1 2 3 4 6}
-chosen=(--runs "$runs" --variants "${variants// /,}")
+check_csv "$submission"
+read -ra variants <<<"${VARIANTS:-0 1 2 3 4 6}"
+chosen=(--runs "$runs" --variants "$(IFS=,; echo "${variants[*]}")")
 hpa predict --data "$data" "${chosen[@]}" --tta "${TTA:-1}" --tta-average "${TTA_AVERAGE:-probabilities}"
 [ -z "${RULE:-}" ] || hpa thresholds "${chosen[@]}" --rule "$RULE"
 hpa ensemble --data "$data" "${chosen[@]}" --weights "${WEIGHTS:-shifted}" --shift "${SHIFT:-0.34}" --out "$submission"

@@ -6,18 +6,29 @@
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 set_up requirements.txt
 data=$(as_path "${1:-data/hep2}") runs=$(as_path "${2:-runs/hep2}") predictions=$(as_path "${3:-submissions/hep2.csv}")
+check_csv "$predictions"
+check_folds "${FOLDS:=4}"
+if [[ " ${TRAIN_OPTIONS:-} " = *" --"@(data|fold|folds|groups|name|runs|task)[=\ ]* ]]; then
+    echo "TRAIN_OPTIONS=$TRAIN_OPTIONS: the task, folders, names and folds are this script's; leave them out" >&2
+    exit 2
+fi
+
 copies=$runs/copies.csv
+for place in "$data"/{train,validation,test}{,.csv,/*/}; do  # an older table does not name copies of later cells
+    [ ! "$place" -nt "$copies" ] || rm -f "$copies"
+done
 [ -e "$copies" ] || hpa duplicates --task hep2 --data "$data" --out "$copies"
 
-# shellcheck disable=SC2206
-training=(--task hep2 --data "$data" --runs "$runs" --name cells --folds "${FOLDS:=4}" --groups "$copies" --seed "${SEED:-0}"
-    --progressive-resizing 0.5 ${TRAIN_OPTIONS:-})
+training=(--task hep2 --data "$data" --runs "$runs" --name folds --folds "$FOLDS" --groups "$copies" --seed "${SEED:-0}"
+    --progressive-resizing 0.5)
 ! exists "$data/validation" || training+=(--folds-of both)
+# shellcheck disable=SC2206
+training+=(${TRAIN_OPTIONS:-})
 planned=()
 for ((fold = 0; fold < FOLDS; fold++)); do planned+=("--fold $fold"); done
 check_runs train "${training[@]}"
 
-name_of() { local fold=-fold$1; echo "cells${fold#-fold0}${2:-}"; }  # as hpa names the folds of a run
+name_of() { local fold=-fold$1; echo "folds${fold#-fold0}${2:-}"; }  # as hpa names the folds of a run
 
 make() {
     hpa train --fold "$1" "${training[@]}"

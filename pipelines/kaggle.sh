@@ -11,6 +11,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 set_up requirements.txt
 data=$(as_path "${1:-data}") runs=$(as_path "${2:-runs}") submission=$(as_path "${3:-submissions/ensemble.csv}")
 competition=human-protein-atlas-image-classification
+check_csv "$submission"
 [[ ${UPLOAD:=yes} = @(yes|no) ]] || { echo "UPLOAD=$UPLOAD: expected yes or no" >&2; exit 2; }
 
 if [ "$UPLOAD" = yes ] && [ ! -x "$root/.venv/bin/kaggle" ]; then

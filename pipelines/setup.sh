@@ -7,7 +7,8 @@
 # check_options COMMAND OPTION... checks the names and values of options alone, for what has no run to start from yet.
 # evaluate_sets DATA RUNS OPTION... evaluates on validation/ and test/, as far as they are there and have labels.
 # exists PATH... tells whether any of the paths exists. (compgen -G would take a [ in a folder's name for a pattern.)
-# as_path PATH prints a path that passes for no option.
+# as_path PATH prints a path that passes for no option, without slashes at its end.
+# check_csv PATH and check_folds NUMBER refuse what is none.
 
 if [ "${BASH_VERSINFO[0]}${BASH_VERSINFO[1]}" -lt 44 ]; then  # so written that older ones understand it; macOS has 3.2
     echo "bash 4.4 or later is needed, this is $BASH_VERSION; install it (macOS: brew install bash) and run the script with it" >&2
@@ -51,12 +52,22 @@ make_environment() {
     return 1
 }
 
-as_path() { if [[ $1 = -* ]]; then printf './%s\n' "$1"; else printf '%s\n' "$1"; fi; }
+as_path() {
+    local path=$1
+    while [[ $path = ?*/ ]]; do path=${path%/}; done
+    [[ $path != -* ]] || path=./$path
+    printf '%s\n' "$path"
+}
+
+check_csv() { [[ $1 = *.csv ]] || { echo "$1: the name of this table ends in .csv" >&2; return 2; }; }
+
+check_folds() { [[ $1 =~ ^[1-9][0-9]*$ ]] || { echo "FOLDS=$1: expected how many folds there are, such as 5" >&2; return 2; }; }
 
 hpa() { "$python" -m "hpa.$1" "${@:2}"; }
 
 each_run() {
     local variant fold planned=() run
+    check_folds "${FOLDS:-1}"
     for variant in ${VARIANTS:-0 1 2 3 4 5 6 7}; do
         for ((fold = 0; fold < ${FOLDS:-1}; fold++)); do
             planned+=("--variant $variant --fold $fold")

@@ -133,14 +133,14 @@ def test_hep2_our_way(drawn_cells, tmp_path):
     assert "fold 0: epoch 1/1" in out
     assert "fold 1: epoch 1/1" in out
     runs = tmp_path / "-runs"
-    folders = [runs / "cells-svm-rbf" / "base", runs / "cells-fold1-svm-rbf" / "base"]
+    folders = [runs / "folds-svm-rbf" / "base", runs / "folds-fold1-svm-rbf" / "base"]
     labelled = sorted(path.stem for part in ("train", "validation") for path in drawn_cells.glob(f"{part}/*/*.png"))
     assert sorted(identifier for each in folders for identifier in read_predictions(each / "validation.npz").ids) == labelled
     about = json.loads((tmp_path / "-cells.json").read_text())
-    assert [each["folder"] for each in about["members"]] == ["-runs/cells-svm-rbf/base (2 folds)"]
+    assert [each["folder"] for each in about["members"]] == ["-runs/folds-svm-rbf/base (2 folds)"]
     assert (runs / "evaluation-test" / "confusion.png").exists()
     models = json.loads((runs / "evaluation-test" / "scores.json").read_text())["models"]
-    assert list(models) == ["-runs/cells-svm-rbf/base", "-runs/cells-fold1-svm-rbf/base", "blend of 2"]
+    assert list(models) == ["-runs/folds-svm-rbf/base", "-runs/folds-fold1-svm-rbf/base", "blend of 2"]
     assert (tmp_path / "-cells.html").exists()
 
 
@@ -168,12 +168,29 @@ def test_one_network_of_hep2_that_dies_stops_the_others(drawn_cells, tmp_path):
     variables = os.environ | {"FOLDS": "2", "TRAIN_OPTIONS": options}
     command = ["bash", str(ROOT / "pipelines" / "hep2.sh"), str(drawn_cells), "runs"]
     script = subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    assert waited_for((tmp_path / "runs" / "cells-fold1" / "base" / "history.csv").exists, 300)
+    assert waited_for((tmp_path / "runs" / "folds-fold1" / "base" / "history.csv").exists, 300)
     for process in processes_at(tmp_path):
         if b"\0--fold\x001\0" in Path("/proc", process, "cmdline").read_bytes():
             os.kill(int(process), signal.SIGKILL)
     assert script.wait(60) == 128 + signal.SIGKILL
     assert waited_for(lambda: not processes_at(tmp_path), 10)
+
+
+@needs_venv
+@pytest.mark.parametrize(
+    ("variables", "out", "told"),
+    [
+        ({"FOLDS": "four"}, "entry.csv", "FOLDS=four: expected how many folds there are"),
+        ({"FOLDS": "08"}, "entry.csv", "FOLDS=08: expected"),
+        ({"TRAIN_OPTIONS": "--epochs 1 --fold=1"}, "entry.csv", "TRAIN_OPTIONS=--epochs 1 --fold=1: the task, folders"),
+        ({}, "entry", "entry: the name of this table ends in .csv"),
+    ],
+)
+def test_hep2_refuses_what_it_cannot_end_with(drawn_cells, tmp_path, variables, out, told):
+    code, output, err = run("hep2.sh", drawn_cells, "runs", out, folder=tmp_path, **variables)
+    assert (code, output) == (2, "")
+    assert err.startswith(told)
+    assert not (tmp_path / "runs").exists()
 
 
 @needs_venv

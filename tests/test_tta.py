@@ -3,7 +3,8 @@ import pytest
 from scipy.stats import gmean
 
 from hpa import command
-from hpa.tta import AVERAGES, TTA, VIEWS, view
+from hpa.errors import BadInput
+from hpa.tta import AVERAGES, NO_TTA, TTA, VIEWS, view
 
 
 class Corners:
@@ -19,6 +20,13 @@ def test_the_options_are_those_of_the_tables():
     choices = {action.dest: action.choices for action in parser._actions}
     assert set(choices["tta"]) == set(VIEWS)
     assert set(choices["tta_average"]) == set(AVERAGES)
+
+
+def test_one_view_has_no_mean():
+    parser = command.parser("thing", "Does a thing.", "tta tta-average")
+    assert command.tta(parser.parse_args([])) == NO_TTA
+    with pytest.raises(BadInput, match="--tta-average logits: is for --tta 2 or more; leave it out, or give --tta"):
+        command.tta(parser.parse_args(["--tta-average", "logits"]))
 
 
 @pytest.mark.parametrize("views", VIEWS)

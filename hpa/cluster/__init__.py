@@ -151,6 +151,7 @@ def _asked(options: argparse.Namespace) -> Competition:
     from hpa.cluster.competition import Competition
     from hpa.data.tables import has_test_set, read_ids, read_labelled
 
+    views = command.tta(options)
     named = {name: getattr(options, name.replace("-", "_")) for name in ("shift", "threshold", "sample-submission", "out")}
     named["weights"] = options.ensemble_weights
     rows = {"train": len(read_labelled(options.data / "train", options.task))}
@@ -168,7 +169,7 @@ def _asked(options: argparse.Namespace) -> Competition:
         stages=options.stages,
         finetune=options.finetune_options,
         svm=options.svm,
-        predict=[f"--tta={options.tta}", f"--tta-average={options.tta_average}"],
+        predict=[f"--tta={views.views}", f"--tta-average={views.average}"],
         thresholds=[f"--rule={options.rule}"] if options.rule else None,
         ensemble=[f"--{name}={value}" for name, value in named.items() if value is not None],
         stage=options.stage,

@@ -1,5 +1,6 @@
 """Features: what a network makes of an image before its last layers, as a table, and the neighbours by them."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -17,8 +18,11 @@ from hpa.inference.images import Images, chosen_samples, read_images
 from hpa.inference.predict import BATCH, form_of, load_run
 from hpa.registry import NETWORKS
 from hpa.runs.folder import read_settings, read_task_of
+from hpa.runs.split import learned_ids
 from hpa.scoring.conformal import p_values
 from hpa.tta import NO_TTA, TTA
+
+logger = logging.getLogger(__name__)
 
 SUFFIXES = (".npz", ".parquet", ".h5ad")
 SURE = 0.05  # of images of known classes at most this share has a p-value so low
@@ -155,6 +159,8 @@ def embed_samples(
         text += f"\n{table}: the nearest {rows.shape[1]} of {len(among)}"
     if usual is not None:
         assert others is not None
+        if learned := np.count_nonzero(np.isin(known_ids, learned_ids(folder))):
+            logger.warning("%s: %s has learned from %d of these, so p-values are too low", known, folder, learned)
         every = nearest(np.concatenate([found.features, usual]), others, 1)[1][:, 0]
         cosines, of_known = np.split(every, [len(found.ids)])
         p = p_values(-cosines, -of_known, group)

@@ -96,6 +96,9 @@ def export(chosen: Chosen, kind: str, out: Path, runtime: Path | None = None) ->
             fetched.
     """
     require_format(kind, out)
+    script, own = out.with_name("predict.py"), Path(__file__).with_name("take_away") / "predict.py"
+    if kind == "onnx" and script.exists() and _first_line(script) != _first_line(own):
+        raise BadInput(f"out {out}: {script} next to it is not hpa's and would be replaced; name another folder", "out")
     if kind == "html":
         require_readable(common_task(list(chosen.members)))
     packed = read_runtime(runtime) if kind == "html" else {}
@@ -104,9 +107,9 @@ def export(chosen: Chosen, kind: str, out: Path, runtime: Path | None = None) ->
     if kind == "onnx":
         with written_whole(out) as temporary:
             _write_onnx(network, about, temporary)
-        with written_whole(out.with_name("predict.py")) as temporary:
-            shutil.copyfile(Path(__file__).with_name("take_away") / "predict.py", temporary)
-        return f"{words}; python {out.with_name('predict.py')} {out} FOLDER predicts with it"
+        with written_whole(script) as temporary:
+            shutil.copyfile(own, temporary)
+        return f"{words}; python {script} {out} FOLDER predicts with it"
     if kind == "html":
         with tempfile.TemporaryDirectory() as folder:
             _write_onnx(network, about, file := Path(folder) / "model.onnx")
@@ -231,3 +234,7 @@ def _require_equal(network: keras.Model, path: Path) -> None:
 def _words(chosen: Chosen, about: dict[str, Any]) -> str:
     count = len(chosen.members)
     return f"{count} network{'s' if count > 1 else ''}, {len(about['classes'])} classes, {about['size']} pixels"
+
+
+def _first_line(file: Path) -> bytes:
+    return file.read_bytes().partition(b"\n")[0].rstrip()

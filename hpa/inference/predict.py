@@ -23,7 +23,7 @@ from hpa.data.parallel import map_in_threads, rows_of
 from hpa.data.partition import pack_sets
 from hpa.data.store import Images, ImageStore, pack, store_folder
 from hpa.data.tables import has_test_set, read_ids
-from hpa.errors import BadInput, refuse
+from hpa.errors import BadInput, Failure, refuse
 from hpa.files import file_digest, locked, written_whole
 from hpa.hardware import announce, jit_compile
 from hpa.inference.engines import require_engine, with_engine
@@ -212,6 +212,8 @@ def _predict_validation(folder: Path, task: Task, data: Path, runs: Path, tta: T
         model = load_run(folder, engine)
         probabilities = predict_rows(model, images, partition.validation, str(file), tta, task.labels)
         predictions = Predictions(samples.ids, task.classes, probabilities, samples.targets, task.labels, tta, digest)
+        if file_digest(folder / "model.keras") != digest:
+            raise Failure(f"{folder}: a training replaced its model meanwhile; run this again when that has ended")
         write_predictions(file, predictions)
         logger.info("%s is written", file)
     if tta != NO_TTA and predictions.targets is not None:

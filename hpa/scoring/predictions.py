@@ -179,4 +179,4 @@ def model_fault(path: Path, own: Predictions) -> str | None:
     model = path.with_name("model.keras")
     if not own.model_sha256 or not model.exists() or is_made_from(model, own.model_sha256, path):
         return None
-    return "made by another model.keras; restore that model, or delete the run folder and train it again"
+    return "made by another model.keras; restore that model, or delete this file and run hpa predict, which writes it"

@@ -1,6 +1,6 @@
 """How much the cells that choose the best epoch and an SVM head's C flatter the scores of HEp-2 folds.
 
-    python tests/benchmarks/nested_choice.py DATA RUNS [--name cells]
+    python tests/benchmarks/nested_choice.py DATA RUNS [--name folds]
 
 RUNS is what `pipelines/hep2.sh DATA RUNS` made. For each fold the cells that the network has not seen are halved ten
 times, copies together. One half chooses C by its log loss, the other is scored, both ways, with eight views. Next to it
@@ -19,7 +19,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import hpa  # noqa: F401 - sets Keras up
 from hpa.data.groups import read_groups
 from hpa.data.partition import pack_sets
-from hpa.data.splits import make_folds
 from hpa.data.stratify import stratified_folds
 from hpa.inference.embeddings import extractor_of
 from hpa.inference.predict import predict_rows
@@ -52,7 +51,7 @@ def probabilities_by_c(folder, data, runs):
     learned = predict_rows(extractor, images, partition.training, "features")
     held_out = [predict_rows(extractor, Turned(images, *each), partition.validation, "features") for each in VIEWS[8]]
     training = table.at(partition.training)
-    fold_of_row = make_folds(training, svm.FOLDS, settings.split_seed, settings.groups)
+    fold_of_row = svm.calibration_folds(partition, settings)
     targets, found = table.known_targets[partition.validation], {}
     for regularisation in ALL_C:
         svm.REGULARISATIONS["rbf"] = (regularisation,)
@@ -91,7 +90,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("runs", type=Path)
-    parser.add_argument("--name", default="cells", help="the run whose folds are looked at (default: cells)")
+    parser.add_argument("--name", default="folds", help="the run whose folds are looked at (default: folds)")
     options = parser.parse_args()
     folders = run_folders(options.runs, [options.name])
     table = pd.DataFrame([row_of(each, options.data, options.runs) for each in folders], [f.parent.name for f in folders])

@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,19 @@ def test_how_likely_an_image_is_of_a_known_class(run_folder, tmp_path, capsys):
         new = 1 - weights.sum()
         expected = [min(new + weights[nearest_usual <= cosine].sum(), 1) for cosine in nearest_own]
         np.testing.assert_allclose(found["p"], expected, atol=1e-4)
+
+
+def test_known_images_that_the_network_has_learned_from_are_told(run_folder, tmp_path, capsys):
+    shutil.copytree(run_folder, tmp_path / "run")
+    (tmp_path / "run" / "split.csv").write_text("Id,fold\n0,1\n1,1\n2,0\nx,1\n")
+    known = tmp_path / "known.npz"
+    np.savez(known, ids=np.arange(9).astype(str), features=np.random.default_rng(0).normal(size=(9, 224)))
+    for suffix in HPA.suffixes:
+        write_image(tmp_path / "images" / f"cell{suffix}.png", np.zeros((48, 48), np.uint8))
+    options = ["--images", str(tmp_path / "images"), "--out", str(tmp_path / "f.npz"), "--reference", str(known)]
+    assert command.main(["--run", str(tmp_path / "run"), *options, "--known", str(known)]) == 0
+    told = f"{known}: {tmp_path / 'run'} has learned from 2 of these, so p-values are too low\n"
+    assert told in capsys.readouterr().err
 
 
 def test_neighbours_are_those_of_all_distances():

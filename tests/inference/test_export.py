@@ -198,3 +198,12 @@ def test_members_of_other_sizes_and_missing_packages_are_named(tmp_path, monkeyp
     assert command.main(["--run", str(first), "--format", "onnx", "--out", str(tmp_path / "e.onnx")]) == 2
     assert "--format: 3 faults\n  onnx needs onnx; pip install '.[export]'" in capsys.readouterr().err
     assert not list(tmp_path.glob("e.*nnx")) + list(tmp_path.glob("e.tflite*"))
+
+
+def test_a_program_of_the_users_own_is_not_replaced(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("hpa.inference.engines.find_spec", lambda name: True)
+    run, script = finished_run(tmp_path / "runs" / "a" / "base"), tmp_path / "predict.py"
+    script.write_text("print('mine')\n")
+    assert command.main(["--run", str(run), "--format", "onnx", "--out", str(tmp_path / "e.onnx")]) == 2
+    assert f"{script} next to it is not hpa's and would be replaced; name another folder" in capsys.readouterr().err
+    assert script.read_text() == "print('mine')\n"

@@ -333,6 +333,29 @@ def test_folds_and_views_from_the_models_to_the_blend(drawn_data, tmp_path, caps
     assert f"{file}: multi-label, test-time augmentation 2 (mean of probabilities); {runs}/2/base" in capsys.readouterr().err
 
 
+def test_a_model_that_a_training_replaces_meanwhile_is_not_given_the_predictions_of_the_one_before(
+    drawn_data, tmp_path, monkeypatch, capsys
+):
+    folder = tmp_path / "runs" / "2" / "base"
+    settings = make_run(folder, 2)
+    partition = make_partition(settings, HPA, drawn_data)
+    write_json(folder / "config.json", run_config(settings, HPA, partition.table, None))
+    write_partition(folder / "split.csv", settings, partition)
+    write_history(folder, pd.DataFrame([{"epoch": 1, "validation_f1_best": 0.5}]))
+    predict_rows = predict.predict_rows
+
+    def replaced(*arguments):
+        found = predict_rows(*arguments)
+        build("gapnet", 48, 4, 28, variant=2).save(folder / "model.keras")
+        return found
+
+    monkeypatch.setattr(predict, "predict_rows", replaced)
+    assert run(drawn_data, tmp_path / "runs", "--tta", "2") == 1
+    told = f"{folder}: a training replaced its model meanwhile; run this again when that has ended"
+    assert told in capsys.readouterr().err
+    assert not (folder / "validation.npz").exists()
+
+
 def test_a_run_of_another_table_cannot_be_predicted_with_other_views(drawn_data, tmp_path, capsys):
     """Its split would hold out other rows."""
     folder = tmp_path / "runs" / "2" / "base"
