@@ -408,12 +408,14 @@ def test_the_competition_as_the_report_did_it(paper, tmp_path):
     ]
 
 
-@pytest.mark.parametrize("script", ["ensemble.sh", "kaggle.sh", "hep2_alexnet.sh"])
-def test_names_that_begin_with_a_dash_pass_for_no_option(paper, tmp_path, script):
-    asked = paper(script, "-data", "-runs", "-x.npz", folder=tmp_path, VARIANTS="0", UPLOAD="no", PRESET="report")
+@pytest.mark.parametrize(
+    ("script", "last"), [("ensemble.sh", "-x.csv"), ("kaggle.sh", "-x.csv"), ("hep2_alexnet.sh", "-x.npz")]
+)
+def test_names_that_begin_with_a_dash_pass_for_no_option(paper, tmp_path, script, last):
+    asked = paper(script, "-data", "-runs/", last, folder=tmp_path, VARIANTS="0", UPLOAD="no", PRESET="report")
     asked = [line.split() for line in asked if line.startswith("-m hpa.")]
     assert asked
-    assert not [line for line in asked if {"-data", "-runs", "-x.npz"} & set(line)]
+    assert not [line for line in asked if {"-data", "-runs", "-runs/", last} & set(line)]
     assert all("./-runs" in line or "submit" in line[1] or "evaluate" in line[1] for line in asked)
 
 
