@@ -159,6 +159,7 @@ def embed_samples(
         text += f"\n{table}: the nearest {rows.shape[1]} of {len(among)}"
     if usual is not None:
         assert others is not None
+        assert known_ids is not None
         if learned := np.count_nonzero(np.isin(known_ids, learned_ids(folder))):
             logger.warning("%s: %s has learned from %d of these, so p-values are too low", known, folder, learned)
         every = nearest(np.concatenate([found.features, usual]), others, 1)[1][:, 0]
