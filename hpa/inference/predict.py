@@ -83,10 +83,10 @@ def predict(
             open_folders = [folder for folder in group if not _is_up_to_date(folder, store, tta)]
             for folder in set(group) - set(open_folders):
                 logger.info("%s is up to date", folder / "test.npz")
+                own = read_predictions(folder / "test.npz")  # a kill may have left the pass that made it
+                _remove_unfinished(folder, store, _made_from(tta, own.stamps_sha256, own.model_sha256))
             if open_folders:
                 _predict_together(open_folders, store, task, tta, part, engine)
-            if not part:
-                _remove_unfinished(group, store)
 
 
 def predict_as_validated(folders: Sequence[Path], data: Path) -> None:
@@ -250,8 +250,7 @@ def _predict_together(
     own = rows_of(part, len(store.ids), BATCH) if part else range(len(store.ids))
     found = []  # of each model float32 [n, classes]; NaN where still to be predicted
     for folder, digest in zip(folders, model_digests, strict=True):
-        made_from = hashlib.sha256(repr((tta, stamps_digest, digest)).encode()).hexdigest()[:16]
-        name = f"{_name_of_passes(folder, store)}{made_from}"
+        name = f"{_name_of_passes(folder, store)}{_made_from(tta, stamps_digest, digest)}"
         found.append(_unfinished(store.folder.parent, name, own, len(task.classes), whole=not part))
     rows = np.flatnonzero(np.any([np.isnan(each).any(axis=1) for each in found], axis=0))
     unfinished = [number for number, each in enumerate(found) if np.isnan(each).any()]
@@ -277,6 +276,8 @@ def _predict_together(
             folder / "test.npz", Predictions(store.ids, task.classes, probabilities, None, task.labels, tta, **made)
         )
         logger.info("%s is written", folder / "test.npz")
+    for folder in folders:
+        _remove_unfinished(folder, store)
 
 
 def _name_of_passes(folder: Path, store: ImageStore) -> str:
@@ -285,11 +286,15 @@ def _name_of_passes(folder: Path, store: ImageStore) -> str:
     return f".predictions-{hashlib.sha256(place.encode()).hexdigest()[:16]}-"
 
 
-def _remove_unfinished(folders: list[Path], store: ImageStore) -> None:
-    """Remove what the passes of runs that have their test.npz left: parts, earlier models, a kill before this line."""
-    for folder in folders:
-        for file in store.folder.parent.glob(f"{_name_of_passes(folder, store)}*.npy"):
-            file.unlink(missing_ok=True)
+def _made_from(tta: TTA, stamps_digest: str | None, model_digest: str | None) -> str:
+    """Return the digits by which a pass goes on only with the same images, model and test-time augmentation."""
+    return hashlib.sha256(repr((tta, stamps_digest, model_digest)).encode()).hexdigest()[:16]
+
+
+def _remove_unfinished(folder: Path, store: ImageStore, made_from: str = "") -> None:
+    """Remove what passes of a run left, with their parts: of those `_made_from` this, or of all, earlier models' too."""
+    for file in store.folder.parent.glob(f"{_name_of_passes(folder, store)}{made_from}*.npy"):
+        file.unlink(missing_ok=True)
 
 
 def _unfinished(place: Path, name: str, rows: range, classes: int, whole: bool) -> np.ndarray:
