@@ -59,5 +59,4 @@ chosen=$(IFS=,; echo "${names[*]}")
 hpa predict --data "$data" --runs "$runs" --variants "$chosen" --tta 8
 hpa ensemble --task hep2 --data "$data" --runs "$runs" --variants "$chosen" --weights equal --out "$predictions"
 hpa report --ensemble "${predictions%.csv}.json" --out "${predictions%.csv}.html"
-! exists "$data/test.csv" "$data/test"/*/ ||
-    hpa evaluate --data "$data/test" --out "$runs/evaluation-test" --run "${folders[@]}" --tta 8
+evaluate_set test "$data" "$runs" --run "${folders[@]}" --tta 8

@@ -13,4 +13,4 @@ fi
 # shellcheck disable=SC2086
 hpa train --task hep2 --preset alexnet --model "$model" --name alexnet --data "$data" --runs "$runs" \
     ${weights:+--weights "$weights" --part dense} ${TRAIN_OPTIONS:-}
-evaluate_sets "$data" "$runs" --run "$runs/alexnet/base"
+for part in validation test; do evaluate_set "$part" "$data" "$runs" --run "$runs/alexnet/base"; done

@@ -5,7 +5,7 @@
 # after `check_runs` has checked all of them.
 # check_runs COMMAND... runs the command with --check-only and the options of each of the `planned` runs.
 # check_options COMMAND OPTION... checks the names and values of options alone, for what has no run to start from yet.
-# evaluate_sets DATA RUNS OPTION... evaluates on validation/ and test/, as far as they are there and have labels.
+# evaluate_set PART DATA RUNS OPTION... evaluates on validation/ or test/, if it is there and has labels.
 # exists PATH... tells whether any of the paths exists. (compgen -G would take a [ in a folder's name for a pattern.)
 # as_path PATH prints a path that passes for no option, without slashes at its end.
 # check_csv PATH and check_folds NUMBER refuse what is none.
@@ -97,11 +97,8 @@ exists() {
     return 1
 }
 
-evaluate_sets() {
-    local part
-    for part in validation test; do
-        exists "$1/$part.csv" "$1/$part"/*/ || continue
-        echo "== $part"
-        hpa evaluate --data "$1/$part" --out "$2/evaluation-$part" "${@:3}"
-    done
+evaluate_set() {
+    exists "$2/$1.csv" "$2/$1"/*/ || return 0
+    echo "== $1"
+    hpa evaluate --data "$2/$1" --out "$3/evaluation-$1" "${@:4}"
 }
