@@ -47,16 +47,16 @@ at_once=$((cores < FOLDS ? cores : FOLDS))
 export TF_NUM_INTRAOP_THREADS=$((cores / at_once)) TF_FORCE_GPU_ALLOW_GROWTH=true
 set -m
 trap 'for group in $(jobs -p); do kill -- "-$group" 2>/dev/null; done' EXIT
-names=() folders=()
+folders=()
 for ((fold = 0; fold < FOLDS; fold++)); do
     [ "$fold" -lt "$at_once" ] || wait -n
     make "$fold" > >(labelled "fold $fold") 2> >(labelled "fold $fold" >&2) &
-    names+=("$(name_of "$fold" -svm-rbf)") folders+=("$runs/$(name_of "$fold" -svm-rbf)/base")
+    folders+=("$runs/$(name_of "$fold" -svm-rbf)/base")
 done
 for ((fold = 0; fold < at_once; fold++)); do wait -n; done
 unset TF_NUM_INTRAOP_THREADS
-chosen=$(IFS=,; echo "${names[*]}")
-hpa predict --data "$data" --runs "$runs" --variants "$chosen" --tta 8
-hpa ensemble --task hep2 --data "$data" --runs "$runs" --variants "$chosen" --weights equal --out "$predictions"
+svms=(--data "$data" --runs "$runs" --variants folds-svm-rbf)  # with all its folds
+hpa predict "${svms[@]}" --tta 8
+hpa ensemble --task hep2 "${svms[@]}" --weights equal --out "$predictions"
 hpa report --ensemble "${predictions%.csv}.json" --out "${predictions%.csv}.html"
 evaluate_set test "$data" "$runs" --run "${folders[@]}" --tta 8
