@@ -5,11 +5,12 @@ its own, and compares it with the straightforward way: scikit-learn's F1 at 100 
 member, and a submission filled in row by row with pandas.
 
 `python tests/benchmarks/ensemble.py CHECKOUT` compares time, processor time and peak memory with those of another checkout
-instead, such as `git worktree add CHECKOUT COMMIT` makes, on 40 members x 100,000 validation and test rows, in turn.
+instead, such as `git worktree add --detach CHECKOUT COMMIT` makes, on 40 members x 100,000 validation and test rows, in turn.
 """
 
 import argparse
 import resource
+import runpy
 import statistics
 import subprocess
 import sys
@@ -52,11 +53,11 @@ def _ids(name: str, rows: int) -> np.ndarray:
     return np.array([f"{name}-{row:0{35 - len(name)}d}" for row in range(rows)])
 
 
-def run_command(folder: Path, members: list[Path], checkout: Path = ROOT) -> str:
-    """Run the command of a checkout in a process of its own and return what it printed."""
+def run_command(folder: Path, members: list[Path]) -> str:
+    """Run the command in a process of its own and return what it printed."""
     options = ["--shift", 0.1, "--sample-submission", folder / "sample_submission.csv", "--out", folder / "blend.csv"]
     arguments = [sys.executable, "-m", "hpa.ensemble", *options, "--run", *members]
-    return subprocess.run([*map(str, arguments)], check=True, capture_output=True, text=True, cwd=checkout).stdout
+    return subprocess.run([*map(str, arguments)], check=True, capture_output=True, text=True, cwd=ROOT).stdout
 
 
 def straightforward_thresholds(targets: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -105,8 +106,9 @@ def compare(other: Path) -> None:
 
 
 def needs(checkout: Path, folder: Path) -> None:
-    """Run the command, and print its processor seconds and its peak memory in kibibytes."""
-    run_command(folder, sorted(folder.glob("member*")), checkout)
+    """Run the command as the checkout's own benchmark does, and print its processor seconds and peak memory in kibibytes."""
+    own = runpy.run_path(str(checkout / Path(__file__).relative_to(ROOT)))  # its options may have had other names
+    own["run_command"](folder, sorted(folder.glob("member*")))
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     print(used.ru_utime + used.ru_stime, used.ru_maxrss)
 
