@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from importlib import import_module
 
 from hpa.backend import quiet_import
@@ -20,6 +21,7 @@ import numpy as np
 
 from hpa.data.feed import Feed, training_batches
 from hpa.models.normalization import BatchNormalization
+from hpa.registry import NETWORKS
 from hpa.settings import Settings
 from hpa.tasks import HEP2, HPA
 from hpa.training import fit
@@ -105,9 +107,32 @@ def run(data: str, runs: str, name: str, *options: str) -> int:
     return code
 
 
+def started(*shape: object, weights: str | None = None, **arguments: object) -> keras.Model:
+    """Return GapNet, with the weights in a file and without dropout, which TensorFlow's replicas draw each for itself."""
+    network = NETWORKS["gapnet"].build(*shape, **arguments)
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0
+    if weights:
+        network.load_weights(weights)
+    return network
+
+
+def unfreeze(data: str, runs: str, name: str, epochs: int, devices: int) -> int:
+    """Train from the weights of the run `whole` and return the exit code; layers unfreeze in so many epochs."""
+    gapnet = NETWORKS["gapnet"]
+    NETWORKS.register("started", replace(gapnet, build=started, arguments=(*gapnet.arguments, "weights")))
+    start = ["--model", "started", "--weights", f"{runs}/whole/base/model.keras", "--unfreezing", str(epochs)]
+    code = run(data, runs, "train", "--name", name, *RECIPE, *start, "--devices", str(devices))
+    del NETWORKS["started"]
+    return code
+
+
 def whole(data: str, runs: str) -> None:
-    """Train on four devices; be stopped on four, twice, and go on with four once; fine-tune and predict."""
+    """Train on four devices; be stopped on four, twice, and go on with four once; fine-tune and predict; unfreeze."""
     assert run(data, runs, "train", "--name", "whole", *RECIPE, "--devices", "all") == 0
+    for epochs in (0, 1):
+        assert unfreeze(data, runs, f"unfrozen-{epochs}", epochs, 4) == 0
     write_history = fit.write_history
 
     def interrupt_after_writing(*arguments: object) -> None:
@@ -126,6 +151,7 @@ def whole(data: str, runs: str) -> None:
 def two(data: str, runs: str) -> None:
     """Go on with two devices, in a process of its own: TensorFlow allows one number of devices in a process."""
     assert run(data, runs, "train", "--name", "then-2", *RECIPE, "--devices", "2") == 0
+    assert unfreeze(data, runs, "unfrozen-1-two", 1, 2) == 0
 
 
 def refused(data: str, runs: str, *options: str) -> None:

@@ -142,6 +142,7 @@ def fit(
         settings.augment_on == "device",
     )
     validation_loss = NamedLoss(settings.loss, 0.0, positives)
+    learning = OnDevice(model, feed) if feed.on_device else model  # one for all phases: it holds a copy of all pixels
     for first, end, share, own in phases(settings, done):
         if own:
             freeze(model, settings.part, share, keep_statistics=settings.batch_statistics != "learned")
@@ -151,9 +152,7 @@ def fit(
         else:
             optimizer = model.optimizer
         compile_model(model, settings, task, optimizer, positives, at_once)
-        learning = model
-        if feed.on_device:
-            learning = OnDevice(model, feed)
+        if learning is not model:
             compile_model(learning, settings, task, optimizer, positives, at_once)
         learning.fit(
             shared(training_batches(feed, settings.batch_size, range(first, end), devices)),

@@ -56,11 +56,14 @@ def test_a_run_on_four_devices_goes_on_with_four_and_with_two(backend, drawn_dat
     assert "test.npz is written" in done.stdout
     done = on_four(backend, tmp_path, "two", str(drawn_data), str(tmp_path / "runs"))
     assert done.returncode == 0, done.stderr
-    folders = (tmp_path / "runs" / name / "base" for name in ("whole", "then-4", "then-2"))
-    whole, four, two = (read_history(folder).drop(columns=list(TIMES)) for folder in folders)
+    names = "whole", "then-4", "then-2", "unfrozen-0", "unfrozen-1", "unfrozen-1-two"
+    histories = [read_history(tmp_path / "runs" / name / "base").drop(columns=list(TIMES)) for name in names]
+    whole, four, two, at_once, unfrozen, unfrozen_on_two = histories
     pd.testing.assert_frame_equal(whole, four, rtol=1e-6 if backend == "jax" else 1e-4)
     # 45 rows make batches of 16 on four devices: three rows come again.
     np.testing.assert_allclose(two["loss"], whole["loss"], rtol=0.02)
+    np.testing.assert_allclose(unfrozen_on_two["loss"], unfrozen["loss"], rtol=1e-3)
+    assert abs(unfrozen["loss"][0] / at_once["loss"][0] - 1) > 0.003  # convolutions that learn at once learn otherwise
 
 
 @pytest.mark.parametrize("backend", PYTHONS)

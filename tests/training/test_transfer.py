@@ -14,12 +14,13 @@ from hpa import predict, train
 from hpa.errors import BadInput
 from hpa.models.catalog import load
 from hpa.registry import DENSE_PART, NETWORKS, Network
-from hpa.runs.folder import TIMES, require_same_run, settings_config
+from hpa.runs.folder import TIMES, read_history, require_same_run, settings_config
 from hpa.scoring.predictions import read_predictions
 from hpa.settings import Settings
 from hpa.tasks import HPA
 from hpa.training import fit
 from hpa.training.layerwise import layerwise
+from hpa.training.on_device import OnDevice
 from hpa.training.transfer import freeze, phases
 
 SIDE = 16
@@ -66,6 +67,15 @@ def whole(drawn_cells, weights, tmp_path_factory):
 
 def transfer(data, runs, weights, *options):
     return train.main(["--data", str(data), "--runs", str(runs), *COMMON, "--weights", weights, *TRANSFER, *options])
+
+
+def test_layers_unfreeze_on_a_device_as_on_the_host(whole, drawn_cells, weights, tmp_path, monkeypatch):
+    made, init = [], OnDevice.__init__
+    monkeypatch.setattr(OnDevice, "__init__", lambda self, *arguments: made.append(self) or init(self, *arguments))
+    assert transfer(drawn_cells, tmp_path, weights, "--augment-on", "device") == 0
+    host, device = (read_history(runs / "small" / "base")["loss"] for runs in (whole, tmp_path))
+    np.testing.assert_allclose(device, host, rtol=2e-3)
+    assert len(made) == 1  # it copies all pixels to the device
 
 
 def test_layers_begin_to_learn_one_after_the_other():
