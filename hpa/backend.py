@@ -67,7 +67,7 @@ def borrowed_keras() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _greetings_hidden() -> Iterator[None]:
-    _require_backend(os.environ.setdefault("KERAS_BACKEND", backend()))
+    require_backend(os.environ.setdefault("KERAS_BACKEND", backend()))
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         yield
     else:
@@ -102,7 +102,8 @@ def backend() -> str:
     return os.environ.get("KERAS_BACKEND") or next(installed, BACKENDS[0])
 
 
-def _require_backend(name: str) -> None:
+def require_backend(name: str) -> None:
+    """Raise BadInput unless a backend, such as KERAS_BACKEND names, is one that Keras can train with here."""
     if name not in BACKENDS:
         raise BadInput(f"KERAS_BACKEND is {name}; unset it, or set it to one of {', '.join(BACKENDS)}")
     if importlib.util.find_spec(name) is None:

@@ -10,7 +10,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from hpa.backend import backend, quiet_import
+from hpa.backend import backend, quiet_import, require_backend
 from hpa.files import cores
 from hpa.resources import free_memory, in_gibibytes
 
@@ -157,8 +157,13 @@ def unused_gpu(devices: int | None = None) -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python, hpa, and the libraries that a result depends on, by name."""
+    """Return the versions of Python, hpa, and the libraries that a result depends on, by name.
+
+    Raises:
+        BadInput: if KERAS_BACKEND names a backend that Keras cannot train with here.
+    """
     from hpa import __version__
 
+    require_backend(backend())
     named = {name: version(name) for name in (backend(), *PACKAGES)}
     return {"python": platform.python_version(), "hpa": __version__, **named}

@@ -8,6 +8,7 @@ import keras
 import pytest
 
 from hpa import hardware
+from hpa.errors import BadInput
 from hpa.hardware import Gpu
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -110,3 +111,10 @@ def test_the_command_shows_devices_and_versions():
     assert done.stdout.startswith("tensorflow on ")
     assert f"keras {keras.__version__}\n" in done.stdout
     assert "fastest precision: " in done.stdout
+
+
+def test_versions_of_a_backend_that_is_not_there_are_refused(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    monkeypatch.setattr("hpa.backend.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(BadInput, match="KERAS_BACKEND is torch, and torch is not installed"):
+        hardware.versions()
