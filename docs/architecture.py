@@ -41,7 +41,8 @@ class Room:
 def rooms(package: Path = PACKAGE) -> dict[str, Room]:
     """Return the rooms of a package by name; `hpa/__init__.py`, which offers `api` lazily, belongs to none."""
     found: dict[str, Room] = {}
-    paths = sorted(path for path in package.rglob("*.py") if path != package / "__init__.py")
+    own = (path for path in package.rglob("*.py") if "take_away" not in path.parts)  # what exports hold imports nothing
+    paths = sorted(path for path in own if path != package / "__init__.py")
     for path in paths:
         room = found.setdefault(_room_of(path.relative_to(package), package), Room(""))
         if path.name == "__init__.py":

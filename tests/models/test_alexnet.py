@@ -148,6 +148,16 @@ def test_a_small_grey_image_is_enlarged_repeated_and_normalised():
     assert network.layers[-1].activation is keras.activations.sigmoid
 
 
+def test_of_a_large_image_the_middle_is_cut_out_as_the_report_cuts_224_out_of_256():
+    ramp = np.tile(np.arange(220, dtype=np.uint8)[None, :, None], (1, 220, 1, 1))
+    network = alexnet(220, 1, 6, "softmax", antialiased=True)
+    normalised = keras.Model(network.input, network.get_layer("normalised").output).predict(ramp, verbose=0)
+    values = 255 * (normalised * IMAGENET_DEVIATION + IMAGENET_MEAN)
+    expected = 2 * np.arange(7, 103) + 0.5  # 220 pixels become 110, of which 96 are left
+    assert values.shape == (1, 96, 96, 3)
+    np.testing.assert_allclose(values, np.broadcast_to(expected[:, None], values.shape), atol=0.6)
+
+
 def test_other_channels_are_refused():
     with pytest.raises(BadInput, match="1 or 3 channels, not 4"):
         build("alexnet", 256, 4, 6, "softmax")
