@@ -151,7 +151,7 @@ def unused_gpu(devices: int | None = None) -> str | None:
         return None
     reason, fix = f"{backend()} finds no GPU", f"pip install '{WITH_GPU[backend()]}'"
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if hidden is not None and not hidden.strip("-1, "):
+    if hidden is not None and hidden.split(",")[0].strip() in ("", "-1"):
         reason, fix = f"CUDA_VISIBLE_DEVICES is '{hidden}'", "unset it"
     return f"{gpus[0]} is not used, since {reason}; {fix}"
 

@@ -85,6 +85,8 @@ def test_a_gpu_that_is_not_used_is_told_with_the_way_to_use_it(nvidia_smi, monke
     for hidden in ("", "-1"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
         assert hardware.unused_gpu().endswith(f"since CUDA_VISIBLE_DEVICES is '{hidden}'; unset it")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")  # it hides the first of them alone
+    assert hardware.unused_gpu().endswith("since tensorflow finds no GPU; pip install 'tensorflow[and-cuda]'")
     monkeypatch.setattr(hardware, "accelerators", lambda: 1)
     assert hardware.unused_gpu() is None
     assert hardware.used_devices() == f"tensorflow on {H100}"

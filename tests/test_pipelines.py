@@ -218,6 +218,11 @@ def test_names_of_folders_are_no_patterns(paper, tmp_path):
     assert [line.split()[3] for line in asked if "hpa.evaluate" in line] == ["a[b]*/test"]
 
 
+def test_the_antialiased_network_gets_as_much_of_a_cell_as_the_reports(paper, tmp_path):
+    asked = paper("hep2_alexnet.sh", "cells", "runs", "imagenet", folder=tmp_path)
+    assert any("--model alexnet-antialiased --size 110 " in line for line in asked if "hpa.train" in line)
+
+
 @pytest.mark.slow
 @needs_venv
 def test_hep2_the_reports_way(drawn_cells, tmp_path):

@@ -158,30 +158,30 @@ def decode_jpeg(data: bytes) -> np.ndarray:
     Raises ValueError if libjpeg has a warning, or zeros stand where no image has them. The code recovers after a hole, often
     with the right number of pixels, so libjpeg may not notice.
     """
-    if HOLE in data and not _may_have_zeros(data):
+    scan, may_have_zeros = _first_scan(data)
+    if not may_have_zeros and data.find(HOLE, scan) >= 0:  # what stands before the scan may hold anything
         raise ValueError("hole")
     grey = simplejpeg.decode_jpeg_header(data)[2] == "Gray"
     image = simplejpeg.decode_jpeg(data, "GRAY" if grey else "BGR", strict=True)
     return image[..., 0] if grey else image
 
 
-def _may_have_zeros(jpeg: bytes) -> bool:
-    """Tell whether a JPEG codes an area without detail as zeros: by the first, and shortest, code of a Huffman table.
+def _first_scan(jpeg: bytes) -> tuple[int, bool]:
+    """Return where a JPEG's first scan begins, and whether it codes an area without detail as zeros.
 
-    In a progressive one zeros may also be the last bits of dark areas.
+    The first, and shortest, code of a Huffman table tells. In a progressive JPEG zeros may also be the last bits of dark
+    areas.
     """
-    place = 2
+    place, zeros = 2, False
     while jpeg[place : place + 1] == b"\xff" and jpeg[place + 1] != START_OF_SCAN:
         kind, length = jpeg[place + 1], int.from_bytes(jpeg[place + 2 : place + 4])
-        if kind == PROGRESSIVE:
-            return True
+        zeros |= kind == PROGRESSIVE
         table, place = place + 4, place + 2 + length
         while kind == HUFFMAN_TABLES and table < place:
             is_of_details, first = jpeg[table] >> 4, jpeg[table + 17]
-            if is_of_details and first == END_OF_BLOCK:
-                return True
+            zeros |= bool(is_of_details) and first == END_OF_BLOCK
             table += 17 + sum(jpeg[table + 1 : table + 17])
-    return False
+    return place, zeros
 
 
 def _decode_tiff(name: str, data: bytes) -> np.ndarray:
@@ -272,6 +272,8 @@ def palette_colours(page: tifffile.TiffPage, image: np.ndarray) -> np.ndarray:
 
 def black_is_zero(page: tifffile.TiffPage, image: np.ndarray) -> np.ndarray:
     """Return the array of pages of a TIFF with 0 for black, and fewer than 8 bits spread over 8."""
+    if image.dtype not in (np.uint8, np.uint16, bool):
+        return image  # the caller refuses it
     bits = page.bitspersample
     if page.photometric == PHOTOMETRIC.MINISWHITE:
         image = ~image if image.dtype == bool else (2**bits - 1 - image).astype(image.dtype)

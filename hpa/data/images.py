@@ -101,9 +101,10 @@ def _sample(files: Sequence[Path], channels: list[np.ndarray], task: Task, sizes
     if len({channel.shape for channel in channels}) > 1:
         found = ", ".join(f"{file.name} {c.shape[1]}x{c.shape[0]}" for file, c in zip(files, channels, strict=True))
         raise BadInput(f"the channels differ in size: {found}")
-    if max(sizes, default=0) > min(sizes, default=0) * (1 + SAME_SIZE):
-        raise BadInput(f"{files[0].name}: the channels differ in the size of their pixels: {', '.join(map(str, sizes))}")
-    return Sample(files, channels, task, sizes[0] if sizes else 0.0)
+    known = [size for size in sizes if size]
+    if max(known, default=0) > min(known, default=0) * (1 + SAME_SIZE):
+        raise BadInput(f"{files[0].name}: the channels differ in the size of their pixels: {', '.join(map(str, known))}")
+    return Sample(files, channels, task, known[0] if known and len(known) == len(sizes) else 0.0)
 
 
 def read_image(

@@ -75,8 +75,9 @@ def cells(generator: Generator, count: int, height: int, width: int) -> np.ndarr
 def heavy(generator: Generator, count: int, height: int, width: int) -> np.ndarray:
     """Turn, mirror, crop, scale, stretch, shear, shift and expose a field, and add a little noise.
 
-    The angle is any, the scale 0.75 to 1.6 (a crop of down to 40 % of the area), the stretch of one axis up to 15 %, shear
-    up to 15 degrees, the shift up to 10 % of the side, gamma 0.67 to 1.5 and the noise that of `report`.
+    The angle is any, the scale 0.75 to 1.6 (a crop of down to 40 % of the area). One axis is stretched by up to 15 % and the
+    other one shrunk as much. Shear is up to 15 degrees at scale 1, the shift up to 10 % of the side, gamma 0.67 to 1.5, and
+    the noise as strong as that of `report`, but never the same in all channels.
     """
     turn, side, zoom, stretch, slant, exposure, noise = generator.random((7, count))
     scale, ratio, mirror = 0.75 * (1.6 / 0.75) ** zoom, 1.15 ** (2 * stretch - 1), np.where(side < 0.5, 1, -1)

@@ -1,17 +1,21 @@
 """Label images: which cell a pixel belongs to, read from a user's own segmentation or found by a watershed."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+import tifffile
+from tifffile import COMPRESSION, PHOTOMETRIC
 
-from hpa.data.decoding import read_channel
+from hpa.data.decoding import JPEG, PNG, TIFFS, read_channel, read_with
 from hpa.data.layout import id_of, list_images
 from hpa.errors import BadInput, refuse
 from hpa.tasks import Task
 
 ENDINGS = ("_cp_masks", "_masks", "_mask", "_labels")  # what cellpose, stardist's examples and others add to a name
+PNG_COLOURS, PNG_PALETTE = 25, b"\x03"  # where a PNG says what its colours are, and what it says of a palette
 NUCLEUS, BODY = ("blue",), ("red", "yellow")  # channels of the competition
 
 
@@ -40,14 +44,30 @@ def read_label_image(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """Return the number of the cell at each pixel, 0 outside of cells, int32 [H, W].
 
     Raises:
-        BadInput: if it is no grey image of 8 or 16 bits, or has another height and width than the sample.
+        BadInput: if it is no grey image of 8 or 16 bits, its format does not keep numbers, or it has another height and
+            width than the sample.
     """
+    read_with(path, _require_numbers)
     labels = read_channel(path).astype(np.int32)
     if labels.shape != shape:
         raise BadInput(
             f"{path.name} has {labels.shape[1]}x{labels.shape[0]} pixels, its image {shape[1]}x{shape[0]}; save them alike"
         )
     return labels
+
+
+def _require_numbers(name: str, data: bytes) -> None:
+    """Raise BadInput for a file of colours or of shades that only look alike: its numbers are not those of the cells."""
+    kind = "a JPEG" if data.startswith(JPEG) else ""
+    if data.startswith(PNG) and data[PNG_COLOURS : PNG_COLOURS + 1] == PNG_PALETTE:
+        kind = "an image with a palette"
+    if data.startswith(TIFFS):
+        with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+            page = tiff.pages.first
+            kinds = {PHOTOMETRIC.PALETTE: "an image with a palette", PHOTOMETRIC.MINISWHITE: "an image whose 0 is white"}
+            kind = kinds.get(PHOTOMETRIC(page.photometric), "a JPEG" if page.compression == COMPRESSION.JPEG else "")
+    if kind:
+        raise BadInput(f"{name} is {kind}, which does not keep the numbers of cells; save it as a grey PNG or TIFF")
 
 
 def segment(nucleus: np.ndarray, body: np.ndarray) -> np.ndarray:

@@ -101,6 +101,7 @@ def _decode(name: str, data: bytes) -> Stack:
 def _decode_tiff(name: str, data: bytes) -> Stack:
     with tifffile.TiffFile(io.BytesIO(data), _multifile=False) as tiff:
         present = [each for each in tiff.series if not (each.keyframe.is_reduced or each.keyframe.is_mask)]
+        present = present or tiff.series[:1]  # a file may call its only image reduced
         if len(present) != 1:
             raise several(name, f"{len(present)} images")
         [series] = present
@@ -182,19 +183,36 @@ def _read_microscope(file: Path) -> Stack:
 
 
 def _as_stated(name: str, stack: Stack, task: Task) -> Stack:
-    """Return a stack with the axes that the task states; raise BadInput if they are other or unknown ones."""
+    """Return a stack with the axes that the task states; raise BadInput if they are other or unknown ones.
+
+    Without a statement an axis of length 1 says nothing, and is dropped.
+    """
     shape = "x".join(map(str, stack.image.shape))
     if task.axes:
         if len(task.axes) != stack.image.ndim:
             raise BadInput(f"{name} has {stack.image.ndim} axes, {shape}; the task file states {task.axes}")
         stack = replace(stack, axes=task.axes)
+    else:
+        sizes = list(zip(stack.axes, stack.image.shape, strict=True))
+        single = tuple(place for place, (letter, length) in enumerate(sizes) if length == 1 and letter not in "YX")
+        axes = "".join(letter for place, letter in enumerate(stack.axes) if place not in single)
+        stack = replace(stack, axes=axes, image=stack.image.squeeze(single))
+    unknown = [length for letter, length in zip(stack.axes, stack.image.shape, strict=True) if letter in "QI"]
+    if unknown:
+        kinds = ["Z"] if "S" in stack.axes else ["C", "Z"] if len(unknown) == 1 else ["CZ", "ZC"]
+        if len(unknown) > len(kinds[0]):
+            raise several(name, f"{math.prod(unknown)} images")
+        found = []
+        for kind in kinds:
+            letters = iter(kind)
+            found.append("".join(next(letters) if each in "QI" else each for each in stack.axes.replace("S", "C")))
+        states = " or ".join(f'axes = "{each}"' for each in found)
+        meaning = "planes" if kinds == ["Z"] else "channels or planes" if len(unknown) == 1 else "channels and planes"
+        raise BadInput(
+            f"{name} has {math.prod(unknown)} pages and does not say what they are; state in the task file {states}, for "
+            f"{meaning}"
+        )
     for letter, length in zip(stack.axes, stack.image.shape, strict=True):
-        if letter in "QI":
-            states = " or ".join(f'axes = "{stack.axes.replace(letter, each)}"' for each in "CZ")
-            raise BadInput(
-                f"{name} has {length} pages and does not say what they are; state in the task file {states}, for channels "
-                "or planes"
-            )
         if letter not in "CSZYX":
             raise several(name, f"{length} {STACKED.get(letter, f'images along the axis {letter}')}")
     return stack
@@ -230,7 +248,7 @@ def _channels(name: str, stack: Stack, task: Task, count: int) -> list[np.ndarra
         return [_grey(name, np.moveaxis(image, 0, -1), task)]
     names = [re.sub(r"[\W_]", "", each).casefold() for each in stack.names]
     wanted = [re.sub(r"[\W_]", "", each).casefold() for each in task.channels]
-    if count > 1 and len(names) == len(image) and len(set(names)) == len(names):
+    if count == len(task.channels) and len(names) == len(image) and len(set(names)) == len(names):
         if set(wanted) <= set(names):
             return [image[names.index(each)] for each in wanted]
         for place, each in enumerate(wanted):

@@ -67,7 +67,7 @@ def _read_h5(path: Path) -> dict[str, np.ndarray]:
 
     def visit(name: str, item: object) -> None:
         if isinstance(item, h5py.Dataset):
-            tensors[name] = item[()]
+            tensors[name] = np.asarray(item[()])  # a scalar too
 
     with h5py.File(path) as file:
         file.visititems(visit)

@@ -277,7 +277,7 @@ class Epochs(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Give every dropout the random state that belongs to this epoch and start the progress bar."""
         for number, layer in enumerate(self.network.layers):
-            if isinstance(layer, keras.layers.Dropout):
+            if isinstance(layer, keras.layers.Dropout) and layer.rate:  # at rate 0 it draws nothing
                 assign_seeds(layer.seed_generator.state, [self.settings.seed, epoch, number])
         synchronize(self.network, True)
         rows = self.params["steps"] * self.size

@@ -43,7 +43,9 @@ def layerwise(optimizer: keras.Optimizer, model: keras.Model, first: float) -> k
     Raises:
         BadInput: for an optimizer other than Keras' Adam, AdamW and SGD.
     """
-    if type(optimizer) not in LAYERWISE:
+    # Under PyTorch Keras makes an instance of a subclass of its own.
+    base = next((each for each in type(optimizer).__mro__ if each in LAYERWISE), None)
+    if base is None:
         raise BadInput(f"first_layer_rate {first}: is for adam, adamw and sgd; choose one of them", "first_layer_rate")
     layers = convolutional_layers(model)
     rates = {
@@ -51,4 +53,4 @@ def layerwise(optimizer: keras.Optimizer, model: keras.Model, first: float) -> k
         for place, layer in enumerate(layers)
         for variable in layer.variables
     }
-    return LAYERWISE[type(optimizer)].from_config(optimizer.get_config() | {"rates": rates})
+    return LAYERWISE[base].from_config(optimizer.get_config() | {"rates": rates})

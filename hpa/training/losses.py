@@ -23,8 +23,8 @@ def soft_f1(targets: KerasTensor, probabilities: KerasTensor, sample_weight: Ker
     """Return 1 - soft macro F1 of a batch, with probabilities instead of counts (the report's fine-tuning loss).
 
     For each class F1 = 2 sum(p t) / (sum(p) + sum(t)) over the batch, with weighted rows. A class without a positive in the
-    batch is left out of the mean. The report's script counts it as 0: this only adds a constant to the loss, another one in
-    each batch. The loss of a batch without any positive is 0.
+    batch is left out of the mean. The report's script counts it as 0, so that its gradient is smaller by the share of the
+    classes that are present, which differs from batch to batch. The loss of a batch without any positive is 0.
     """
     from keras import ops
 

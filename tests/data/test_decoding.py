@@ -240,6 +240,15 @@ def test_dark_and_bright_areas_of_a_jpeg_are_not_damage(read, pixels, options):
     assert np.abs(read(pil(pixels, "JPEG", **options)).astype(int) - pixels).mean() < 3
 
 
+def test_zeros_beside_the_pixels_of_a_jpeg_are_no_hole(read):
+    assert np.abs(read(pil(NOISE, "JPEG", quality=95, comment=bytes(100))).astype(int) - NOISE).mean() < 3
+
+
+def test_signed_numbers_whose_0_is_white_are_named(read):
+    with pytest.raises(BadInput, match="holds int16 numbers"):
+        read(tiff(SMOOTH.astype(np.int16), photometric="miniswhite"))
+
+
 @pytest.mark.parametrize("compression", ["lzw", "packbits", "zstd", "none"])
 def test_black_images_are_not_damage(read, compression):
     assert not read(tiff(np.zeros((600, 600), np.uint8), compression=compression)).any()

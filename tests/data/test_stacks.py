@@ -87,6 +87,40 @@ def test_pages_that_say_nothing_are_refused_until_the_task_says_what_they_are(tm
         channels_of(file, replace(TASK, axes="CZYX"))
 
 
+@pytest.mark.parametrize(
+    ("pixels", "options"),
+    [
+        (CHANNELS[:1], {"metadata": None}),
+        (CHANNELS[:1], {"metadata": {"axes": "TYX"}}),
+        (CHANNELS[0, ..., None], {}),
+        (CHANNELS[0], {"subfiletype": 1}),
+    ],
+    ids=["page", "time", "last axis", "reduced"],
+)
+def test_an_axis_of_one_says_nothing(tmp_path, pixels, options):
+    file = tiff(tmp_path / "x.tif", pixels, photometric="minisblack", **options)
+    assert np.array_equal(channels_of(file, ONE)[0], CHANNELS[0])
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "said"),
+    [
+        ((2, 5, 8, 8), {"photometric": "minisblack"}, '10 pages .* axes = "CZYX" or axes = "ZCYX", for channels and planes'),
+        ((5, 8, 8, 3), {"photometric": "rgb"}, '5 pages .* axes = "ZYXC", for planes'),
+        ((2, 2, 5, 8, 8), {"photometric": "minisblack"}, "holds 20 images"),
+    ],
+)
+def test_what_pages_may_be_is_what_a_task_can_say(tmp_path, shape, options, said):
+    file = tiff(tmp_path / "x.tif", np.zeros(shape, np.uint8), **options)
+    with pytest.raises(BadInput, match=said):
+        channels_of(file)
+
+
+def test_one_channel_is_taken_by_its_name(tmp_path):
+    file = tiff(tmp_path / "x.tif", CHANNELS, ome=True, metadata=NAMED, photometric="minisblack")
+    assert np.array_equal(channels_of(file, replace(ONE, plane=None))[0], CHANNELS[1])
+
+
 def test_pages_of_pillow(tmp_path):
     pages = [Image.fromarray(each) for each in CHANNELS]
     pages[0].save(tmp_path / "x.tif", save_all=True, append_images=pages[1:])
@@ -260,6 +294,18 @@ def test_two_stains_in_one_colour_image_are_no_artefact(tmp_path):
 def test_the_size_of_a_pixel_is_known_where_the_file_tells_it(tmp_path, options, size):
     file = tiff(tmp_path / "x.tif", CHANNELS, photometric=None if "imagej" in options else "minisblack", **options)
     assert read_sample([file], TASK).pixel_size == pytest.approx(size, rel=1e-4)
+
+
+def test_a_size_of_pixels_that_one_of_two_files_tells_is_unknown(tmp_path):
+    task = Task("two", ("a", "b"), ("dapi", "actin"), ("dapi", "actin"), "one", files="{id}_{channel}.*", fit="pad")
+    metadata = {"axes": "YX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    files = [tiff(tmp_path / "s_dapi.tif", CHANNELS[0], ome=True, metadata=metadata), tmp_path / "s_actin.png"]
+    cv2.imwrite(str(files[1]), CHANNELS[1])
+    assert read_sample(files, task).pixel_size == 0
+    tiff(files[0], CHANNELS[0], ome=True, metadata=metadata | {"PhysicalSizeX": 0.25, "PhysicalSizeY": 0.25})
+    tiff(tmp_path / "s_actin.tif", CHANNELS[1], ome=True, metadata=metadata)
+    with pytest.raises(BadInput, match=r"differ in the size of their pixels: 0\.25, 0\.5"):
+        read_sample([files[0], tmp_path / "s_actin.tif"], task)
 
 
 def test_pixels_that_leave_a_dot_of_an_image_are_refused(tmp_path):

@@ -1,4 +1,5 @@
 import base64
+import io
 import subprocess
 import sys
 import zlib
@@ -9,9 +10,11 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 from test_explain import SMALL, make_views_differ, network, some_images, write_run
 from test_predict import make_run
 
@@ -251,6 +254,16 @@ def test_our_watershed_finds_drawn_cells(crowded):
     assert segment(np.zeros((20, 20)), np.zeros((20, 20))).max() == 0
 
 
+LABELS = np.arange(96 * 96, dtype=np.uint8).reshape(96, 96)
+
+
+def tiff(photometric):
+    """Return the bytes of a TIFF of `LABELS`."""
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, LABELS, photometric=photometric)
+    return buffer.getvalue()
+
+
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
@@ -259,6 +272,18 @@ def test_our_watershed_finds_drawn_cells(crowded):
         (
             lambda masks, ids: cv2.imwrite(str(masks / f"{ids[0]}_cp_masks.tif"), np.zeros((9, 9), np.uint16)),
             "keep one of them",
+        ),
+        (
+            lambda masks, ids: (masks / f"{ids[0]}.png").rename(masks / f"{ids[0]}.tif").write_bytes(tiff("miniswhite")),
+            "is an image whose 0 is white, which does not keep the numbers of cells",
+        ),
+        (
+            lambda masks, ids: (masks / f"{ids[0]}.png").write_bytes(cv2.imencode(".jpg", LABELS)[1].tobytes()),
+            "is a JPEG, which does not keep the numbers of cells",
+        ),
+        (
+            lambda masks, ids: Image.fromarray(LABELS).convert("P").save(masks / f"{ids[0]}.png"),
+            "is an image with a palette, which does not keep the numbers of cells",
         ),
     ],
 )

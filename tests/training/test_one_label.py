@@ -297,6 +297,10 @@ def test_copies_of_validation_cells_are_left_out(drawn_cells, tmp_path):
     assert len(partition.validation) == len(validation_ids)
 
 
+def test_a_network_without_dropout_learns(drawn_cells, tmp_path):
+    assert run(train, "--data", drawn_cells, "--runs", tmp_path, *TINY, "--dropout", "0", "--name", "none") == 0
+
+
 def test_folds_leave_the_validation_set_alone(drawn_cells):
     partition = make_partition(fit.Settings(**fit_settings(folds=3)), HEP2, drawn_cells)
     assert partition.table.ids.tolist() == read_labelled(drawn_cells / "train", HEP2).ids.tolist()

@@ -111,7 +111,13 @@ def test_the_last_layers_learn_first_and_kept_statistics_never(share, keep, lear
     assert {weight.path.split("/")[0] for weight in network.trainable_weights} == learning | {f"{DENSE_PART}dense"}
 
 
-@pytest.mark.parametrize("optimizer", [keras.optimizers.SGD(0.1, momentum=0.9), keras.optimizers.Adam(0.01)])
+class OfABackend(keras.optimizers.Adam):
+    """An optimizer as Keras makes it under PyTorch."""
+
+
+@pytest.mark.parametrize(
+    "optimizer", [keras.optimizers.SGD(0.1, momentum=0.9), keras.optimizers.Adam(0.01), OfABackend(0.01)]
+)
 def test_each_layer_moves_at_its_own_rate(optimizer):
     """The first step of both optimizers is proportional to the rate, with the same gradients."""
     random = np.random.default_rng(0)
