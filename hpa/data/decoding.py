@@ -158,16 +158,17 @@ def decode_jpeg(data: bytes) -> np.ndarray:
     Raises ValueError if libjpeg has a warning, or zeros stand where no image has them. The code recovers after a hole, often
     with the right number of pixels, so libjpeg may not notice.
     """
-    scan, may_have_zeros = _first_scan(data)
-    if not may_have_zeros and data.find(HOLE, scan) >= 0:  # what stands before the scan may hold anything
-        raise ValueError("hole")
+    if HOLE in data:
+        scan, may_have_zeros = _first_scan(data)
+        if not may_have_zeros and HOLE in data[scan:]:  # what stands before the scan may hold anything
+            raise ValueError("hole")
     grey = simplejpeg.decode_jpeg_header(data)[2] == "Gray"
     image = simplejpeg.decode_jpeg(data, "GRAY" if grey else "BGR", strict=True)
     return image[..., 0] if grey else image
 
 
 def _first_scan(jpeg: bytes) -> tuple[int, bool]:
-    """Return where a JPEG's first scan begins, and whether it codes an area without detail as zeros.
+    """Return where a JPEG's first scan begins, 0 if it is not found, and whether it codes an area without detail as zeros.
 
     The first, and shortest, code of a Huffman table tells. In a progressive JPEG zeros may also be the last bits of dark
     areas.
@@ -181,7 +182,7 @@ def _first_scan(jpeg: bytes) -> tuple[int, bool]:
             is_of_details, first = jpeg[table] >> 4, jpeg[table + 17]
             zeros |= bool(is_of_details) and first == END_OF_BLOCK
             table += 17 + sum(jpeg[table + 1 : table + 17])
-    return place, zeros
+    return place if jpeg[place + 1 : place + 2] == bytes([START_OF_SCAN]) else 0, zeros
 
 
 def _decode_tiff(name: str, data: bytes) -> np.ndarray:

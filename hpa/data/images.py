@@ -104,7 +104,7 @@ def _sample(files: Sequence[Path], channels: list[np.ndarray], task: Task, sizes
     known = [size for size in sizes if size]
     if max(known, default=0) > min(known, default=0) * (1 + SAME_SIZE):
         raise BadInput(f"{files[0].name}: the channels differ in the size of their pixels: {', '.join(map(str, known))}")
-    return Sample(files, channels, task, known[0] if known and len(known) == len(sizes) else 0.0)
+    return Sample(files, channels, task, sizes[0] if sizes and all(sizes) else 0.0)
 
 
 def read_image(

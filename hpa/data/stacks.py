@@ -48,6 +48,13 @@ MICROMETRES = {
 # Micrometres. No microscope has larger pixels: such a size comes from a resolution that nobody set, as one dot per inch, or
 # from a wrong unit.
 LARGEST_SIZE = 2000.0
+UNKNOWN = "QI"  # tifffile's letters of axes that say nothing
+# What such axes may be, by how many they are and whether there are parts of a colour beside them.
+MEANINGS = {
+    (1, False): ("CZ", "channels or planes"),
+    (2, False): (("CZ", "ZC"), "channels and planes"),
+    (1, True): ("Z", "planes"),
+}
 SAME_SIZE = 0.01  # the width and the height of a pixel may differ by this share
 
 
@@ -197,25 +204,24 @@ def _as_stated(name: str, stack: Stack, task: Task) -> Stack:
         single = tuple(place for place, (letter, length) in enumerate(sizes) if length == 1 and letter not in "YX")
         axes = "".join(letter for place, letter in enumerate(stack.axes) if place not in single)
         stack = replace(stack, axes=axes, image=stack.image.squeeze(single))
-    unknown = [length for letter, length in zip(stack.axes, stack.image.shape, strict=True) if letter in "QI"]
+    unknown = [length for letter, length in zip(stack.axes, stack.image.shape, strict=True) if letter in UNKNOWN]
     if unknown:
-        kinds = ["Z"] if "S" in stack.axes else ["C", "Z"] if len(unknown) == 1 else ["CZ", "ZC"]
-        if len(unknown) > len(kinds[0]):
-            raise several(name, f"{math.prod(unknown)} images")
-        found = []
-        for kind in kinds:
-            letters = iter(kind)
-            found.append("".join(next(letters) if each in "QI" else each for each in stack.axes.replace("S", "C")))
-        states = " or ".join(f'axes = "{each}"' for each in found)
-        meaning = "planes" if kinds == ["Z"] else "channels or planes" if len(unknown) == 1 else "channels and planes"
-        raise BadInput(
-            f"{name} has {math.prod(unknown)} pages and does not say what they are; state in the task file {states}, for "
-            f"{meaning}"
-        )
+        raise _unknown_pages(name, stack.axes, unknown)
     for letter, length in zip(stack.axes, stack.image.shape, strict=True):
         if letter not in "CSZYX":
             raise several(name, f"{length} {STACKED.get(letter, f'images along the axis {letter}')}")
     return stack
+
+
+def _unknown_pages(name: str, axes: str, lengths: Sequence[int]) -> BadInput:
+    """Return what to raise for axes that say nothing, of these lengths: with all that a task file may state of them."""
+    pages, kind = math.prod(lengths), (len(lengths), "S" in axes)
+    if kind not in MEANINGS:
+        return several(name, f"{pages} images")
+    choices, words = MEANINGS[kind]
+    template = re.sub(f"[{UNKNOWN}]", "{}", axes.replace("S", "C"))
+    states = " or ".join(f'axes = "{template.format(*letters)}"' for letters in choices)
+    return BadInput(f"{name} has {pages} pages and does not say what they are; state in the task file {states}, for {words}")
 
 
 def _one_plane(name: str, stack: Stack, task: Task) -> Stack:

@@ -80,10 +80,14 @@ def predict(
         store = pack(store_folder(runs, data / "test", task, size, ranges), data / "test", ids, task, size, ranges)
         lock = f".predict-{part[0]}-{part[1]}.lock" if part else ".predict.lock"
         with locked(runs / "stores" / lock, wait=True):
-            open_folders = [folder for folder in group if not _is_up_to_date(folder, store, tta)]
-            for folder in set(group) - set(open_folders):
+            open_folders = []
+            for folder in group:
+                own = _up_to_date(folder, store, tta)
+                if own is None:
+                    open_folders.append(folder)
+                    continue
                 logger.info("%s is up to date", folder / "test.npz")
-                own = read_predictions(folder / "test.npz")  # a kill may have left the pass that made it
+                # A kill may have left the pass that made it.
                 _remove_unfinished(folder, store, _made_from(tta, own.stamps_sha256, own.model_sha256))
             if open_folders:
                 _predict_together(open_folders, store, task, tta, part, engine)
@@ -226,18 +230,20 @@ def _predict_validation(folder: Path, task: Task, data: Path, runs: Path, tta: T
         )
 
 
-def _is_up_to_date(folder: Path, store: ImageStore, tta: TTA) -> bool:
+def _up_to_date(folder: Path, store: ImageStore, tta: TTA) -> Predictions | None:
+    """Return what the test.npz of a run holds, or None if it is to be made."""
     file = folder / "test.npz"
     try:
         own = read_predictions(file)
     except BadInput:
-        return False
-    return (
+        return None
+    same = (
         own.tta == tta
         and np.array_equal(own.ids, store.ids)
         and is_made_from(store.folder / "stamps.npy", own.stamps_sha256, file)
         and is_made_from(folder / "model.keras", own.model_sha256, file)
     )
+    return own if same else None
 
 
 def _predict_together(

@@ -244,6 +244,13 @@ def test_zeros_beside_the_pixels_of_a_jpeg_are_no_hole(read):
     assert np.abs(read(pil(NOISE, "JPEG", quality=95, comment=bytes(100))).astype(int) - NOISE).mean() < 3
 
 
+def test_a_hole_is_found_though_bytes_fill_a_gap_before_a_segment():
+    data = bytearray(pil(NOISE, "JPEG", quality=95))
+    data[-300:-200] = bytes(100)
+    with pytest.raises(ValueError, match=r"^hole$"):
+        decoding.decode_jpeg(bytes(data[:2]) + b"\xff\xff\xff" + bytes(data[2:]))
+
+
 def test_signed_numbers_whose_0_is_white_are_named(read):
     with pytest.raises(BadInput, match="holds int16 numbers"):
         read(tiff(SMOOTH.astype(np.int16), photometric="miniswhite"))

@@ -91,11 +91,12 @@ def test_pages_that_say_nothing_are_refused_until_the_task_says_what_they_are(tm
     ("pixels", "options"),
     [
         (CHANNELS[:1], {"metadata": None}),
+        (CHANNELS[:1], {}),
         (CHANNELS[:1], {"metadata": {"axes": "TYX"}}),
         (CHANNELS[0, ..., None], {}),
         (CHANNELS[0], {"subfiletype": 1}),
     ],
-    ids=["page", "time", "last axis", "reduced"],
+    ids=["page", "shape of tifffile", "time", "last axis", "reduced"],
 )
 def test_an_axis_of_one_says_nothing(tmp_path, pixels, options):
     file = tiff(tmp_path / "x.tif", pixels, photometric="minisblack", **options)
@@ -208,6 +209,12 @@ def test_other_numbers_than_8_or_16_bits_are_refused(tmp_path):
     )
     with pytest.raises(BadInput, match=r"x.tif holds float32 numbers; save it with 8 or 16 bits"):
         channels_of(file)
+
+
+def test_signed_numbers_whose_0_is_white_are_named(tmp_path):
+    file = tiff(tmp_path / "x.tif", CHANNELS[0].astype(np.int16), photometric="miniswhite")
+    with pytest.raises(BadInput, match=r"x\.tif holds int16 numbers; save it with 8 or 16 bits"):
+        channels_of(file, ONE)
 
 
 def test_white_may_be_zero(tmp_path):
